@@ -1,0 +1,117 @@
+"""Which images make a batch: an endless stream for training, one pass for evaluation.
+
+A batch is planned first (places in the data set, flips) and then gathered whole, so there is no Python per image.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple, Protocol
+
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from ddpm_lightning.seeding import generator
+from ddpm_lightning.typing import Flags, Indices, Pixels
+
+
+class Plan(NamedTuple):
+    """Which images, and which of them are to be mirrored."""
+
+    indices: Indices
+    flip: Flags
+
+
+class Batch(NamedTuple):
+    """Images as integers, and which of them are to be mirrored: [b, c, h, w] uint8 and [b] bool."""
+
+    images: Pixels
+    flip: Flags
+
+
+class ImageDataset(Protocol):
+    """Anything that knows its length and gathers a planned batch."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, plan: Plan) -> Batch: ...
+
+
+@dataclass(frozen=True)
+class InMemoryImages(Dataset[Batch]):
+    """A small data set as one tensor, [n, c, h, w] uint8."""
+
+    images: Pixels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, plan: Plan) -> Batch:
+        return Batch(self.images[plan.indices], plan.flip)
+
+
+@dataclass(frozen=True)
+class Share:
+    """One process of several, each of which takes its own part of every batch."""
+
+    rank: int = 0
+    world_size: int = 1
+
+
+@dataclass(frozen=True)
+class TrainingStream(Sampler[Plan]):
+    """Batch after batch without end, from batch number `start`.
+
+    The data are shuffled anew for each pass, and each pass gives n // batch_size batches. Order and flips follow from
+    (seed, pass) and (seed, batch), so the stream is the same after a restart and for any number of processes.
+    batch_size: of all processes together.
+    """
+
+    n: int
+    batch_size: int
+    flip: bool
+    seed: int
+    share: Share
+    start: int = 0
+
+    def __iter__(self) -> Iterator[Plan]:
+        step = self.start
+        while True:
+            yield self.plan(step)
+            step += 1
+
+    def plan(self, step: int) -> Plan:
+        """This process's part of batch number `step`."""
+        epoch, place = divmod(step, self.n // self.batch_size)
+        indices = _order(self.seed, epoch, self.n)[place * self.batch_size : (place + 1) * self.batch_size]
+        flip = torch.rand(self.batch_size, generator=generator(self.seed, "flip", step)) < 0.5 * self.flip
+        b = self.batch_size // self.share.world_size
+        mine = slice(self.share.rank * b, (self.share.rank + 1) * b)
+        return Plan(indices[mine], flip[mine])
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, n: int) -> Indices:
+    return torch.randperm(n, generator=generator(seed, "order", epoch))
+
+
+@dataclass(frozen=True)
+class OnePass(Sampler[Plan]):
+    """Every image once, in order; this process takes every world_size-th one. Nothing is padded, nothing is mirrored.
+
+    batch_size: of each process.
+    """
+
+    n: int
+    batch_size: int
+    share: Share
+
+    def __len__(self) -> int:
+        return -(-len(self._mine()) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Plan]:
+        for indices in self._mine().split(self.batch_size):
+            yield Plan(indices, torch.zeros(len(indices), dtype=torch.bool))
+
+    def _mine(self) -> Indices:
+        return torch.arange(self.share.rank, self.n, self.share.world_size)

@@ -1,0 +1,66 @@
+"""CIFAR-10: 50,000 + 10,000 colour images of 32×32 pixels, in the format that torchvision downloads."""
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ddpm_lightning.data.base import ImageDataModule
+from ddpm_lightning.data.batches import ImageDataset, InMemoryImages
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.typing import Pixels
+
+FOLDER = "cifar-10-batches-py"
+FILES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
+
+
+class CIFAR10DataModule(ImageDataModule):
+    """root: the folder that holds cifar-10-batches-py; torchvision downloads it there if it is missing."""
+
+    channels = 3
+    size = (32, 32)
+
+    def __init__(self, *, root: str = "data", **options: Any) -> None:
+        super().__init__(**options)
+        self.root = Path(root)
+
+    def load(self, split: str) -> ImageDataset:
+        paths = [self.root / FOLDER / name for name in FILES[split]]
+        if not all(path.is_file() for path in paths):
+            _download(self.root)
+        return InMemoryImages(torch.cat([read_batch(path) for path in paths]))
+
+
+def _download(root: Path) -> None:
+    from torchvision.datasets import CIFAR10
+
+    try:
+        CIFAR10(str(root), download=True)
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"CIFAR-10 is not in {(root / FOLDER).resolve()} and could not be downloaded ({error}); unpack "
+            f"cifar-10-python.tar.gz in {root.resolve()}, or name another folder with data.root="
+        ) from error
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Reads numpy arrays and plain containers; a pickle that asks for anything else is refused."""
+
+    ALLOWED = {"_reconstruct", "ndarray", "dtype"}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.split(".")[0] == "numpy" and name in self.ALLOWED:
+            return getattr(np._core.multiarray if name == "_reconstruct" else np, name)
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+
+def read_batch(path: Path) -> Pixels:
+    """One file of cifar-10-batches-py as [n, 3, 32, 32]. Raises UserError, naming the file, if it is none."""
+    try:
+        rows = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="bytes").load()[b"data"]
+        return torch.from_numpy(np.asarray(rows, dtype=np.uint8).reshape(-1, 3, 32, 32).copy())
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise UserError(f"{path} is no whole batch file of CIFAR-10 ({error}); fetch it again") from error

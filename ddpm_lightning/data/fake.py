@@ -1,0 +1,29 @@
+"""Random pixels of any shape, for tests and for measuring speed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ddpm_lightning.data.base import ImageDataModule
+from ddpm_lightning.data.batches import ImageDataset, InMemoryImages
+from ddpm_lightning.data.pixels import PixelRange
+from ddpm_lightning.seeding import generator
+
+
+class FakeDataModule(ImageDataModule):
+    """num_images uniform random images in each split, of the given channels, size (height, width) and levels."""
+
+    def __init__(
+        self, *, channels: int = 3, size: Sequence[int] = (32, 32), levels: int = 256, num_images: int = 256, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        self.channels = channels
+        self.size = (size[0], size[1])
+        self.pixels = PixelRange(levels)
+        self.num_images = num_images
+
+    def load(self, split: str) -> ImageDataset:
+        shape = (self.num_images, self.channels, *self.size)
+        pixels = torch.randint(0, self.pixels.levels, shape, generator=generator(self.seed, "fake", split))
+        return InMemoryImages(pixels.to(torch.uint8))

@@ -1,0 +1,87 @@
+"""Any folder of images, resized and cropped to one size as they are read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+
+from ddpm_lightning.data.base import ImageDataModule
+from ddpm_lightning.data.batches import Batch, ImageDataset, Plan
+from ddpm_lightning.errors import UserError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+MODES = {1: "L", 3: "RGB"}
+
+
+class ImageFolderDataModule(ImageDataModule):
+    """root: the folder, searched with all below it. With subfolders train/ and test/, these are the splits; otherwise
+    every tenth image, in order of path, is of the test split.
+
+    side: the images' height and width; the shorter side is resized to it and the middle cut out.
+    channels: 3 for colour, 1 for grey.
+    """
+
+    def __init__(self, *, root: str, side: int = 256, channels: int = 3, **options: Any) -> None:
+        super().__init__(**options)
+        if channels not in MODES:
+            raise UserError(f"data.channels={channels} is neither 3 (colour) nor 1 (grey); choose one of them")
+        if side < 1:
+            raise UserError(f"data.side={side} is below 1: an image has at least one pixel; the paper uses 256")
+        self.root = Path(root)
+        self.channels = channels
+        self.size = (side, side)
+
+    def load(self, split: str) -> ImageDataset:
+        if (self.root / "train").is_dir() and (self.root / "test").is_dir():
+            paths = find_images(self.root / split)
+        else:
+            everything = find_images(self.root)
+            test = everything[9::10]
+            paths = test if split == "test" else sorted(set(everything) - set(test))
+        return ImageFiles(tuple(paths), self.size[0], self.channels)
+
+
+def find_images(folder: Path) -> list[Path]:
+    """All images below the folder, in order of path. Raises UserError where there are none."""
+    if not folder.is_dir():
+        raise UserError(f"{folder.resolve()} is no folder; name the folder of images with data.root=")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not paths:
+        raise UserError(
+            f"{folder.resolve()} holds no images ({', '.join(sorted(SUFFIXES))}); name another folder with data.root="
+        )
+    return paths
+
+
+@dataclass(frozen=True)
+class ImageFiles(Dataset[Batch]):
+    """Image files, read a batch at a time."""
+
+    paths: tuple[Path, ...]
+    side: int
+    channels: int
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, plan: Plan) -> Batch:
+        images = [read_image(self.paths[i], self.side, self.channels) for i in plan.indices.tolist()]
+        return Batch(torch.stack(images), plan.flip)
+
+
+def read_image(path: Path, side: int, channels: int) -> torch.Tensor:
+    """The image, its shorter side resized (Lanczos) to `side`, its middle cut out: [channels, side, side]."""
+    try:
+        with Image.open(path) as image:
+            square = image.convert(MODES[channels])
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UserError(f"{path} cannot be read as an image ({error}); mend or remove it") from error
+    scale = side / min(square.size)
+    w, h = (max(side, round(length * scale)) for length in square.size)
+    left, top = (w - side) // 2, (h - side) // 2
+    square = square.resize((w, h), Image.Resampling.LANCZOS).crop((left, top, left + side, top + side))
+    return torch.from_numpy(np.array(square)).reshape(side, side, channels).permute(2, 0, 1).contiguous()

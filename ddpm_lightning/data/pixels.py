@@ -1,0 +1,26 @@
+"""The only place where integers become [−1, 1] and [−1, 1] becomes integers."""
+
+from dataclasses import dataclass
+
+import torch
+
+from ddpm_lightning.typing import Images, Pixels
+
+
+@dataclass(frozen=True)
+class PixelRange:
+    """Pixels of `levels` values 0..levels−1, on the model's scale at 2k/(levels−1) − 1 (256: x/127.5 − 1)."""
+
+    levels: int = 256
+
+    def encode(self, pixels: Pixels) -> Images:
+        """Integers to the model's scale."""
+        return pixels.float() * (2 / (self.levels - 1)) - 1
+
+    def decode(self, x: Images) -> Pixels:
+        """The model's scale to the nearest integer; what lies outside [−1, 1] becomes the nearest end."""
+        return ((x.float() + 1) * ((self.levels - 1) / 2)).round().clamp(0, self.levels - 1).to(torch.uint8)
+
+    def to_bytes(self, x: Images) -> Pixels:
+        """The model's scale to 0..255 for picture files, by way of the data's own levels."""
+        return (self.decode(x).float() * (255 / (self.levels - 1))).round().to(torch.uint8)

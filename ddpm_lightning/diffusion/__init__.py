@@ -1,0 +1,1 @@
+"""The paper, in torch alone: forward process, reverse process, objectives, samplers and the bound."""

@@ -1,0 +1,92 @@
+"""The forward process q (Section 2 of the paper): Eq. 2, 4, 6, 7 and the prior term L_T."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ddpm_lightning.diffusion.gaussian import Gaussian
+from ddpm_lightning.diffusion.schedules import Schedule
+from ddpm_lightning.typing import Betas, Broadcast, Images, PerExample, Table, Timesteps
+
+
+def at(table: Table, t: Timesteps, like: Images) -> Broadcast:
+    """`table[t]` in the dtype of `like`, shaped [b, 1, …] to broadcast over it. The only gather in the house."""
+    return table[t].to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
+
+
+def _table(row_0: float, rows: Betas) -> Table:
+    return torch.cat([rows.new_tensor([row_0]), rows])
+
+
+class GaussianDiffusion(nn.Module):
+    """q(x_{1:T} | x_0) for a schedule, as float64 tables of T+1 rows; row 0 is clean data (ᾱ_0 = 1).
+
+    beta, alpha, alpha_bar: β_t, α_t = 1 − β_t, ᾱ_t = Π α_s (Eq. 2, 4).
+    beta_tilde, c_x_0, c_x_t: q(x_{t−1} | x_t, x_0) = N(c_x_0 x_0 + c_x_t x_t, β̃_t I) (Eq. 6, 7).
+    log_beta, log_beta_tilde: with log β̃_2 in row 1 of both, as in the official code: β̃_1 is 0, and the two choices
+    for σ_t² share one decoder.
+    """
+
+    beta: Tensor
+    alpha: Tensor
+    alpha_bar: Tensor
+    beta_tilde: Tensor
+    c_x_0: Tensor
+    c_x_t: Tensor
+    log_beta: Tensor
+    log_beta_tilde: Tensor
+
+    def __init__(self, schedule: Schedule) -> None:
+        super().__init__()
+        betas = schedule.betas()
+        alphas = 1 - betas
+        alpha_bars = alphas.cumprod(0)
+        before = _table(1.0, alpha_bars)[:-1]  # ᾱ_{t−1}
+        self.T = len(betas)
+        self._add("beta", 0.0, betas)
+        self._add("alpha", 1.0, alphas)
+        self._add("alpha_bar", 1.0, alpha_bars)
+        self._add("beta_tilde", 0.0, (1 - before) / (1 - alpha_bars) * betas)
+        self._add("c_x_0", 1.0, before.sqrt() * betas / (1 - alpha_bars))
+        self._add("c_x_t", 0.0, alphas.sqrt() * (1 - before) / (1 - alpha_bars))
+        self._add("log_beta", -torch.inf, betas.log())
+        self._add("log_beta_tilde", -torch.inf, self.beta_tilde[1:].log())
+        self.log_beta[1] = self.log_beta_tilde[1] = self.log_beta_tilde[2]
+
+    def _add(self, name: str, row_0: float, rows: Betas) -> None:
+        self.register_buffer(name, _table(row_0, rows), persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "GaussianDiffusion":
+        # `.to(device)` moves the tables; `.half()` and `.to(bfloat16)` must not: in bf16, 1 − ᾱ is 0 for ten steps.
+        for name, table in self._buffers.items():
+            assert table is not None
+            self._buffers[name] = table.to(fn(table).device)
+        return self
+
+    @property
+    def snr(self) -> Table:
+        """SNR(t) = ᾱ_t/(1 − ᾱ_t), [T+1]; infinite in row 0."""
+        return self.alpha_bar / (1 - self.alpha_bar)
+
+    def marginal(self, x_0: Images, t: Timesteps) -> Gaussian:
+        """q(x_t | x_0) = N(√ᾱ_t x_0, (1 − ᾱ_t) I), Eq. 4."""
+        return Gaussian(at(self.alpha_bar.sqrt(), t, x_0) * x_0, at((1 - self.alpha_bar).log(), t, x_0))
+
+    def q_sample(self, x_0: Images, t: Timesteps, eps: Images) -> Images:
+        """x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε, Eq. 4; t = 0 gives x_0 back."""
+        return at(self.alpha_bar.sqrt(), t, x_0) * x_0 + at((1 - self.alpha_bar).sqrt(), t, x_0) * eps
+
+    def posterior(self, x_0: Images, x_t: Images, t: Timesteps) -> Gaussian:
+        """q(x_{t−1} | x_t, x_0) = N(μ̃_t(x_t, x_0), β̃_t I), Eq. 6 and 7."""
+        return Gaussian(self.posterior_mean(x_0, x_t, t), at(self.log_beta_tilde, t, x_t))
+
+    def posterior_mean(self, x_0: Images, x_t: Images, t: Timesteps) -> Images:
+        """μ̃_t(x_t, x_0), Eq. 7."""
+        return at(self.c_x_0, t, x_t) * x_0 + at(self.c_x_t, t, x_t) * x_t
+
+    def prior_kl(self, x_0: Images) -> PerExample:
+        """L_T = D_KL(q(x_T | x_0) ‖ N(0, I)), Eq. 5, in nats, summed over dimensions: [b]."""
+        t = torch.full((len(x_0),), self.T, device=x_0.device)
+        prior = Gaussian(torch.zeros_like(x_0), x_0.new_zeros(()))
+        return self.marginal(x_0, t).kl(prior)

@@ -1,0 +1,111 @@
+"""From x_T ~ N(0, I) to x_0: Algorithm 2 of the paper, and DDIM."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
+
+import torch
+
+from ddpm_lightning.diffusion.gaussian import Gaussian
+from ddpm_lightning.diffusion.model import Denoised, DenoisingDiffusion
+from ddpm_lightning.diffusion.process import at
+from ddpm_lightning.diffusion.spacing import Spacing, UniformSpacing
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.typing import Images, Timesteps
+
+RandnLike = Callable[[Images], Images]
+
+
+class Step(NamedTuple):
+    """One step of a trajectory: from x_t to x, which is x_{t−1}, by way of x̂_0 (Eq. 15). t counts the chain walked."""
+
+    t: int
+    x: Images
+    x_0_hat: Images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler(ABC):
+    """Walks the reverse chain.
+
+    num_steps: how many of the T steps are visited; None visits all. spacing: which ones.
+    clip_x_0: whether x̂_0 is brought into [−1, 1] before it is used, as the official code does.
+    """
+
+    num_steps: int | None = None
+    spacing: Spacing = field(default_factory=UniformSpacing)
+    clip_x_0: bool = True
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def step(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps) -> Denoised:
+        """x̂_0 and the distribution of x_{t−1} given x_t."""
+
+    def chain(self, model: DenoisingDiffusion) -> DenoisingDiffusion:
+        """The model on the steps that this sampler visits. Raises UserError where there are no such steps."""
+        if self.num_steps is None:
+            return model
+        return model.coarsen(self.spacing.steps(model.process.T, self.num_steps))
+
+    @torch.no_grad()
+    def trajectory(self, model: DenoisingDiffusion, x_T: Images, *, randn_like: RandnLike) -> Iterator[Step]:
+        """Every step from x_T down to x_0; the last step adds no noise."""
+        model = self.chain(model)
+        x = x_T
+        for t in range(model.process.T, 0, -1):
+            x_0_hat, reverse = self.step(model, x, torch.full((len(x),), t, device=x.device))
+            x = reverse.sample(randn_like(x)) if t > 1 else reverse.mean
+            yield Step(t, x, x_0_hat)
+
+    def sample(self, model: DenoisingDiffusion, x_T: Images, *, randn_like: RandnLike) -> Images:
+        """x_0, the end of the trajectory: [b, *d], on the scale of the data, not clipped."""
+        x = x_T
+        for step in self.trajectory(model, x_T, randn_like=randn_like):
+            x = step.x
+        return x
+
+
+@dataclass(frozen=True, kw_only=True)
+class AncestralSampler(Sampler):
+    """Algorithm 2: x_{t−1} ~ p_θ(x_{t−1} | x_t). On a subset of the steps, β is recomputed from ᾱ."""
+
+    name = "ancestral"
+
+    def chain(self, model: DenoisingDiffusion) -> DenoisingDiffusion:
+        if self.num_steps is not None and not model.variance.rescales:
+            raise UserError(
+                f"sampler.num_steps={self.num_steps} asks for longer steps than those whose variance the network "
+                f"learned (variance={model.variance.name}); leave num_steps out, or use sampler=ddim"
+            )
+        return super().chain(model)
+
+    def step(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps) -> Denoised:
+        return model.denoise(x_t, t, self.clip_x_0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DDIMSampler(Sampler):
+    """x_s = √ᾱ_s x̂_0 + √(1 − ᾱ_s − σ²) ε̂ + σ z, σ² = η² β̃, s the step before t (Song et al., 2021, Eq. 12 and 16).
+
+    eta: η, 0 for a deterministic walk; 1 is ancestral sampling with σ² = β̃. ε̂ follows from the clipped x̂_0.
+    """
+
+    eta: float = 0.0
+
+    name = "ddim"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.eta <= 1:
+            raise UserError(f"eta={self.eta} lies outside [0, 1]: 0 is deterministic, 1 is ancestral; choose between")
+
+    def step(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps) -> Denoised:
+        x_0_hat = model.predict_x_0(x_t, t, self.clip_x_0)
+        alpha_bar = model.process.alpha_bar
+        alpha_bar_s = alpha_bar.roll(1)  # ᾱ of the step before; like all tables in float64, for 1 − ᾱ can be 1e-4
+        sigma_squared = self.eta**2 * model.process.beta_tilde
+        eps_hat = (x_t - at(alpha_bar.sqrt(), t, x_t) * x_0_hat) / at((1 - alpha_bar).sqrt(), t, x_t)
+        towards_x_t = (1 - alpha_bar_s - sigma_squared).clamp(min=0).sqrt()
+        mean = at(alpha_bar_s.sqrt(), t, x_t) * x_0_hat + at(towards_x_t, t, x_t) * eps_hat
+        return Denoised(x_0_hat, Gaussian(mean, at(sigma_squared.log(), t, x_t)))

@@ -1,0 +1,1 @@
+"""Layers only: (x, t) -> tensor. Knows nothing of diffusion."""

@@ -1,0 +1,114 @@
+"""The parts of the paper's U-Net (Appendix B), with the official code's initialisation and paddings."""
+
+import math
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ddpm_lightning.typing import Images, Indices
+
+Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
+
+ZERO = 1e-5
+"""The gain of a layer that starts as (nearly) nothing; the official code's scale of 1e-10 under a square root."""
+
+
+def initialised(layer: Layer, gain: float = 1.0) -> Layer:
+    """Xavier-uniform weights (Var = gain²·2/(fan_in + fan_out)), biases 0."""
+    nn.init.xavier_uniform_(layer.weight, gain)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def conv3x3(c_in: int, c_out: int, gain: float = 1.0) -> nn.Conv2d:
+    """3×3 convolution that keeps height and width."""
+    return initialised(nn.Conv2d(c_in, c_out, 3, padding=1), gain)
+
+
+def group_norm(groups: int, channels: int) -> nn.GroupNorm:
+    """GroupNorm with TensorFlow's ε of 1e-6, not PyTorch's 1e-5."""
+    return nn.GroupNorm(groups, channels, eps=1e-6)
+
+
+def sinusoids(t: Indices, channels: int) -> Tensor:
+    """[sin(t f_i), cos(t f_i)], f_i = exp(−i ln 1e4/(half − 1)), i = 0..half−1: [b, channels], float32. t: 0..T−1."""
+    half = channels // 2
+    f = torch.exp(torch.arange(half, device=t.device) * -(math.log(10_000) / (half - 1)))
+    angles = t.float()[:, None] * f
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class TimeEmbedding(nn.Module):
+    """t -> Dense(swish(Dense(sinusoids)))): [b] -> [b, 4·channels]."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.dense_0 = initialised(nn.Linear(channels, 4 * channels))
+        self.dense_1 = initialised(nn.Linear(4 * channels, 4 * channels))
+
+    def forward(self, t: Indices) -> Tensor:
+        embedding = sinusoids(t, self.channels).to(self.dense_0.weight.dtype)
+        return self.dense_1(F.silu(self.dense_0(embedding)))
+
+
+class ResBlock(nn.Module):
+    """GN–swish–conv, + Dense(swish(temb)), GN–swish–dropout–conv(0), + shortcut (1×1 where channels differ)."""
+
+    def __init__(self, c_in: int, c_out: int, c_time: int, dropout: float, groups: int) -> None:
+        super().__init__()
+        self.norm_0 = group_norm(groups, c_in)
+        self.conv_0 = conv3x3(c_in, c_out)
+        self.time = initialised(nn.Linear(c_time, c_out))
+        self.norm_1 = group_norm(groups, c_out)
+        self.dropout = nn.Dropout(dropout)
+        self.conv_1 = conv3x3(c_out, c_out, gain=ZERO)
+        self.shortcut = nn.Identity() if c_in == c_out else initialised(nn.Conv2d(c_in, c_out, 1))
+
+    def forward(self, x: Images, swish_temb: Tensor) -> Images:
+        h = self.conv_0(F.silu(self.norm_0(x)))
+        h = h + self.time(swish_temb)[:, :, None, None]
+        h = self.conv_1(self.dropout(F.silu(self.norm_1(h))))
+        return self.shortcut(x) + h
+
+
+class Attention(nn.Module):
+    """One-head self-attention over all pixels, scale C^-½, + x. The three 1×1 convolutions q, k, v are one."""
+
+    def __init__(self, channels: int, groups: int) -> None:
+        super().__init__()
+        self.norm = group_norm(groups, channels)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.project = initialised(nn.Conv2d(channels, channels, 1), gain=ZERO)
+        # As if q, k and v were three layers: fan_out is C, not 3C.
+        initialised(self.qkv, gain=math.sqrt((1 + 3) / (1 + 1)))
+
+    def forward(self, x: Images) -> Images:
+        q, k, v = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).chunk(3, dim=2)
+        h = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
+        return x + self.project(h.transpose(1, 2).unflatten(2, x.shape[2:]))
+
+
+class Downsample(nn.Module):
+    """Halves height and width: 3×3 convolution of stride 2, padded below and on the right (TensorFlow's 'SAME')."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = initialised(nn.Conv2d(channels, channels, 3, stride=2))
+
+    def forward(self, x: Images) -> Images:
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
+
+
+class Upsample(nn.Module):
+    """Doubles height and width: nearest neighbour, then a 3×3 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = conv3x3(channels, channels)
+
+    def forward(self, x: Images) -> Images:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))

@@ -1,0 +1,100 @@
+"""From a configuration to objects; and what a configuration that comes from a file may name."""
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.diffusion.process import GaussianDiffusion
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.typing import Images, Pixels
+
+MODEL_PARTS = ("schedule", "parameterization", "variance", "network")
+"""The parts of a configuration that make p_θ."""
+
+ALLOWED = ("ddpm_lightning.diffusion.", "ddpm_lightning.networks.", "ddpm_lightning.data.")
+"""Where the classes live that a checkpoint's configuration may name."""
+
+
+class PixelScale(Protocol):
+    """The number of levels of the data, and the way from the model's scale to picture files."""
+
+    @property
+    def levels(self) -> int: ...
+
+    def to_bytes(self, x: Images) -> Pixels: ...
+
+
+class ImageData(Protocol):
+    """What a model needs to know of a DataModule."""
+
+    channels: int
+    size: tuple[int, int]
+    pixels: PixelScale
+
+
+def make(node: Any, **arguments: Any) -> Any:
+    """Hydra's `instantiate`, with the reason of a failure as one UserError."""
+    try:
+        return instantiate(node, **arguments, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from error
+        raise UserError(" ".join(str(error).split())) from error
+
+
+def build_model(config: Mapping[str, Any], data: ImageData) -> DenoisingDiffusion:
+    """p_θ of a resolved configuration, for the channels, size and levels of the data."""
+    variance = make(config["variance"])
+    network = make(
+        config["network"],
+        in_channels=data.channels,
+        out_channels=data.channels + variance.extra_channels(data.channels),
+        size=data.size,
+    )
+    process = GaussianDiffusion(make(config["schedule"]))
+    return DenoisingDiffusion(network, process, make(config["parameterization"]), variance, data.pixels.levels)
+
+
+def load_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], source: str) -> None:
+    """Fills the model. Raises UserError where names or shapes do not fit."""
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"the weights in {source} do not fit the network of its configuration: {reason}") from error
+
+
+def check_targets(node: Any, source: str) -> None:
+    """Raises UserError where a configuration from a file names anything but this project's own model parts."""
+    if isinstance(node, list):
+        for item in node:
+            check_targets(item, source)
+    elif isinstance(node, dict):
+        if "_target_" in node and not _is_allowed(node["_target_"]):
+            raise UserError(
+                f"{source} asks to build {node['_target_']!r}, which is no part of a model; do not use the file unless "
+                "you trust it, and then only after you have mended its configuration"
+            )
+        for key, value in node.items():
+            if key != "_target_":
+                check_targets(value, source)
+    elif isinstance(node, str) and "${" in node:
+        raise UserError(f"{source} has an unresolved {node!r} in its configuration, which could read your environment")
+
+
+def _is_allowed(target: Any) -> bool:
+    if not isinstance(target, str) or not target.startswith(ALLOWED):
+        return False
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        return False
+    # Defined there, not merely reachable from there: `…digits.torch.load` must not pass.
+    return inspect.isclass(found) and found.__module__ == module

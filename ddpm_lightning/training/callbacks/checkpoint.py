@@ -1,0 +1,38 @@
+"""Keeps checkpoints/last.ckpt, from which the run goes on and anyone samples."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+
+from ddpm_lightning.training.callbacks.when import check_interval, is_due
+from ddpm_lightning.training.checkpoint import CONFIG
+
+
+def last_checkpoint(run_dir: str | Path) -> Path:
+    """Where a run keeps its newest checkpoint."""
+    return Path(run_dir) / "checkpoints" / "last.ckpt"
+
+
+class LastCheckpoint(Checkpoint):
+    """Every so many optimizer steps and at the end. Lightning runs it after all other callbacks, so it saves their state."""
+
+    def __init__(self, every_n_steps: int = 1000) -> None:
+        self.every_n_steps = check_interval("callbacks.checkpoint", every_n_steps)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if is_due(trainer, batch_idx, self.every_n_steps) or trainer.global_step >= trainer.max_steps:
+            trainer.save_checkpoint(last_checkpoint(trainer.default_root_dir))
+
+
+class SelfDescription(L.Callback):
+    """Puts the run's resolved configuration, a plain dict, into every checkpoint."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+
+    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[CONFIG] = self.config

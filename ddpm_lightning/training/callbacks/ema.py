@@ -1,0 +1,99 @@
+"""The exponential moving average of the weights, from its birth to the checkpoint and back."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any, ContextManager
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.training.callbacks.when import stepped
+from ddpm_lightning.training.checkpoint import EMA as KEY
+from ddpm_lightning.training.module import DDPM
+
+
+class EMA(L.Callback):
+    """θ̄ ← decay·θ̄ + (1 − decay)·θ after each optimizer step, in float32; the first step copies.
+
+    Testing and validation run on θ̄; so does whatever runs inside `average_parameters`. A checkpoint holds θ as its
+    weights and θ̄ under a key of its own, also when it is written while θ̄ is in use.
+    """
+
+    def __init__(self, decay: float = 0.9999) -> None:
+        if not 0 <= decay < 1:
+            raise UserError(
+                f"the EMA's decay={decay} lies outside [0, 1): at 1 the average would never move; the paper uses 0.9999"
+            )
+        self.decay = decay
+        self.update = get_ema_multi_avg_fn(decay)
+        self.shadow: dict[str, Tensor] = {}
+        self.raw: dict[str, Tensor] | None = None
+        self.swapped = ExitStack()
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: DDPM, outputs: Any, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
+        if not stepped(trainer, batch_idx):
+            return
+        weights = _weights(module)
+        if not self.shadow:
+            self.shadow = {name: weight.detach().float().clone() for name, weight in weights.items()}
+            return
+        with torch.no_grad():
+            self.update(list(self.shadow.values()), [w.detach().float() for w in weights.values()], torch.tensor(0))  # type: ignore[arg-type]
+
+    @contextmanager
+    def average_parameters(self, module: DDPM) -> Iterator[None]:
+        """Inside, the model's weights are θ̄; after, θ again, whatever happened. Before the first step, θ̄ is θ."""
+        if not self.shadow or self.raw is not None:
+            yield
+            return
+        weights = _weights(module)
+        self.raw = {name: weight.detach().clone() for name, weight in weights.items()}
+        _fill(weights, self.shadow)
+        try:
+            yield
+        finally:
+            _fill(weights, self.raw)
+            self.raw = None
+
+    def on_validation_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
+        self.swapped.enter_context(self.average_parameters(module))
+
+    def on_validation_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
+        self.swapped.close()
+
+    on_test_start = on_validation_start
+    on_test_end = on_validation_end
+
+    def on_exception(self, trainer: L.Trainer, module: DDPM, exception: BaseException) -> None:  # type: ignore[override]
+        self.swapped.close()
+
+    def on_save_checkpoint(self, trainer: L.Trainer, module: DDPM, checkpoint: dict[str, Any]) -> None:  # type: ignore[override]
+        if self.shadow:
+            checkpoint[KEY] = self.shadow
+        for name, weight in (self.raw or {}).items():
+            checkpoint["state_dict"][f"model.{name}"] = weight
+
+    def on_load_checkpoint(self, trainer: L.Trainer, module: DDPM, checkpoint: dict[str, Any]) -> None:  # type: ignore[override]
+        self.shadow = dict(checkpoint.get(KEY, {}))
+
+    def on_train_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
+        self.shadow = {name: weight.to(module.device) for name, weight in self.shadow.items()}
+
+
+def _weights(module: DDPM) -> dict[str, Tensor]:
+    return dict(module.model.named_parameters())
+
+
+def _fill(weights: dict[str, Tensor], values: dict[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(values[name])
+
+
+def averaged(trainer: L.Trainer, module: DDPM) -> ContextManager[None]:
+    """The context in which the model's weights are the trainer's averaged ones, if an EMA callback keeps any."""
+    keeper = next((c for c in trainer.callbacks if isinstance(c, EMA)), None)  # type: ignore[attr-defined]
+    return keeper.average_parameters(module) if keeper else nullcontext()

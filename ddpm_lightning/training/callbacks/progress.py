@@ -1,0 +1,54 @@
+"""One bar for the whole training, in steps, as the paper counts."""
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ProgressBar
+from tqdm import tqdm
+
+REFRESH = 10
+"""Batches between two looks at the loss, each of which waits for the device."""
+
+
+class StepProgressBar(ProgressBar):
+    """Steps done of max_steps, time left, steps/s and the latest loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enabled = True
+        self.bar: tqdm[Any] | None = None
+
+    def disable(self) -> None:
+        """Called by Lightning on every process but the first."""
+        self.enabled = False
+
+    def enable(self) -> None:
+        self.enabled = True
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.bar = tqdm(
+            total=trainer.max_steps,
+            initial=trainer.global_step,
+            desc="Training",
+            unit="step",
+            disable=not self.enabled,
+            dynamic_ncols=True,
+        )
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert self.bar is not None
+        if batch_idx % REFRESH == 0 or trainer.global_step >= trainer.max_steps:
+            self.bar.set_postfix(loss=f"{float(outputs['loss']):.4f}", refresh=False)
+            self.bar.update(trainer.global_step - self.bar.n)
+
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._close()
+
+    def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()

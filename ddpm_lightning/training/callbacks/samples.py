@@ -1,0 +1,98 @@
+"""Pictures while it trains: a grid of samples and a strip of x̂_0 along t, from averaged weights and fixed noise."""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import WandbLogger
+from PIL import Image
+
+from ddpm_lightning.diffusion.samplers import DDIMSampler, Sampler
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.training.callbacks.ema import averaged
+from ddpm_lightning.training.callbacks.when import check_interval, is_due
+from ddpm_lightning.training.generate import generate, walk
+from ddpm_lightning.training.module import DDPM
+from ddpm_lightning.training.pictures import picture, save
+
+
+class Preview(L.Callback):
+    """Draws a picture every so many optimizer steps, with DDIM on a few of the steps, and at the end with the module's
+    own sampler. The noise has its own seed, so training is not disturbed and pictures of different steps compare.
+    """
+
+    name: str
+
+    def __init__(self, num_images: int, every_n_steps: int = 1000, num_steps: int = 50, seed: int = 0) -> None:
+        if num_images < 1:
+            raise UserError(f"callbacks.{self.name}: num_images={num_images} is below 1; give a number of images")
+        if num_steps < 2:
+            raise UserError(f"callbacks.{self.name}: num_steps={num_steps} is below 2; give a number of DDIM steps")
+        self.num_images = num_images
+        self.every_n_steps = check_interval(f"callbacks.{self.name}", every_n_steps)
+        self.num_steps = num_steps
+        self.seed = seed
+
+    @abstractmethod
+    def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> Image.Image:
+        """The picture of the model as it now is."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: DDPM, outputs: Any, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
+        if is_due(trainer, batch_idx, self.every_n_steps) and trainer.global_step < trainer.max_steps:
+            fewer = self.num_steps < module.model.process.T
+            self._show(trainer, module, DDIMSampler(num_steps=self.num_steps if fewer else None))
+
+    def on_train_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
+        self._show(trainer, module, module.sampler)
+
+    def _show(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> None:
+        if not trainer.is_global_zero:
+            return
+        with averaged(trainer, module):
+            image = self.draw(trainer, module, sampler)
+        save(image, Path(trainer.default_root_dir) / "samples" / f"{self.name}_{trainer.global_step:07d}.png")
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image(f"samples/{self.name}", [image], step=trainer.global_step)
+
+
+class SampleGrid(Preview):
+    """num_images samples of the same noise each time, as one grid."""
+
+    name = "grid"
+
+    def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> Image.Image:
+        x_0 = generate(module.model, sampler, image_shape(trainer), self.num_images, seed=self.seed)
+        return picture(to_bytes(trainer, x_0))
+
+
+class DenoisingStrip(Preview):
+    """x̂_0 along t (Eq. 15; the paper's Fig. 6): a row an image, noise on the left, the sample on the right."""
+
+    name = "strip"
+
+    def __init__(self, num_images: int = 8, num_columns: int = 10, **options: Any) -> None:
+        super().__init__(num_images, **options)
+        if num_columns < 2:
+            raise UserError(f"callbacks.strip: num_columns={num_columns} is below 2; a strip has a start and an end")
+        self.num_columns = num_columns
+
+    def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> Image.Image:
+        last = sampler.chain(module.model).process.T - 1
+        shown = torch.linspace(0, last, min(self.num_columns, last + 1)).round().long().tolist()
+        steps = walk(module.model, sampler, image_shape(trainer), self.num_images, seed=self.seed)
+        rows = torch.stack([step.x_0_hat for i, step in enumerate(steps) if i in shown], dim=1)
+        return picture(to_bytes(trainer, rows.flatten(0, 1)), columns=len(shown))
+
+
+def image_shape(trainer: L.Trainer) -> tuple[int, ...]:
+    """(c, h, w) of the trainer's data."""
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    return (data.channels, *data.size)
+
+
+def to_bytes(trainer: L.Trainer, x: torch.Tensor) -> torch.Tensor:
+    """From the model's scale to 0..255, as the trainer's data are."""
+    return trainer.datamodule.pixels.to_bytes(x)  # type: ignore[attr-defined,no-any-return]

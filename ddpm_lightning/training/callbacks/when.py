@@ -1,0 +1,22 @@
+"""When a callback acts: after optimizer steps, which with gradient accumulation are fewer than batches."""
+
+import lightning as L
+
+from ddpm_lightning.errors import UserError
+
+
+def stepped(trainer: L.Trainer, batch_idx: int) -> bool:
+    """Whether the batch that just ended made the optimizer step."""
+    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+
+
+def is_due(trainer: L.Trainer, batch_idx: int, every_n_steps: int) -> bool:
+    """Whether the batch that just ended completed a multiple of `every_n_steps` optimizer steps."""
+    return stepped(trainer, batch_idx) and trainer.global_step % every_n_steps == 0
+
+
+def check_interval(owner: str, every_n_steps: int) -> int:
+    """The interval itself. Raises UserError where it is below 1."""
+    if every_n_steps < 1:
+        raise UserError(f"{owner}: every_n_steps={every_n_steps} is below 1; give a number of optimizer steps")
+    return every_n_steps

@@ -1,0 +1,75 @@
+"""Checkpoints: written whole or not at all, self-describing, and read as data, never as code."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.training.build import MODEL_PARTS, check_targets
+
+CONFIG = "config"
+"""The checkpoint's key of the run's resolved configuration, a plain dict."""
+
+EMA = "ema"
+"""The checkpoint's key of the averaged weights, by the names of the model's parameters."""
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target, syncs, renames: a reader sees the old file or the new one, both whole."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        target = Path(path)
+        beside = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with beside.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(target)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise UserError(
+                f"the checkpoint {target} cannot be written ({error}); make room or choose another folder with "
+                "hydra.run.dir=, then give the same command to go on from the last whole one"
+            ) from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The checkpoint as tensors and plain values. Raises UserError where the file is missing or is no checkpoint."""
+    if not path.is_file():
+        raise UserError(f"there is no checkpoint {path.resolve()}; a run keeps its own at checkpoints/last.ckpt")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{path} is damaged or no checkpoint of PyTorch ({reason})") from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(CONFIG), dict):
+        raise UserError(f"{path} holds no configuration of a run, so it was not written by this project's train.py")
+    check_targets({part: checkpoint[CONFIG].get(part) for part in (*MODEL_PARTS, "data")}, source=str(path))
+    return checkpoint
+
+
+def model_weights(checkpoint: dict[str, Any], use_ema: bool) -> dict[str, torch.Tensor]:
+    """The model's weights by its parameters' names: averaged, or as the optimizer left them."""
+    if use_ema:
+        if EMA not in checkpoint:
+            raise UserError("the checkpoint holds no averaged weights; sample from the raw ones with use_ema=false")
+        return dict(checkpoint[EMA])
+    raw = checkpoint["state_dict"]
+    return {name.removeprefix("model."): value for name, value in raw.items() if name.startswith("model.")}
+
+
+def check_same_model(checkpoint: dict[str, Any], config: dict[str, Any], path: Path) -> None:
+    """Raises UserError where a run is to go on from a checkpoint of another architecture."""
+    for part in (*MODEL_PARTS, "optimizer"):
+        theirs, ours = checkpoint[CONFIG].get(part), config.get(part)
+        if theirs != ours:
+            raise UserError(
+                f"{path} is of a run with another {part} ({theirs}) than this one's ({ours}); give that run's options "
+                "to go on with it, or another hydra.run.dir to start anew"
+            )

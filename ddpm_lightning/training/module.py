@@ -1,0 +1,123 @@
+"""Algorithm 1 as a LightningModule."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ddpm_lightning.diffusion.likelihood import estimate_bound
+from ddpm_lightning.diffusion.losses import Loss
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.diffusion.samplers import Sampler
+from ddpm_lightning.diffusion.timesteps import Drawn, TimestepDistribution, UniformTimesteps
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.seeding import derive, generator
+from ddpm_lightning.training.results import MeanAndError
+from ddpm_lightning.typing import Images
+
+MakeOptimizer = Callable[[Iterator[nn.Parameter]], Optimizer]
+
+
+class DDPM(L.LightningModule):
+    """Trains p_θ.
+
+    optimizer: parameters -> optimizer. warmup_steps: over which the learning rate rises from 0. max_grad_norm: to
+    which the gradient's global norm is clipped. test_strata: how finely the test estimates the bound (network calls an
+    image). seed: of t, ε and dropout, which belong to (seed, step, place in the batch of all processes).
+    """
+
+    def __init__(
+        self,
+        model: DenoisingDiffusion,
+        loss: Loss,
+        sampler: Sampler,
+        optimizer: MakeOptimizer,
+        *,
+        timesteps: TimestepDistribution | None = None,
+        warmup_steps: int = 0,
+        max_grad_norm: float = 1.0,
+        test_strata: int = 50,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if warmup_steps < 0:
+            raise UserError(f"warmup_steps={warmup_steps} is negative; use 0 for none, the paper's recipe has 5000")
+        if max_grad_norm <= 0:
+            raise UserError(f"max_grad_norm={max_grad_norm} is not positive: nothing would be learned; use 1.0")
+        if test_strata < 1:
+            raise UserError(f"test_strata={test_strata} is below 1: the bound needs at least one draw of t; use 50")
+        loss.check(model.variance)
+        sampler.chain(model)  # raises where there is no such chain
+        _check_optimizer(optimizer, model)
+        self.model = model
+        self.loss = loss
+        self.sampler = sampler
+        self.make_optimizer = optimizer
+        self.timesteps = timesteps or UniformTimesteps()
+        self.warmup_steps = warmup_steps
+        self.max_grad_norm = max_grad_norm
+        self.test_strata = test_strata
+        self.seed = seed
+        self.grad_norm = torch.zeros(())
+        self.bound = MeanAndError()
+
+    def training_step(self, x_0: Images, batch_idx: int) -> dict[str, Tensor]:
+        """Algorithm 1, lines 2 to 5, for x_0 ~ q(x_0): [b, c, h, w] in [−1, 1]."""
+        draws = generator(self.seed, "noise", batch_idx, device=self.device)
+        t, weight = self._draw_timesteps(x_0, draws)  # t ~ Uniform({1, …, T})
+        eps = self._draw_noise(x_0, draws)  # ε ~ N(0, I)
+        loss = self.loss(self.model, x_0, t, eps)
+        return {"loss": (weight * loss).mean(), "loss_per_example": loss.detach(), "t": t}
+
+    def on_train_batch_start(self, batch: Images, batch_idx: int) -> None:
+        """Dropout draws from the global generators; they belong to (seed, step, rank)."""
+        torch.manual_seed(derive(self.seed, "dropout", batch_idx, self.global_rank))
+
+    def on_test_start(self) -> None:
+        self.bound = MeanAndError()
+
+    def test_step(self, x_0: Images, batch_idx: int) -> None:
+        """Estimates the bound (Eq. 5) in bits/dim, x̂_0 clipped as in the paper's evaluation."""
+        draws = generator(self.seed, "test", batch_idx, self.global_rank, device=self.device)
+        self.bound.update(estimate_bound(self.model, x_0, self.test_strata, draws))
+
+    def on_test_end(self) -> None:
+        self.bound.reduce(self.trainer.strategy)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer, its learning rate rising linearly from 0 and constant after, as in the official code."""
+        optimizer = self.make_optimizer(self.model.parameters())
+        warmup = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(step / max(self.warmup_steps, 1), 1.0))
+        if self.warmup_steps == 0:
+            return {"optimizer": optimizer}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": warmup, "interval": "step"}}
+
+    def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
+        """Clips the global norm, and keeps what it was for the log."""
+        self.grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+
+    # The draws are made for the batch of all processes, and each process takes its own part: so the same images,
+    # t and ε meet in one process and in several.
+
+    def _draw_timesteps(self, x_0: Images, draws: torch.Generator) -> Drawn:
+        t, weight = self.timesteps.draw(len(x_0) * self.trainer.world_size, self.model.process, draws)
+        return Drawn(t[self._mine(x_0)], weight[self._mine(x_0)])
+
+    def _draw_noise(self, x_0: Images, draws: torch.Generator) -> Images:
+        shape = (len(x_0) * self.trainer.world_size, *x_0.shape[1:])
+        return torch.randn(shape, generator=draws, device=self.device)[self._mine(x_0)]
+
+    def _mine(self, x_0: Images) -> slice:
+        first = self.global_rank * len(x_0)
+        return slice(first, first + len(x_0))
+
+
+def _check_optimizer(optimizer: MakeOptimizer, model: DenoisingDiffusion) -> None:
+    try:
+        optimizer(model.parameters())
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"optimizer: {error}") from error

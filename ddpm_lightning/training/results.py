@@ -1,0 +1,75 @@
+"""results.json: the final numbers of a run, and all that is needed to know what they are numbers of."""
+
+import json
+import math
+import platform
+import subprocess
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.strategies import Strategy
+from torch import Tensor
+
+from ddpm_lightning.typing import PerExample
+
+LIBRARIES = ("torch", "lightning", "hydra-core", "numpy")
+
+
+@dataclass
+class MeanAndError:
+    """The mean of one number per image, and its standard error over the images; summed in float64."""
+
+    sums: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
+
+    def update(self, values: PerExample) -> None:
+        """Counts these images in."""
+        values = values.double()
+        ones = torch.ones_like(values)
+        self.sums = self.sums.to(values.device) + torch.stack([ones, values, values.square()]).sum(1)
+
+    def reduce(self, strategy: Strategy) -> None:
+        """Adds up what all processes counted."""
+        self.sums = strategy.reduce(self.sums, reduce_op="sum")
+
+    @property
+    def count(self) -> int:
+        return int(self.sums[0])
+
+    @property
+    def mean(self) -> float:
+        return float(self.sums[1] / self.sums[0])
+
+    @property
+    def standard_error(self) -> float:
+        variance = float(self.sums[2] / self.sums[0]) - self.mean**2
+        return math.sqrt(max(variance, 0.0) / max(self.count - 1, 1))
+
+
+def provenance(seed: int) -> dict[str, Any]:
+    """Where a number comes from: seed, commit, library versions, machine."""
+    return {
+        "seed": seed,
+        "commit": commit(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
+    }
+
+
+def commit() -> str | None:
+    """The commit of this source tree, "-dirty" after it where files differ; None outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def write_results(path: Path, results: dict[str, Any]) -> None:
+    """Writes results.json whole or not at all."""
+    beside = path.with_suffix(".tmp")
+    beside.write_text(json.dumps(results, indent=2) + "\n")
+    beside.replace(path)

@@ -1,0 +1,31 @@
+"""The first thing that a command does: see that its run directory can be written. Imports nothing heavy."""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+
+class RunDirectoryCheck(Callback):
+    """Ends the command with one sentence where Hydra would end it with a traceback."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        check_writable(Path(config.hydra.run.dir), "hydra.run.dir")
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        check_writable(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """Makes the folder and tries to write there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        sys.exit(
+            f"Error: the run directory {folder} cannot be written ({error.strerror or error}); "
+            f"choose another with {option}=PATH"
+        )

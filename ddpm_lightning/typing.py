@@ -1,0 +1,35 @@
+"""The shape vocabulary, named once.
+
+`b` is the batch, `*d` whatever one example is made of (channels, height and width for an image, two numbers for
+a point in the plane). The tests check every annotation at run time.
+"""
+
+from jaxtyping import Bool, Float, Float64, Int64, UInt8
+from torch import Tensor
+
+Images = Float[Tensor, "b *d"]
+"""A batch of examples on the scale of the model, [-1, 1] for clean data."""
+
+Timesteps = Int64[Tensor, "b"]
+"""One t of 1..T for each example."""
+
+PerExample = Float[Tensor, "b"]
+"""One number for each example."""
+
+Broadcast = Float[Tensor, "..."]
+"""A tensor that broadcasts over `Images`."""
+
+Table = Float64[Tensor, "rows"]
+"""T+1 rows in float64; row t belongs to step t, and row 0 to clean data."""
+
+Betas = Float64[Tensor, "T"]
+"""β_1 … β_T, without a row 0."""
+
+Pixels = UInt8[Tensor, "b c h w"]
+"""Images as the files hold them: integers 0..levels-1."""
+
+Flags = Bool[Tensor, "b"]
+"""One yes or no for each example."""
+
+Indices = Int64[Tensor, "b"]
+"""Places of examples in a data set."""
