@@ -1,1 +1,1 @@
-"""LightningDataModules: they own the images, their shape, their levels, and the way from integers to [−1, 1] and back."""
+"""LightningDataModules: owners of images, shapes, levels, and the way from integers to [−1, 1] and back."""

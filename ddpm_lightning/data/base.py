@@ -27,7 +27,13 @@ class ImageDataModule(L.LightningDataModule):
     test: ImageDataset
 
     def __init__(
-        self, *, batch_size: int = 128, eval_batch_size: int = 256, flip: bool = False, num_workers: int = 0, seed: int = 0
+        self,
+        *,
+        batch_size: int = 128,
+        eval_batch_size: int = 256,
+        flip: bool = False,
+        num_workers: int = 0,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
@@ -64,7 +70,7 @@ class ImageDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         assert self.trainer is not None
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
         stream = TrainingStream(len(self.train), self.batch_size, self.flip, self.seed, self._share(), start=done)
         return self._loader(self.train, stream)
 

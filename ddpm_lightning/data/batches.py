@@ -110,7 +110,7 @@ class OnePass(Sampler[Plan]):
         return -(-len(self._mine()) // self.batch_size)
 
     def __iter__(self) -> Iterator[Plan]:
-        for indices in self._mine().split(self.batch_size):
+        for indices in torch.split(self._mine(), self.batch_size):
             yield Plan(indices, torch.zeros(len(indices), dtype=torch.bool))
 
     def _mine(self) -> Indices:

@@ -15,7 +15,13 @@ class FakeDataModule(ImageDataModule):
     """num_images uniform random images in each split, of the given channels, size (height, width) and levels."""
 
     def __init__(
-        self, *, channels: int = 3, size: Sequence[int] = (32, 32), levels: int = 256, num_images: int = 256, **options: Any
+        self,
+        *,
+        channels: int = 3,
+        size: Sequence[int] = (32, 32),
+        levels: int = 256,
+        num_images: int = 256,
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         self.channels = channels

@@ -1,6 +1,7 @@
 """The variational bound term by term (Eq. 5), in bits per dimension, and an estimate of the whole."""
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ def strata(T: int, number: int) -> list[tuple[int, int]]:
     """Cuts steps 2..T into at most `number` ranges [first, last], short where the bound's terms are large (small t)."""
     edges = torch.logspace(math.log10(2), math.log10(T + 1), min(number, T - 1) + 1, dtype=torch.float64)
     cuts = sorted({round(float(edge)) for edge in edges})
-    return [(first, after - 1) for first, after in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [(first, after - 1) for first, after in pairwise(cuts)]
 
 
 def estimate_bound(

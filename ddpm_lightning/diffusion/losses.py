@@ -43,9 +43,7 @@ class SquaredError(Loss):
         return self.weight(model)[t].to(error.dtype) * error
 
 
-def squared_error(
-    model: DenoisingDiffusion, output: Output, x_0: Images, x_t: Images, t: Timesteps
-) -> PerExample:
+def squared_error(model: DenoisingDiffusion, output: Output, x_0: Images, x_t: Images, t: Timesteps) -> PerExample:
     """mean (target − f)²: [b]; with the ε-parameterization, Eq. 14."""
     target = model.parameterization.target(model.process, x_0, x_t, t)
     return (target - output.f).square().flatten(1).mean(1)

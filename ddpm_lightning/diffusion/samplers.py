@@ -49,14 +49,14 @@ class Sampler(ABC):
             return model
         return model.coarsen(self.spacing.steps(model.process.T, self.num_steps))
 
-    @torch.no_grad()
     def trajectory(self, model: DenoisingDiffusion, x_T: Images, *, randn_like: RandnLike) -> Iterator[Step]:
         """Every step from x_T down to x_0; the last step adds no noise."""
         model = self.chain(model)
         x = x_T
         for t in range(model.process.T, 0, -1):
-            x_0_hat, reverse = self.step(model, x, torch.full((len(x),), t, device=x.device))
-            x = reverse.sample(randn_like(x)) if t > 1 else reverse.mean
+            with torch.no_grad():  # not around `yield`, where the caller's own mode holds
+                x_0_hat, reverse = self.step(model, x, torch.full((len(x),), t, device=x.device))
+                x = reverse.sample(randn_like(x)) if t > 1 else reverse.mean
             yield Step(t, x, x_0_hat)
 
     def sample(self, model: DenoisingDiffusion, x_T: Images, *, randn_like: RandnLike) -> Images:

@@ -14,7 +14,9 @@ class Spacing(ABC):
     def steps(self, T: int, K: int) -> list[int]:
         """K distinct steps of 1..T; 2 ≤ K ≤ T."""
         if not 2 <= K <= T:
-            raise UserError(f"num_steps={K} lies outside 2..{T}: a chain of T={T} steps has no other subsets; choose one")
+            raise UserError(
+                f"sampler.num_steps={K} lies outside 2..{T}, the subsets that T={T} steps have; choose between"
+            )
         return self._distinct([round(float(s)) for s in self._places(T, K)])
 
     @abstractmethod

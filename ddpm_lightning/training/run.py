@@ -50,7 +50,9 @@ def train(cfg: DictConfig) -> None:
 def make_module(config: dict[str, Any], model: torch.nn.Module) -> DDPM:
     """The LightningModule of a configuration around p_θ."""
     parts = {part: make(config[part]) for part in ("loss", "sampler", "optimizer", "timesteps")}
-    return make_with(config["module"], model=model, **parts)
+    module = make_with(config["module"], model=model, **parts)
+    assert isinstance(module, DDPM)
+    return module
 
 
 def resumable(config: dict[str, Any]) -> Path | None:

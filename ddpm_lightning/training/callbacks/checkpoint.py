@@ -16,7 +16,7 @@ def last_checkpoint(run_dir: str | Path) -> Path:
 
 
 class LastCheckpoint(Checkpoint):
-    """Every so many optimizer steps and at the end. Lightning runs it after all other callbacks, so it saves their state."""
+    """Saves every so many optimizer steps and at the end; Lightning runs it last, so it saves what the others did."""
 
     def __init__(self, every_n_steps: int = 1000) -> None:
         self.every_n_steps = check_interval("callbacks.checkpoint", every_n_steps)

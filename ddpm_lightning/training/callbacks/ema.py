@@ -1,18 +1,17 @@
 """The exponential moving average of the weights, from its birth to the checkpoint and back."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
-from typing import Any, ContextManager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.training.callbacks.when import stepped
 from ddpm_lightning.training.checkpoint import EMA as KEY
-from ddpm_lightning.training.module import DDPM
 
 
 class EMA(L.Callback):
@@ -28,12 +27,14 @@ class EMA(L.Callback):
                 f"the EMA's decay={decay} lies outside [0, 1): at 1 the average would never move; the paper uses 0.9999"
             )
         self.decay = decay
-        self.update = get_ema_multi_avg_fn(decay)
+        self.update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         self.shadow: dict[str, Tensor] = {}
         self.raw: dict[str, Tensor] | None = None
         self.swapped = ExitStack()
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: DDPM, outputs: Any, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if not stepped(trainer, batch_idx):
             return
         weights = _weights(module)
@@ -41,10 +42,10 @@ class EMA(L.Callback):
             self.shadow = {name: weight.detach().float().clone() for name, weight in weights.items()}
             return
         with torch.no_grad():
-            self.update(list(self.shadow.values()), [w.detach().float() for w in weights.values()], torch.tensor(0))  # type: ignore[arg-type]
+            self.update(list(self.shadow.values()), [w.detach().float() for w in weights.values()], torch.tensor(0))
 
     @contextmanager
-    def average_parameters(self, module: DDPM) -> Iterator[None]:
+    def average_parameters(self, module: L.LightningModule) -> Iterator[None]:
         """Inside, the model's weights are θ̄; after, θ again, whatever happened. Before the first step, θ̄ is θ."""
         if not self.shadow or self.raw is not None:
             yield
@@ -58,32 +59,36 @@ class EMA(L.Callback):
             _fill(weights, self.raw)
             self.raw = None
 
-    def on_validation_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
+    def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.swapped.enter_context(self.average_parameters(module))
 
-    def on_validation_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.swapped.close()
 
-    on_test_start = on_validation_start
-    on_test_end = on_validation_end
+    def on_test_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.swapped.enter_context(self.average_parameters(module))
 
-    def on_exception(self, trainer: L.Trainer, module: DDPM, exception: BaseException) -> None:  # type: ignore[override]
+    def on_test_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.swapped.close()
 
-    def on_save_checkpoint(self, trainer: L.Trainer, module: DDPM, checkpoint: dict[str, Any]) -> None:  # type: ignore[override]
+    def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
+        self.swapped.close()
+
+    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         if self.shadow:
             checkpoint[KEY] = self.shadow
         for name, weight in (self.raw or {}).items():
             checkpoint["state_dict"][f"model.{name}"] = weight
 
-    def on_load_checkpoint(self, trainer: L.Trainer, module: DDPM, checkpoint: dict[str, Any]) -> None:  # type: ignore[override]
+    def on_load_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         self.shadow = dict(checkpoint.get(KEY, {}))
 
-    def on_train_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.shadow = {name: weight.to(module.device) for name, weight in self.shadow.items()}
 
 
-def _weights(module: DDPM) -> dict[str, Tensor]:
+def _weights(module: L.LightningModule) -> dict[str, Tensor]:
+    assert isinstance(module.model, nn.Module)
     return dict(module.model.named_parameters())
 
 
@@ -93,7 +98,7 @@ def _fill(weights: dict[str, Tensor], values: dict[str, Tensor]) -> None:
             weight.copy_(values[name])
 
 
-def averaged(trainer: L.Trainer, module: DDPM) -> ContextManager[None]:
+def averaged(trainer: L.Trainer, module: L.LightningModule) -> AbstractContextManager[None]:
     """The context in which the model's weights are the trainer's averaged ones, if an EMA callback keeps any."""
     keeper = next((c for c in trainer.callbacks if isinstance(c, EMA)), None)  # type: ignore[attr-defined]
     return keeper.average_parameters(module) if keeper else nullcontext()

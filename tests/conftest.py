@@ -1,0 +1,27 @@
+"""Every annotation of the package is checked at run time while the tests run: shapes, dtypes, classes."""
+
+import jaxtyping
+
+jaxtyping.install_import_hook("ddpm_lightning", "beartype.beartype")
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("WANDB_MODE", "offline")
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _same_randomness() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def root() -> Path:
+    """The checkout."""
+    return ROOT

@@ -1,0 +1,168 @@
+"""The bound against entropies, its own rewriting and its limit in T."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from ddpm_lightning.diffusion.gaussian import Gaussian
+from ddpm_lightning.diffusion.likelihood import bits_per_dimension, bound_term, estimate_bound, prior_term, strata
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.diffusion.parameterizations import Epsilon
+from ddpm_lightning.diffusion.process import GaussianDiffusion
+from ddpm_lightning.diffusion.schedules import CoarseSchedule, LinearSchedule, Schedule
+from ddpm_lightning.diffusion.variances import BetaTildeVariance, BetaVariance, LearnedVariance, Variance
+from tests.choices import SCHEDULES, SHORT_SCHEDULES, name
+from tests.diffusion.test_samplers import best_log_variance, posterior_variance
+from tests.exact import exact_model, four_corners
+
+
+class BetaThroughout(BetaVariance):
+    """σ_t² = β_t at t = 1 too, where the house follows the official code and takes β̃_2."""
+
+    def log_variance(self, process, t, x_t, v):  # type: ignore[no-untyped-def]
+        return process.beta.log()[t].reshape(-1, 1)
+
+
+def bound_in_nats(model: DenoisingDiffusion, m: float, s: float) -> float:
+    """E[L_T + Σ L_{t−1} + L_0] of data N(m, s²) with a Gaussian decoder, exactly: every term is quadratic."""
+    x_0, eps = four_corners()
+    x_0 = m + s * x_0
+    total = model.process.prior_kl(x_0).mean()
+    for step in range(1, model.process.T + 1):
+        t = torch.full((4,), step)
+        x_t = model.process.q_sample(x_0, t, eps)
+        reverse = model.reverse(x_t, t)
+        term = reverse.nll(x_0) if step == 1 else model.process.posterior(x_0, x_t, t).kl(reverse)
+        total = total + term.mean()
+    return total.item()
+
+
+def entropy(s: float) -> float:
+    return 0.5 * math.log(2 * math.pi * math.e * s**2)
+
+
+@pytest.mark.parametrize("schedule", SHORT_SCHEDULES, ids=name)
+def test_bound_of_unit_gaussian_data_is_its_entropy(schedule: Schedule) -> None:
+    """The exact ε and σ² = β leave no gap: L_T + ΣL + L_0 = ½ log 2πe (design, section 8)."""
+    model = exact_model(GaussianDiffusion(schedule), Epsilon(), BetaThroughout())
+    assert bound_in_nats(model, m=0.0, s=1.0) == pytest.approx(entropy(1.0), abs=1e-6)
+
+
+def test_bound_of_unit_gaussian_data_is_its_entropy_on_the_papers_chain() -> None:
+    model = exact_model(GaussianDiffusion(LinearSchedule()), Epsilon(), BetaThroughout())
+    assert bound_in_nats(model, m=0.0, s=1.0) == pytest.approx(entropy(1.0), abs=1e-6)
+
+
+@pytest.mark.parametrize("schedule", SHORT_SCHEDULES, ids=name)
+def test_bound_of_any_gaussian_with_the_best_variance_is_entropy_plus_prior_gap(schedule: Schedule) -> None:
+    process, m, s = GaussianDiffusion(schedule), 0.3, 0.5
+    model = exact_model(process, Epsilon(), LearnedVariance(), m, s, v=best_log_variance(process, s))
+    assert bound_in_nats(model, m, s) == pytest.approx(entropy(s) + prior_gap(process, m, s), abs=1e-8)
+
+
+def prior_gap(process: GaussianDiffusion, m: float, s: float) -> float:
+    """D_KL(q(x_T) ‖ p(x_T)) of data N(m, s²)."""
+    alpha_bar = process.alpha_bar[-1]
+    q_x_T = Gaussian((alpha_bar.sqrt() * m).reshape(1, 1), (alpha_bar * s**2 + 1 - alpha_bar).log())
+    return q_x_T.kl(Gaussian(torch.zeros(1, 1).double(), torch.zeros(()).double())).item()
+
+
+@pytest.mark.parametrize("schedule", SHORT_SCHEDULES, ids=name)
+@pytest.mark.parametrize("variance", [BetaThroughout(), LearnedVariance()], ids=["beta", "learned"])
+def test_eq_16_is_the_bound_rewritten(schedule: Schedule, variance: Variance) -> None:
+    """L = D_KL(q(x_T) ‖ p(x_T)) + Σ_{t≥1} E D_KL(q(x_{t−1} | x_t) ‖ p_θ(x_{t−1} | x_t)) + H(x_0), for a network that is
+    wrong: it believes in data N(0, 0.8²) while the data are N(0.3, 0.5²)."""
+    process, m, s = GaussianDiffusion(schedule), 0.3, 0.5
+    v = best_log_variance(process, 0.8) if variance.learned else None
+    model = exact_model(process, Epsilon(), variance, 0.0, 0.8, v=v)
+    right = exact_model(process, Epsilon(), LearnedVariance(), m, s, v=best_log_variance(process, s))
+    x_0, eps = four_corners()
+    rewritten = prior_gap(process, m, s) + entropy(s)
+    for step in range(1, process.T + 1):
+        t = torch.full((4,), step)
+        x_t = process.q_sample(m + s * x_0, t, eps)
+        rewritten += right.reverse(x_t, t).kl(model.reverse(x_t, t)).mean().item()
+    assert bound_in_nats(model, m, s) == pytest.approx(rewritten, rel=1e-9)
+
+
+def chain_between(T: int, shape: float) -> GaussianDiffusion:
+    """T steps whose log SNR falls from 8 to −6, as a power of t: every schedule with the same ends."""
+    u = torch.linspace(0, 1, T, dtype=torch.float64) ** shape
+    alpha_bar = torch.sigmoid(8 - 14 * u)
+    return GaussianDiffusion(CoarseSchedule(T=T, alpha_bar=torch.cat([torch.ones(1).double(), alpha_bar])))
+
+
+@pytest.mark.parametrize("shape", [0.7, 1.0, 2.0])
+def test_bound_depends_on_the_ends_of_the_schedule_alone_as_T_grows(shape: float) -> None:
+    """Σ_{t≥2} L_{t−1} → ½∫ E(x_0 − x̂_0)² dSNR = ½ log((1 + s² SNR_1)/(1 + s² SNR_T)) (Kingma et al., 2021)."""
+    s = 0.5
+    errors = []
+    for T in (400, 1600, 6400):
+        process = chain_between(T, shape)
+        model = exact_model(process, Epsilon(), BetaTildeVariance(), s=s)
+        t = torch.arange(2, T + 1)
+        terms = torch.zeros(T - 1, dtype=torch.float64)
+        for x_0, eps in zip(*four_corners(), strict=True):
+            x_0, eps = (s * x_0).expand(T - 1, 1), eps.expand(T - 1, 1)
+            x_t = process.q_sample(x_0, t, eps)
+            terms += bound_term(model, model(x_t, t), x_0, x_t, t) / 4
+        snr = process.snr
+        limit = 0.5 * math.log2((1 + s**2 * snr[1]) / (1 + s**2 * snr[-1]))
+        errors.append(abs(terms.sum().item() - limit))
+    assert errors[0] > 3 * errors[1] > 9 * errors[2]
+    assert errors[2] < 0.03
+
+
+def test_bound_term_is_a_kl_and_at_the_first_step_the_decoder() -> None:
+    model = exact_model(GaussianDiffusion(LinearSchedule()), Epsilon(), BetaVariance(), levels=17)
+    x_0, t = torch.full((2, 1, 1, 3), 0.125, dtype=torch.float64), torch.tensor([1, 9])
+    x_t = model.process.q_sample(x_0, t, torch.randn_like(x_0))
+    terms = bound_term(model, model(x_t, t), x_0, x_t, t) * 3 * math.log(2)
+    reverse = model.reverse(x_t, t)
+    assert terms[0].item() == pytest.approx(reverse.discretized_nll(x_0, 17)[0].item())
+    assert terms[1].item() == pytest.approx(model.process.posterior(x_0, x_t, t).kl(reverse)[1].item())
+
+
+def test_prior_term_is_l_T_in_bits() -> None:
+    model = exact_model(GaussianDiffusion(LinearSchedule()), Epsilon(), BetaVariance())
+    x_0 = torch.full((1, 3, 4, 4), 0.5, dtype=torch.float64)
+    assert prior_term(model, x_0).item() == pytest.approx(7.278677e-06, rel=1e-6)
+    assert bits_per_dimension(torch.tensor([48 * math.log(2)]), x_0).item() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("T", [2, 3, 50, 1000])
+@pytest.mark.parametrize("number", [1, 7, 50, 5000])
+def test_strata_cover_steps_2_to_T_once(T: int, number: int) -> None:
+    ranges = strata(T, number)
+    assert [t for first, last in ranges for t in range(first, last + 1)] == list(range(2, T + 1))
+    assert len(ranges) <= number
+
+
+@pytest.mark.parametrize("number", [1, 5, 49])
+def test_estimate_is_unbiased(number: int) -> None:
+    """Against the sum over every t, both over many draws of ε; x̂_0 clipped, as in the paper's evaluation."""
+    n = 40_000
+    model = exact_model(GaussianDiffusion(LinearSchedule(T=50, beta_T=0.3)), Epsilon(), BetaVariance(), s=0.5)
+    x_0 = torch.full((n, 1), 0.2 * 5, dtype=torch.float64)
+    every_term = [prior_term(model, x_0)]
+    for step in range(1, 51):
+        t = torch.full((n,), step)
+        x_t = model.process.q_sample(x_0, t, torch.randn_like(x_0))
+        every_term.append(bound_term(model, model(x_t, t), x_0, x_t, t, clip_x_0=True))
+    exact = torch.stack(every_term).sum(0)
+    estimate = estimate_bound(model, x_0, number, torch.Generator().manual_seed(1))
+    assert abs(estimate.mean() - exact.mean()) < 4 * spread(exact, estimate)
+
+
+def spread(*samples: Tensor) -> float:
+    return math.sqrt(sum(sample.var().item() / len(sample) for sample in samples))
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES[:1], ids=name)
+def test_residual_variance_of_the_exact_network_shrinks_with_the_noise(schedule: Schedule) -> None:
+    variance = posterior_variance(GaussianDiffusion(schedule), 0.5)
+    assert variance[0] == 0
+    assert (variance.diff() > 0).all()
+    assert variance[-1].item() == pytest.approx(0.25, rel=1e-3)

@@ -1,0 +1,58 @@
+"""The exact answer where there is one: networks for data x_0 ~ N(m, s²), known in closed form."""
+
+import torch
+from torch import Tensor, nn
+
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.diffusion.parameterizations import Parameterization
+from ddpm_lightning.diffusion.process import GaussianDiffusion, at
+from ddpm_lightning.diffusion.variances import Variance
+
+
+class ExactNetwork(nn.Module):
+    """Says what a perfectly trained network would: the f that stands for E[x_0 | x_t] of data N(m, s²).
+
+    v: what it says in the second half where the variance is learned: a function of t in 1..T.
+    """
+
+    def __init__(
+        self,
+        process: GaussianDiffusion,
+        parameterization: Parameterization,
+        m: float = 0.0,
+        s: float = 1.0,
+        v: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.process, self.parameterization, self.m, self.s, self.v = process, parameterization, m, s, v
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        t = t + 1
+        alpha_bar = at(self.process.alpha_bar, t, x_t)
+        noise = at(1 - self.process.alpha_bar, t, x_t)
+        gain = alpha_bar.sqrt() * self.s**2 / (alpha_bar * self.s**2 + noise)
+        x_0 = self.m + gain * (x_t - alpha_bar.sqrt() * self.m)
+        f = self.parameterization.target(self.process, x_0, x_t, t)
+        return f if self.v is None else torch.cat([f, at(self.v, t, x_t).expand_as(f)], dim=1)
+
+
+def exact_model(
+    process: GaussianDiffusion,
+    parameterization: Parameterization,
+    variance: Variance,
+    m: float = 0.0,
+    s: float = 1.0,
+    levels: int = 256,
+    v: Tensor | None = None,
+) -> DenoisingDiffusion:
+    """p_θ with the exact network for data N(m, s²)."""
+    network = ExactNetwork(process, parameterization, m, s, v)
+    return DenoisingDiffusion(network, process, parameterization, variance, levels)
+
+
+def four_corners() -> tuple[Tensor, Tensor]:
+    """(x_0, ε) at (±1, ±1): four points whose first and second moments are those of two N(0, 1), so that the mean over
+    them of anything quadratic is its expectation, exactly. Shapes [4, 1], float64."""
+    x_0 = torch.tensor([1.0, 1.0, -1.0, -1.0], dtype=torch.float64)
+    eps = torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64)
+    return x_0[:, None], eps[:, None]
