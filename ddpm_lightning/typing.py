@@ -10,6 +10,9 @@ from torch import Tensor
 Images = Float[Tensor, "b *d"]
 """A batch of examples on the scale of the model, [-1, 1] for clean data."""
 
+Features = Float[Tensor, "b _ _ _"]
+"""What flows through a network: channels, height and width may change from layer to layer."""
+
 Timesteps = Int64[Tensor, "b"]
 """One t of 1..T for each example."""
 

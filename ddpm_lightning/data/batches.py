@@ -6,7 +6,7 @@ A batch is planned first (places in the data set, flips) and then gathered whole
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch.utils.data import Dataset, Sampler
@@ -29,6 +29,7 @@ class Batch(NamedTuple):
     flip: Flags
 
 
+@runtime_checkable
 class ImageDataset(Protocol):
     """Anything that knows its length and gathers a planned batch."""
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddpm_lightning.typing import Images, Indices
+from ddpm_lightning.typing import Features, Indices
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
@@ -36,7 +36,7 @@ def group_norm(groups: int, channels: int) -> nn.GroupNorm:
 def sinusoids(t: Indices, channels: int) -> Tensor:
     """[sin(t f_i), cos(t f_i)], f_i = exp(−i ln 1e4/(half − 1)), i = 0..half−1: [b, channels], float32. t: 0..T−1."""
     half = channels // 2
-    f = torch.exp(torch.arange(half, device=t.device) * -(math.log(10_000) / (half - 1)))
+    f = torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float32, device=t.device) / (half - 1))
     angles = t.float()[:, None] * f
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
@@ -68,7 +68,7 @@ class ResBlock(nn.Module):
         self.conv_1 = conv3x3(c_out, c_out, gain=ZERO)
         self.shortcut = nn.Identity() if c_in == c_out else initialised(nn.Conv2d(c_in, c_out, 1))
 
-    def forward(self, x: Images, swish_temb: Tensor) -> Images:
+    def forward(self, x: Features, swish_temb: Tensor) -> Features:
         h = self.conv_0(F.silu(self.norm_0(x)))
         h = h + self.time(swish_temb)[:, :, None, None]
         h = self.conv_1(self.dropout(F.silu(self.norm_1(h))))
@@ -86,7 +86,7 @@ class Attention(nn.Module):
         # As if q, k and v were three layers: fan_out is C, not 3C.
         initialised(self.qkv, gain=math.sqrt((1 + 3) / (1 + 1)))
 
-    def forward(self, x: Images) -> Images:
+    def forward(self, x: Features) -> Features:
         q, k, v = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).chunk(3, dim=2)
         h = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
         return x + self.project(h.transpose(1, 2).unflatten(2, x.shape[2:]))
@@ -99,7 +99,7 @@ class Downsample(nn.Module):
         super().__init__()
         self.conv = initialised(nn.Conv2d(channels, channels, 3, stride=2))
 
-    def forward(self, x: Images) -> Images:
+    def forward(self, x: Features) -> Features:
         return self.conv(F.pad(x, (0, 1, 0, 1)))
 
 
@@ -110,5 +110,5 @@ class Upsample(nn.Module):
         super().__init__()
         self.conv = conv3x3(channels, channels)
 
-    def forward(self, x: Images) -> Images:
+    def forward(self, x: Features) -> Features:
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))

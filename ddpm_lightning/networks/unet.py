@@ -17,7 +17,7 @@ from ddpm_lightning.networks.blocks import (
     conv3x3,
     group_norm,
 )
-from ddpm_lightning.typing import Images, Indices
+from ddpm_lightning.typing import Features, Indices
 
 
 class Stage(nn.Module):
@@ -28,7 +28,7 @@ class Stage(nn.Module):
         self.block = block
         self.attention = attention
 
-    def forward(self, x: Images, swish_temb: Tensor) -> Images:
+    def forward(self, x: Features, swish_temb: Tensor) -> Features:
         h = self.block(x, swish_temb)
         return h if self.attention is None else self.attention(h)
 
@@ -86,7 +86,7 @@ class UNet(nn.Module):
         self.norm_out = group_norm(groups, c)
         self.conv_out = conv3x3(c, out_channels, gain=ZERO)
 
-    def forward(self, x: Images, t: Indices) -> Images:
+    def forward(self, x: Features, t: Indices) -> Features:
         swish_temb = F.silu(self.time(t))
         h = self.conv_in(x)
         skips = [h]

@@ -3,7 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from hydra.errors import InstantiationException
@@ -21,6 +21,7 @@ ALLOWED = ("ddpm_lightning.diffusion.", "ddpm_lightning.networks.", "ddpm_lightn
 """Where the classes live that a checkpoint's configuration may name."""
 
 
+@runtime_checkable
 class PixelScale(Protocol):
     """The number of levels of the data, and the way from the model's scale to picture files."""
 
@@ -30,6 +31,7 @@ class PixelScale(Protocol):
     def to_bytes(self, x: Images) -> Pixels: ...
 
 
+@runtime_checkable
 class ImageData(Protocol):
     """What a model needs to know of a DataModule."""
 

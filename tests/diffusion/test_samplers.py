@@ -1,8 +1,8 @@
 """Samplers with the exact network recover the data's distribution, and walk as diffusers' do."""
 
 import math
-from itertools import pairwise
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 import torch

@@ -1,0 +1,64 @@
+"""Which images make a batch: complete, shuffled, resumable, and the same for any number of processes."""
+
+from itertools import islice
+
+import torch
+
+from ddpm_lightning.data.batches import InMemoryImages, OnePass, Plan, Share, TrainingStream
+
+
+def stream(n: int = 10, batch_size: int = 4, rank: int = 0, world_size: int = 1, start: int = 0) -> TrainingStream:
+    return TrainingStream(n, batch_size, flip=True, seed=3, share=Share(rank, world_size), start=start)
+
+
+def first(plans: TrainingStream, count: int) -> list[tuple[list[int], list[bool]]]:
+    return [(plan.indices.tolist(), plan.flip.tolist()) for plan in islice(plans, count)]
+
+
+def test_each_pass_shows_no_image_twice_and_another_order() -> None:
+    batches = first(stream(), 4)  # two passes of 10 // 4 batches
+    passes = [batches[0][0] + batches[1][0], batches[2][0] + batches[3][0]]
+    assert all(len(set(images)) == 8 for images in passes)
+    assert passes[0] != passes[1]
+
+
+def test_stream_goes_on_from_any_batch() -> None:
+    assert first(stream(start=3), 5) == first(stream(), 8)[3:]
+
+
+def test_processes_share_each_batch() -> None:
+    whole = first(stream(), 6)
+    halves = [first(stream(rank=rank, world_size=2), 6) for rank in (0, 1)]
+    for step, (indices, flip) in enumerate(whole):
+        assert halves[0][step][0] + halves[1][step][0] == indices
+        assert halves[0][step][1] + halves[1][step][1] == flip
+
+
+def test_half_of_the_images_are_mirrored_or_none() -> None:
+    flips = torch.cat([plan.flip for plan in islice(stream(n=1000, batch_size=100), 100)])
+    assert 0.47 < flips.float().mean() < 0.53
+    without = TrainingStream(10, 4, flip=False, seed=3, share=Share())
+    assert not any(plan.flip.any() for plan in islice(without, 20))
+
+
+def test_another_seed_gives_another_order() -> None:
+    other = TrainingStream(10, 4, flip=True, seed=4, share=Share())
+    assert first(other, 5) != first(stream(), 5)
+
+
+def test_evaluation_sees_every_image_once_for_any_number_of_processes() -> None:
+    for world_size in (1, 2, 3, 7):
+        seen = []
+        for rank in range(world_size):
+            plans = OnePass(23, 4, Share(rank, world_size))
+            batches = list(plans)
+            assert len(batches) == len(plans)
+            seen += [i for plan in batches for i in plan.indices.tolist()]
+        assert sorted(seen) == list(range(23))
+
+
+def test_a_data_set_in_memory_gathers_a_planned_batch() -> None:
+    images = torch.arange(5, dtype=torch.uint8).reshape(5, 1, 1, 1)
+    batch = InMemoryImages(images)[Plan(torch.tensor([3, 1]), torch.tensor([True, False]))]
+    assert batch.images.flatten().tolist() == [3, 1]
+    assert batch.flip.tolist() == [True, False]
