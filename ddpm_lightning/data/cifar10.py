@@ -50,9 +50,8 @@ class _ArraysOnly(pickle.Unpickler):
     """Reads numpy arrays and plain containers; a pickle that asks for anything else is refused."""
 
     def find_class(self, module: str, name: str) -> Any:
-        arrays = module.split(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype")
-        if arrays or (module, name) == ("_codecs", "encode"):  # the latter is how Python 3 writes bytes for Python 2
-            return super().find_class(module, name)
+        if module.split(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype"):
+            return super().find_class(module.replace("numpy.core", "numpy._core"), name)  # where it has moved
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 

@@ -1,6 +1,7 @@
 """Every data set in its real format: whole, damaged and missing."""
 
 import gzip
+import io
 import pickle
 import struct
 from pathlib import Path
@@ -122,12 +123,27 @@ def test_missing_data_say_what_to_put_where(tmp_path: Path, monkeypatch: pytest.
         CIFAR10DataModule(root=str(tmp_path)).load("train")
 
 
+class Python2Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]
+    """Writes bytes as Python 2 wrote its strings, as in CIFAR-10's real files."""
+
+    def save_bytes(self, content: bytes) -> None:
+        self.write(pickle.BINSTRING + struct.pack("<i", len(content)) + content)
+
+    dispatch = {**pickle._Pickler.dispatch, bytes: save_bytes}  # type: ignore[attr-defined]  # noqa: RUF012
+
+
+def python2_pickle(content: Any) -> bytes:
+    file = io.BytesIO()
+    Python2Pickler(file, protocol=2).dump(content)
+    return file.getvalue().replace(b"numpy._core", b"numpy.core")
+
+
 def write_cifar(root: Path, rows: np.ndarray) -> None:
     folder = root / cifar10.FOLDER
     folder.mkdir(parents=True)
     for name in (*cifar10.FILES["train"], *cifar10.FILES["test"]):
         content = {b"batch_label": b"", b"labels": [0] * len(rows), b"data": rows, b"filenames": [b"x"] * len(rows)}
-        (folder / name).write_bytes(pickle.dumps(content, protocol=2))
+        (folder / name).write_bytes(python2_pickle(content))
 
 
 def test_cifar10_reads_torchvisions_files(tmp_path: Path) -> None:
