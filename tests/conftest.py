@@ -2,7 +2,9 @@
 
 import jaxtyping
 
-jaxtyping.install_import_hook("ddpm_lightning", "beartype.beartype")
+import tests.typechecker  # noqa: F401  # the hook looks it up by name
+
+jaxtyping.install_import_hook("ddpm_lightning", "tests.typechecker.check")
 
 import os
 from pathlib import Path

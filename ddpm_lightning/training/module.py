@@ -91,9 +91,9 @@ class DDPM(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, its learning rate rising linearly from 0 and constant after, as in the official code."""
         optimizer = self.make_optimizer(self.model.parameters())
-        warmup = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(step / max(self.warmup_steps, 1), 1.0))
         if self.warmup_steps == 0:
             return {"optimizer": optimizer}
+        warmup = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(step / self.warmup_steps, 1.0))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": warmup, "interval": "step"}}
 
     def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.errors import CompactHydraException
+from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
@@ -41,10 +42,11 @@ def train(cfg: DictConfig) -> None:
         trainer = make_with(config["trainer"], callbacks=callbacks, logger=loggers)
         checkpoint = resumable(config)
         log.info("Training %s parameters in %s", f"{sum(p.numel() for p in model.parameters()):,}", config["run_dir"])
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        trainer.test(module, datamodule=data, verbose=False)
-        if trainer.is_global_zero:
-            report(config, module, trainer)
+        with closing(loggers):
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+            trainer.test(module, datamodule=data, verbose=False)
+            if trainer.is_global_zero:
+                report(config, module, trainer)
 
 
 def make_module(config: dict[str, Any], model: torch.nn.Module) -> DDPM:
@@ -156,6 +158,19 @@ def make_with(node: dict[str, Any], **parts: Any) -> Any:
 def relative(path: Path) -> Path:
     """The path as one types it here."""
     return Path(os.path.relpath(path)) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path
+
+
+@contextmanager
+def closing(loggers: list[Any]) -> Iterator[None]:
+    """After, the W&B run is closed, as failed if it failed, so that the next job of a sweep has one of its own."""
+    failed = 1
+    try:
+        yield
+        failed = 0
+    finally:
+        for logger in loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.finish(exit_code=failed)
 
 
 @contextmanager

@@ -1,0 +1,98 @@
+"""The house keeps its plan: who may import whom, how long a file may be, and what the README points at."""
+
+import ast
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PACKAGE = ROOT / "ddpm_lightning"
+FILES = sorted(PACKAGE.rglob("*.py"))
+SHARED = {"typing", "errors"}
+"""The rooms of ddpm_lightning that everyone may enter."""
+
+MAY_IMPORT = {
+    "diffusion": {"diffusion"},
+    "networks": {"networks"},
+    "data": {"data", "seeding"},
+    "training": {"training", "diffusion", "seeding"},
+    "seeding": set(),
+    "typing": set(),
+    "errors": set(),
+}
+PURE = {"diffusion", "networks"}
+STANDARD = {"math", "abc", "collections", "dataclasses", "typing", "itertools", "contextlib", "functools"}
+HYDRA = {"training/run.py", "training/build.py", "training/run_dir.py"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            yield str(node.module)
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_rooms_import_only_whom_they_may(path: Path) -> None:
+    for module in imports(path):
+        head, *rest = module.split(".")
+        if head == "ddpm_lightning" and rest and room(path) != "__init__":
+            assert rest[0] in MAY_IMPORT[room(path)] | SHARED, f"{path} imports {module}"
+        elif room(path) in PURE:
+            assert head in STANDARD | {"torch"}, f"{path} imports {module}"
+        if head in ("hydra", "omegaconf"):
+            assert str(path.relative_to(PACKAGE)) in HYDRA, f"{path} imports {module}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_are_small_and_say_what_they_are(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 300
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def test_median_function_is_under_ten_lines() -> None:
+    lengths = sorted(
+        node.end_lineno - node.lineno + 1
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.end_lineno is not None
+    )
+    assert lengths[len(lengths) // 2] < 10
+
+
+def test_entry_scripts_have_no_logic() -> None:
+    for script in ("train.py", "sample.py"):
+        assert len((ROOT / script).read_text().splitlines()) <= 14
+
+
+def test_every_target_of_the_configs_exists_and_every_constructor_argument_is_there() -> None:
+    for path in sorted((ROOT / "conf").rglob("*.yaml")):
+        for target in re.findall(r"_target_: (ddpm_lightning\.\S+)", path.read_text()):
+            module, _, name = target.rpartition(".")
+            assert hasattr(importlib.import_module(module), name), f"{path}: {target}"
+
+
+def test_readme_points_at_code_that_exists() -> None:
+    """Each row of the table "paper → file" names a file and a symbol of it."""
+    rows = re.findall(r"\[`([\w./]+)`\]\(([\w./]+)\) `([\w.]+)`", (ROOT / "README.md").read_text())
+    assert len(rows) >= 18
+    for shown, link, symbol in rows:
+        path = ROOT / link
+        assert path.is_file(), link
+        assert link.endswith(shown), (shown, link)
+        names = {
+            node.name
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+        }
+        assert set(symbol.split(".")) <= names, f"{link}: {symbol}"

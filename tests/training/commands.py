@@ -1,0 +1,69 @@
+"""Runs train.py and sample.py as a user would, in this process, on something that takes a second."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from tests.conftest import ROOT
+
+SMALL = [
+    "network.channels=8",
+    "network.groups=4",
+    "network.multipliers=[1,1]",
+    "network.attention=[]",
+    "data=fake",
+    "data.channels=1",
+    "data.size=[4,4]",
+    "data.levels=17",
+    "data.num_images=16",
+    "data.batch_size=4",
+    "data.eval_batch_size=5",
+    "schedule.T=8",
+    "trainer.max_steps=4",
+    "trainer.accelerator=cpu",
+    "module.warmup_steps=2",
+    "callbacks.metrics.every_n_steps=1",
+    "callbacks.grid.every_n_steps=2",
+    "callbacks.grid.num_images=4",
+    "callbacks.strip.every_n_steps=2",
+    "callbacks.strip.num_images=2",
+    "callbacks.checkpoint.every_n_steps=2",
+    "logger=csv",
+]
+
+
+def command(script: str, *overrides: str) -> None:
+    """`python SCRIPT.py OVERRIDES…`; raises SystemExit where that would exit."""
+    GlobalHydra.instance().clear()
+    before = sys.argv
+    sys.argv = [f"{script}.py", *overrides]
+    try:
+        runpy.run_path(str(ROOT / f"{script}.py"), run_name="__main__")
+    finally:
+        sys.argv = before
+
+
+def train(run_dir: Path, *overrides: str) -> Path:
+    """A small run; returns its directory."""
+    command("train", f"hydra.run.dir={run_dir}", *SMALL, *overrides)
+    return run_dir
+
+
+def results(run_dir: Path) -> dict[str, Any]:
+    """results.json of a run."""
+    return dict(json.loads((run_dir / "results.json").read_text()))
+
+
+def error_of(capsys: pytest.CaptureFixture[str], script: str, *overrides: str) -> str:
+    """What a command that must fail says. Asserts that it fails, and without a traceback."""
+    with pytest.raises(SystemExit) as exit_:
+        command(script, *overrides)
+    said = capsys.readouterr().err + (exit_.value.code if isinstance(exit_.value.code, str) else "")
+    assert exit_.value.code not in (0, None)
+    assert "Traceback" not in said
+    return said

@@ -1,0 +1,160 @@
+"""Every option of every group, found by glob; and every combination of schedule, parameterization, variance, loss."""
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from ddpm_lightning.data.base import ImageDataModule
+from ddpm_lightning.data.batches import InMemoryImages
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.training.build import build_model, make
+from ddpm_lightning.training.run import make_module
+from tests.conftest import ROOT
+from tests.training.commands import SMALL, train
+
+CONF = ROOT / "conf"
+SMALL_MODEL = [override for override in SMALL if override.startswith(("network.", "data", "schedule."))]
+
+
+def options(group: str) -> list[str]:
+    found = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    assert found
+    return found
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", overrides=["run_dir=unused", *overrides])
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}
+
+
+def part(group: str, option: str) -> Any:
+    return composed(*SMALL_MODEL, f"{group}={option}")[group]
+
+
+def one_step(config: dict[str, Any], x_0: torch.Tensor) -> None:
+    """Builds everything, takes one step and asserts that every weight got a finite gradient."""
+    model = build_model(config, make(config["data"]))
+    module = make_module(config, model)
+    t, weight = module.timesteps.draw(len(x_0), model.process, torch.Generator().manual_seed(0))
+    loss = (weight * module.loss(model, x_0, t, torch.randn_like(x_0))).mean()
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    module.make_optimizer(model.parameters()).step()
+
+
+def is_legal(variance: str, loss: str) -> bool:
+    if variance in ("learned", "learned_range"):
+        return loss in ("elbo", "hybrid")
+    return loss != "hybrid"
+
+
+@pytest.mark.parametrize("loss", options("loss"))
+@pytest.mark.parametrize("variance", options("variance"))
+def test_every_combination_trains_or_says_why_not(variance: str, loss: str) -> None:
+    config = composed(*SMALL_MODEL, f"loss={loss}", f"variance={variance}")
+    x_0 = torch.randint(0, 17, (4, 1, 4, 4)) / 8 - 1
+    for schedule, parameterization in product(options("schedule"), options("parameterization")):
+        chosen = {**config, "schedule": part_of("schedule", schedule)}
+        chosen["parameterization"] = part_of("parameterization", parameterization)
+        if is_legal(variance, loss):
+            one_step(chosen, x_0)
+        else:
+            with pytest.raises(UserError, match=f"variance={variance}"):
+                one_step(chosen, x_0)
+
+
+PARTS: dict[tuple[str, str], Any] = {}
+
+
+def part_of(group: str, option: str) -> Any:
+    if (group, option) not in PARTS:
+        PARTS[group, option] = part(group, option)
+    return PARTS[group, option]
+
+
+GROUPS = ("schedule", "parameterization", "timesteps", "sampler", "optimizer", "callbacks", "trainer", "logger")
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [f"{group}={option}" for group in GROUPS for option in options(group) if option != "wandb_online"]
+    + [f"sampler/spacing={option}" for option in options("sampler/spacing")]
+    + [f"variance/interpolation={option}" for option in options("variance/interpolation")],
+)
+def test_every_option_runs(choice: str, tmp_path: Path) -> None:
+    extra = ["variance=learned_range", "loss=elbo"] if choice.startswith("variance/") else []
+    if choice in ("logger=wandb_offline", "logger=none", "logger=csv"):
+        extra = []
+    train(tmp_path, *extra, choice, "sampler.num_steps=4", "trainer.max_steps=1")
+    assert (tmp_path / "results.json").is_file()
+
+
+def test_wandb_online_differs_in_one_word() -> None:
+    online, offline = part("logger", "wandb_online"), part("logger", "wandb_offline")
+    assert online["wandb"].pop("offline") is False
+    assert offline["wandb"].pop("offline") is True
+    assert online == offline
+
+
+@pytest.mark.parametrize("network", options("network"))
+def test_every_network_is_built_for_its_images(network: str) -> None:
+    sides = {"tiny": 8, "small": 28}
+    side = sides.get(network, 256 if "256" in network else 32)
+    config = composed(f"network={network}", "data=fake", f"data.size=[{side},{side}]")
+    with torch.device("meta"):
+        model = make(config["network"], in_channels=3, out_channels=3, size=(side, side))
+        assert model(torch.empty(1, 3, side, side), torch.zeros(1, dtype=torch.int64)).shape == (1, 3, side, side)
+
+
+@pytest.mark.parametrize("data", options("data"))
+def test_every_data_set_knows_its_shape_before_it_is_read(data: str) -> None:
+    extra = ["data.root=somewhere"] if data == "image_folder" else []
+    module = make(composed(f"data={data}", *extra)["data"])
+    assert module.channels in (1, 3)
+    assert len(module.size) == 2
+    assert module.pixels.levels in (17, 256)
+
+
+def test_experiments_have_the_papers_recipe() -> None:
+    """Section 4 and Appendix B."""
+    cifar10, celebahq = composed("experiment=cifar10"), composed("experiment=celebahq256")
+    assert cifar10["optimizer"]["lr"] == 2e-4
+    assert celebahq["optimizer"]["lr"] == 2e-5
+    assert (cifar10["data"]["batch_size"], celebahq["data"]["batch_size"]) == (128, 64)
+    assert (cifar10["data"]["flip"], celebahq["data"]["flip"]) == (True, True)
+    assert composed("experiment=lsun256")["data"]["flip"] is False  # all but LSUN Bedroom are mirrored
+    assert (cifar10["network"]["dropout"], celebahq["network"]["dropout"]) == (0.1, 0.0)
+    assert (cifar10["trainer"]["max_steps"], celebahq["trainer"]["max_steps"]) == (800_000, 500_000)
+    for config in (cifar10, celebahq):
+        assert config["module"]["warmup_steps"] == 5000
+        assert config["module"]["max_grad_norm"] == 1.0
+        assert config["callbacks"]["ema"]["decay"] == 0.9999
+        assert config["optimizer"]["betas"] == [0.9, 0.999]
+        assert config["optimizer"]["eps"] == 1e-8
+        assert config["schedule"] == composed()["schedule"]
+
+
+EXPERIMENTS = [
+    pytest.param(name, marks=[pytest.mark.slow] if name == "lsun256" else []) for name in options("experiment")
+]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_takes_a_step_on_images_of_its_shape(experiment: str) -> None:
+    """lsun256 has celebahq256's network, which takes a while: once is enough for the fast suite."""
+    config = composed(f"experiment={experiment}")
+    data = make(config["data"])
+    assert isinstance(data, ImageDataModule)
+    pixels = torch.randint(0, data.pixels.levels, (1, data.channels, *data.size), dtype=torch.uint8)
+    one_step(config, data.pixels.encode(InMemoryImages(pixels).images))
