@@ -61,7 +61,7 @@ def test_samplers_weights_and_steps_are_choices(checkpoint: Path, tmp_path: Path
         "coarse": ["sampler.num_steps=4"],
         "ddim": ["sampler=ddim", "sampler.num_steps=4"],
         "stochastic": ["sampler=ddim", "sampler.num_steps=4", "sampler.eta=1.0"],
-        "quadratic": ["sampler=ddim", "sampler.num_steps=4", "sampler/spacing=quadratic"],
+        "quadratic": ["sampler=ddim", "sampler.num_steps=4", "sampler.eta=1.0", "sampler/spacing=quadratic"],
         "raw": ["use_ema=false"],
     }
     images = [sample(checkpoint, tmp_path / name, *options) for name, options in variants.items()]

@@ -36,6 +36,6 @@ def draw_loss(metrics: Path, path: Path) -> None:
         points = [(int(row["step"]), float(row[column])) for row in rows if row.get(column)]
         if points:
             axes.plot(*zip(*points, strict=True), label=label, linewidth=2 if column == "train/loss" else 1)
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="upper right")
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=150)
