@@ -43,6 +43,8 @@ def train(cfg: DictConfig) -> None:
         checkpoint = resumable(config)
         log.info("Training %s parameters in %s", f"{sum(p.numel() for p in model.parameters()):,}", config["run_dir"])
         with closing(loggers):
+            for logger in loggers:
+                logger.log_hyperparams(config)
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
             trainer.test(module, datamodule=data, verbose=False)
             if trainer.is_global_zero:
