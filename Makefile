@@ -30,9 +30,10 @@ lint: setup ## linter, formatter and type checker
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: setup ## let the formatter write
+format: setup ## let the formatter write, and the line numbers in the README
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python -m tests.readme_lines
 
 lock: ## resolve pyproject.toml anew into requirements.lock; needs uv
 	uv pip compile --universal --generate-hashes --python-version 3.11 --extra dev pyproject.toml \

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.readme_lines import README, ROW, with_lines
 
 PACKAGE = ROOT / "ddpm_lightning"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -82,17 +83,7 @@ def test_every_target_of_the_configs_exists_and_every_constructor_argument_is_th
             assert hasattr(importlib.import_module(module), name), f"{path}: {target}"
 
 
-def test_readme_points_at_code_that_exists() -> None:
-    """Each row of the table "paper → file" names a file and a symbol of it."""
-    rows = re.findall(r"\[`([\w./]+)`\]\(([\w./]+)\) `([\w.]+)`", (ROOT / "README.md").read_text())
-    assert len(rows) >= 18
-    for shown, link, symbol in rows:
-        path = ROOT / link
-        assert path.is_file(), link
-        assert link.endswith(shown), (shown, link)
-        names = {
-            node.name
-            for node in ast.walk(ast.parse(path.read_text()))
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef))
-        }
-        assert set(symbol.split(".")) <= names, f"{link}: {symbol}"
+def test_readme_leads_from_the_paper_to_the_right_lines() -> None:
+    readme = README.read_text()
+    assert len(ROW.findall(readme)) >= 20
+    assert readme == with_lines(readme), "run `make format`"

@@ -63,7 +63,7 @@ class DenoisingDiffusion(nn.Module):
         x_0_hat = self._x_0_hat(output.f, x_t, t)
         if clip_x_0:
             x_0_hat = x_0_hat.clamp(-1, 1)
-        mean = self.process.posterior_mean(x_0_hat, x_t, t)
+        mean = self.process.mu_tilde(x_0_hat, x_t, t)
         return Denoised(x_0_hat, Gaussian(mean, self.variance.log_variance(self.process, t, x_t, output.v)))
 
     def _x_0_hat(self, f: Images, x_t: Images, t: Timesteps) -> Images:

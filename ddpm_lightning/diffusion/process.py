@@ -79,9 +79,9 @@ class GaussianDiffusion(nn.Module):
 
     def posterior(self, x_0: Images, x_t: Images, t: Timesteps) -> Gaussian:
         """q(x_{t−1} | x_t, x_0) = N(μ̃_t(x_t, x_0), β̃_t I), Eq. 6 and 7."""
-        return Gaussian(self.posterior_mean(x_0, x_t, t), at(self.log_beta_tilde, t, x_t))
+        return Gaussian(self.mu_tilde(x_0, x_t, t), at(self.log_beta_tilde, t, x_t))
 
-    def posterior_mean(self, x_0: Images, x_t: Images, t: Timesteps) -> Images:
+    def mu_tilde(self, x_0: Images, x_t: Images, t: Timesteps) -> Images:
         """μ̃_t(x_t, x_0), Eq. 7."""
         return at(self.c_x_0, t, x_t) * x_0 + at(self.c_x_t, t, x_t) * x_t
 

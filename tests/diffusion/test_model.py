@@ -73,7 +73,7 @@ def test_clipping_acts_on_x_0_hat_and_so_on_the_mean() -> None:
     model = exact_model(GaussianDiffusion(LinearSchedule()), Epsilon(), BetaVariance(), s=3.0)
     clipped = model.denoise(x_t, t, clip_x_0=True)
     assert torch.equal(clipped.x_0_hat, model.predict_x_0(x_t, t).clamp(-1, 1))
-    assert torch.equal(clipped.reverse.mean, model.process.posterior_mean(clipped.x_0_hat, x_t, t))
+    assert torch.equal(clipped.reverse.mean, model.process.mu_tilde(clipped.x_0_hat, x_t, t))
 
 
 def test_learned_variance_is_the_second_half_of_the_channels() -> None:

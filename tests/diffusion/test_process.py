@@ -54,7 +54,7 @@ def test_row_zero_is_clean_data() -> None:
     process = GaussianDiffusion(LinearSchedule())
     x_0, eps, t = torch.randn(3, 1, 2, 2), torch.randn(3, 1, 2, 2), torch.zeros(3, dtype=torch.int64)
     assert torch.equal(process.q_sample(x_0, t, eps), x_0)
-    assert torch.equal(process.posterior_mean(x_0, eps, t), x_0)
+    assert torch.equal(process.mu_tilde(x_0, eps, t), x_0)
 
 
 def test_first_step_decodes_with_the_second_steps_variance() -> None:
