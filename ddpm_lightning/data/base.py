@@ -23,8 +23,8 @@ class ImageDataModule(L.LightningDataModule):
     channels: int
     size: tuple[int, int]
     pixels: PixelRange = PixelRange(256)
-    train: ImageDataset
-    test: ImageDataset
+    train: ImageDataset | None = None
+    test: ImageDataset | None = None
 
     def __init__(
         self,
@@ -52,11 +52,12 @@ class ImageDataModule(L.LightningDataModule):
         """The "train" or "test" split."""
 
     def setup(self, stage: str) -> None:
+        """Loads what the stage needs, once; so it can be called before a trainer is there, to fail early."""
         if stage == "fit":
-            self.train = self.load("train")
+            self.train = self.load("train") if self.train is None else self.train
             self._check_batch_size(len(self.train))
         if stage == "test":
-            self.test = self.load("test")
+            self.test = self.load("test") if self.test is None else self.test
 
     def _check_batch_size(self, n: int) -> None:
         world_size = self._share().world_size
@@ -70,11 +71,13 @@ class ImageDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         assert self.trainer is not None
+        assert self.train is not None
         done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
         stream = TrainingStream(len(self.train), self.batch_size, self.flip, self.seed, self._share(), start=done)
         return self._loader(self.train, stream)
 
     def test_dataloader(self) -> DataLoader[Batch]:
+        assert self.test is not None
         return self._loader(self.test, OnePass(len(self.test), self.eval_batch_size, self._share()))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Images:

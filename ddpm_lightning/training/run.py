@@ -35,6 +35,7 @@ def train(cfg: DictConfig) -> None:
         config = plain(cfg)
         torch.manual_seed(config["seed"])
         data = make(config["data"])
+        data.setup("fit")
         model = build_model(config, data)
         module = make_module(config, model)
         callbacks = [SelfDescription(config), *make_all(config["callbacks"])]
