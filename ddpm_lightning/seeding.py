@@ -1,10 +1,11 @@
 """Randomness by name: every draw belongs to a seed and a place, so a resumed or a sharded run draws the same."""
 
 import hashlib
+from collections.abc import Sequence
 
 import torch
 
-from ddpm_lightning.typing import Images
+from ddpm_lightning.typing import Images, PerExample
 
 
 def derive(seed: int, *place: str | int) -> int:
@@ -19,14 +20,16 @@ def generator(seed: int, *place: str | int, device: torch.device | str = "cpu") 
 
 
 class NoisePerImage:
-    """Noise for sampling with one generator an image, so that an image does not depend on its batch.
+    """Randomness with one generator an image, so that what is drawn for an image does not depend on its batch.
 
-    first: the number of the batch's first image; image i of the batch draws as number first + i, wherever it is made.
+    numbers: of the batch's images; number i draws the same wherever it stands. purpose: what it is drawn for.
     """
 
-    def __init__(self, seed: int, first: int, count: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, seed: int, numbers: Sequence[int], device: torch.device | str = "cpu", purpose: str = "image"
+    ) -> None:
         self.device = device
-        self.generators = [generator(seed, "image", first + i, device=device) for i in range(count)]
+        self.generators = [generator(seed, purpose, number, device=device) for number in numbers]
 
     def randn(self, *shape: int) -> Images:
         """ε ~ N(0, I), [count, *shape]: the next draw of every image."""
@@ -35,3 +38,7 @@ class NoisePerImage:
     def randn_like(self, x: Images) -> Images:
         """ε ~ N(0, I) of x's shape and dtype: the next draw of every image."""
         return self.randn(*x.shape[1:]).to(x.dtype)
+
+    def rand(self) -> PerExample:
+        """u ~ Uniform[0, 1), one for each image: [count]."""
+        return torch.cat([torch.rand(1, generator=g, device=self.device) for g in self.generators])

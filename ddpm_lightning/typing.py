@@ -4,6 +4,8 @@
 a point in the plane). The tests check every annotation at run time.
 """
 
+from typing import NamedTuple
+
 from jaxtyping import Bool, Float, Float64, Int64, UInt8
 from torch import Tensor
 
@@ -36,3 +38,10 @@ Flags = Bool[Tensor, "b"]
 
 Indices = Int64[Tensor, "b"]
 """Places of examples in a data set."""
+
+
+class Examples(NamedTuple):
+    """What a DataModule hands to a model: x_0 ~ q(x_0), [b, c, h, w] in [−1, 1], and its places in the data set."""
+
+    x_0: Images
+    indices: Indices

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from ddpm_lightning.data.batches import Batch, ImageDataset, OnePass, Share, TrainingStream
 from ddpm_lightning.data.pixels import PixelRange
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.typing import Images
+from ddpm_lightning.typing import Examples
 
 
 class ImageDataModule(L.LightningDataModule):
@@ -80,10 +80,10 @@ class ImageDataModule(L.LightningDataModule):
         assert self.test is not None
         return self._loader(self.test, OnePass(len(self.test), self.eval_batch_size, self._share()))
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Images:
-        """Mirrors and scales, on the device: Batch -> x_0, [b, c, h, w] in [−1, 1]."""
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Examples:
+        """Mirrors and scales, on the device."""
         mirrored = torch.where(batch.flip[:, None, None, None], batch.images.flip(-1), batch.images)
-        return self.pixels.encode(mirrored)
+        return Examples(self.pixels.encode(mirrored), batch.indices)
 
     def _share(self) -> Share:
         return Share() if self.trainer is None else Share(self.trainer.global_rank, self.trainer.world_size)

@@ -23,10 +23,11 @@ class Plan(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images as integers, and which of them are to be mirrored: [b, c, h, w] uint8 and [b] bool."""
+    """Images as integers, which of them are to be mirrored, and their places in the data set."""
 
     images: Pixels
     flip: Flags
+    indices: Indices
 
 
 @runtime_checkable
@@ -48,7 +49,7 @@ class InMemoryImages(Dataset[Batch]):
         return len(self.images)
 
     def __getitem__(self, plan: Plan) -> Batch:
-        return Batch(self.images[plan.indices], plan.flip)
+        return Batch(self.images[plan.indices], plan.flip, plan.indices)
 
 
 @dataclass(frozen=True)

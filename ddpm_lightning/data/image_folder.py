@@ -70,7 +70,7 @@ class ImageFiles(Dataset[Batch]):
 
     def __getitem__(self, plan: Plan) -> Batch:
         images = [read_image(self.paths[i], self.side, self.channels) for i in plan.indices.tolist()]
-        return Batch(torch.stack(images), plan.flip)
+        return Batch(torch.stack(images), plan.flip, plan.indices)
 
 
 def read_image(path: Path, side: int, channels: int) -> torch.Tensor:

@@ -27,7 +27,7 @@ def walk(
 ) -> Iterator[Step]:
     """The steps from x_T to x_0 for the images of numbers first..first+count−1 under this seed; shape: of one image."""
     device = model.process.alpha_bar.device
-    noise = NoisePerImage(seed, first, count, device)
+    noise = NoisePerImage(seed, range(first, first + count), device)
     with evaluating(model):
         yield from sampler.trajectory(model, noise.randn(*shape), randn_like=noise.randn_like)
 

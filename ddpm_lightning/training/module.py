@@ -15,9 +15,9 @@ from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.diffusion.timesteps import Drawn, TimestepDistribution, UniformTimesteps
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.seeding import derive, generator
+from ddpm_lightning.seeding import NoisePerImage, derive, generator
 from ddpm_lightning.training.results import MeanAndError
-from ddpm_lightning.typing import Images
+from ddpm_lightning.typing import Examples, Images
 
 MakeOptimizer = Callable[[Iterator[nn.Parameter]], Optimizer]
 
@@ -65,25 +65,29 @@ class DDPM(L.LightningModule):
         self.grad_norm = torch.zeros(())
         self.bound = MeanAndError()
 
-    def training_step(self, x_0: Images, batch_idx: int) -> dict[str, Tensor]:
-        """Algorithm 1, lines 2 to 5, for x_0 ~ q(x_0): [b, c, h, w] in [−1, 1]."""
+    def training_step(self, batch: Examples, batch_idx: int) -> dict[str, Tensor]:
+        """Algorithm 1, lines 2 to 5."""
         draws = generator(self.seed, "noise", batch_idx, device=self.device)
+        x_0 = batch.x_0  # x_0 ~ q(x_0)
         t, weight = self._draw_timesteps(x_0, draws)  # t ~ Uniform({1, …, T})
         eps = self._draw_noise(x_0, draws)  # ε ~ N(0, I)
         loss = self.loss(self.model, x_0, t, eps)
         return {"loss": (weight * loss).mean(), "loss_per_example": loss.detach(), "t": t}
 
-    def on_train_batch_start(self, batch: Images, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Examples, batch_idx: int) -> None:
         """Dropout draws from the global generators; they belong to (seed, step, rank)."""
         torch.manual_seed(derive(self.seed, "dropout", batch_idx, self.global_rank))
 
     def on_test_start(self) -> None:
         self.bound = MeanAndError()
 
-    def test_step(self, x_0: Images, batch_idx: int) -> None:
-        """Estimates the bound (Eq. 5) in bits/dim, x̂_0 clipped as in the paper's evaluation."""
-        draws = generator(self.seed, "test", batch_idx, self.global_rank, device=self.device)
-        self.bound.update(estimate_bound(self.model, x_0, self.test_strata, draws))
+    def test_step(self, batch: Examples, batch_idx: int) -> None:
+        """Estimates the bound (Eq. 5) in bits/dim, x̂_0 clipped as in the paper's evaluation; t and ε belong to
+        (seed, image), so it is the same number at any batch size."""
+        draws = NoisePerImage(self.seed, batch.indices.tolist(), self.device, purpose="bound")
+        self.bound.update(
+            estimate_bound(self.model, batch.x_0, self.test_strata, rand=draws.rand, randn_like=draws.randn_like)
+        )
 
     def on_test_end(self) -> None:
         self.bound.reduce(self.trainer.strategy)

@@ -62,3 +62,4 @@ def test_a_data_set_in_memory_gathers_a_planned_batch() -> None:
     batch = InMemoryImages(images)[Plan(torch.tensor([3, 1]), torch.tensor([True, False]))]
     assert batch.images.flatten().tolist() == [3, 1]
     assert batch.flip.tolist() == [True, False]
+    assert batch.indices.tolist() == [3, 1]

@@ -39,7 +39,7 @@ def test_digits_are_scikit_learns() -> None:
 def test_batches_arrive_mirrored_and_scaled() -> None:
     data = DigitsDataModule()
     images = torch.randint(0, 17, (2, 1, 8, 8), dtype=torch.uint8)
-    x_0 = data.on_after_batch_transfer(Batch(images, torch.tensor([False, True])), 0)
+    x_0 = data.on_after_batch_transfer(Batch(images, torch.tensor([False, True]), torch.arange(2)), 0).x_0
     assert torch.equal(data.pixels.decode(x_0[:1]), images[:1])
     assert torch.equal(data.pixels.decode(x_0[1:]), images[1:].flip(-1))
 

@@ -19,6 +19,7 @@ from ddpm_lightning.diffusion.variances import BetaVariance
 from ddpm_lightning.networks.unet import UNet
 from ddpm_lightning.training.callbacks.ema import EMA, averaged
 from ddpm_lightning.training.module import DDPM
+from ddpm_lightning.typing import Examples
 
 DECAY = 0.9
 
@@ -47,6 +48,13 @@ def weights(module: DDPM) -> dict[str, torch.Tensor]:
     return {name: weight.detach().clone() for name, weight in module.model.named_parameters()}
 
 
+def batches(x_0: torch.Tensor) -> DataLoader[Any]:
+    return DataLoader(
+        [Examples(x, torch.tensor(i)) for i, x in enumerate(x_0)],
+        batch_size=4,
+    )
+
+
 def fit(tmp_path: Path, steps: int, accumulate: int = 1) -> tuple[L.Trainer, DDPM, EMA, Watch]:
     ema, watch, module = EMA(DECAY), Watch(), new_module()
     trainer = L.Trainer(
@@ -60,7 +68,7 @@ def fit(tmp_path: Path, steps: int, accumulate: int = 1) -> tuple[L.Trainer, DDP
         enable_model_summary=False,
         accumulate_grad_batches=accumulate,
     )
-    trainer.fit(module, DataLoader(torch.randn(4 * steps * accumulate, 1, 4, 4), batch_size=4))  # type: ignore[arg-type]
+    trainer.fit(module, batches(torch.randn(4 * steps * accumulate, 1, 4, 4)))
     return trainer, module, ema, watch
 
 
@@ -88,7 +96,7 @@ def test_average_moves_with_optimizer_steps_not_with_batches(tmp_path: Path) -> 
 def test_testing_sees_the_average_and_leaves_the_weights(tmp_path: Path) -> None:
     trainer, module, ema, watch = fit(tmp_path, steps=4)
     raw = weights(module)
-    trainer.test(module, DataLoader(torch.zeros(2, 1, 4, 4), batch_size=2), verbose=False)  # type: ignore[arg-type]
+    trainer.test(module, batches(torch.zeros(2, 1, 4, 4)), verbose=False)
     assert all(torch.equal(watch.tested[name], ema.shadow[name]) for name in raw)
     assert all(torch.equal(raw[name], weight) for name, weight in weights(module).items())
     assert any(not torch.equal(raw[name], ema.shadow[name]) for name in raw)

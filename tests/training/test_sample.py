@@ -45,11 +45,11 @@ def test_images_depend_on_the_seed_and_not_on_the_batch_size(checkpoint: Path, t
 
 def test_seed_0_is_a_seed() -> None:
     assert derive(0, "image", 0) != derive(1, "image", 0)
-    assert torch.equal(NoisePerImage(0, 0, 2).randn(5), NoisePerImage(0, 0, 2).randn(5))
+    assert torch.equal(NoisePerImage(0, [0, 1]).randn(5), NoisePerImage(0, [0, 1]).randn(5))
 
 
 def test_noise_belongs_to_the_image_and_goes_on() -> None:
-    together, second = NoisePerImage(3, 0, 2), NoisePerImage(3, 1, 1)
+    together, second = NoisePerImage(3, [0, 1]), NoisePerImage(3, [1])
     for _ in range(3):
         assert torch.equal(together.randn(4)[1:], second.randn(4))
     assert not torch.equal(together.randn(4), together.randn(4))
