@@ -4,7 +4,7 @@ from omegaconf import DictConfig
 
 @hydra.main(config_path="conf", config_name="sample", version_base="1.3")
 def main(cfg: DictConfig) -> None:
-    from ddpm_lightning.training.run import sample
+    from ddpm_lightning.training.sampling import sample
 
     sample(cfg)
 

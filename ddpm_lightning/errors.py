@@ -3,3 +3,15 @@
 
 class UserError(ValueError):
     """A choice that cannot work: the message says the value, the bound, the reason and the mend."""
+
+
+def check_whole(name: str, value: object, least: int, advice: str) -> None:
+    """Raises UserError unless value is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UserError(f"{name}={value} is not a whole number of at least {least}: {advice}")
+
+
+def check_positive(name: str, value: object, advice: str) -> None:
+    """Raises UserError unless value is a number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise UserError(f"{name}={value} is not a number above 0: {advice}")

@@ -27,7 +27,7 @@ MAY_IMPORT = {
 }
 PURE = {"diffusion", "networks"}
 STANDARD = {"math", "abc", "collections", "dataclasses", "typing", "itertools", "contextlib", "functools"}
-HYDRA = {"training/run.py", "training/build.py", "training/run_dir.py"}
+HYDRA = {f"training/{name}.py" for name in ("run", "sampling", "build", "run_dir", "manners")}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -76,7 +76,7 @@ def test_entry_scripts_have_no_logic() -> None:
         assert len((ROOT / script).read_text().splitlines()) <= 14
 
 
-def test_every_target_of_the_configs_exists_and_every_constructor_argument_is_there() -> None:
+def test_every_target_of_the_configs_exists() -> None:
     for path in sorted((ROOT / "conf").rglob("*.yaml")):
         for target in re.findall(r"_target_: (ddpm_lightning\.\S+)", path.read_text()):
             module, _, name = target.rpartition(".")

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from ddpm_lightning.data.batches import Batch, ImageDataset, OnePass, Share, TrainingStream
 from ddpm_lightning.data.pixels import PixelRange
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.typing import Examples
 
 
@@ -37,10 +37,9 @@ class ImageDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
-            if value < 1:
-                raise UserError(f"data.{name}={value} is below 1: a batch holds at least one image; the paper uses 128")
-        if num_workers < 0:
-            raise UserError(f"data.num_workers={num_workers} is negative; use 0 to read in the main process")
+            check_whole(f"data.{name}", value, 1, "a batch holds at least one image; the paper uses 128")
+        check_whole("data.num_workers", num_workers, 0, "0 reads in the main process")
+        check_whole("seed", seed, 0, "it numbers the run's randomness; use 0")
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.flip = flip

@@ -8,6 +8,7 @@ import torch
 from ddpm_lightning.data.base import ImageDataModule
 from ddpm_lightning.data.batches import ImageDataset, InMemoryImages
 from ddpm_lightning.data.pixels import PixelRange
+from ddpm_lightning.errors import check_whole
 from ddpm_lightning.seeding import generator
 
 
@@ -24,6 +25,9 @@ class FakeDataModule(ImageDataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        check_whole("data.num_images", num_images, 1, "there must be something to train on; use 256")
+        for length in size:
+            check_whole("data.size", length, 1, "an image has at least one pixel; use [32,32]")
         self.channels = channels
         self.size = (size[0], size[1])
         self.pixels = PixelRange(levels)

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
 from ddpm_lightning.data.base import ImageDataModule
 from ddpm_lightning.data.batches import Batch, ImageDataset, Plan
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, check_whole
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 MODES = {1: "L", 3: "RGB"}
@@ -29,8 +29,7 @@ class ImageFolderDataModule(ImageDataModule):
         super().__init__(**options)
         if channels not in MODES:
             raise UserError(f"data.channels={channels} is neither 3 (colour) nor 1 (grey); choose one of them")
-        if side < 1:
-            raise UserError(f"data.side={side} is below 1: an image has at least one pixel; the paper uses 256")
+        check_whole("data.side", side, 1, "an image has at least one pixel; the paper uses 256")
         self.root = Path(root)
         self.channels = channels
         self.size = (side, side)
@@ -40,6 +39,11 @@ class ImageFolderDataModule(ImageDataModule):
             paths = find_images(self.root / split)
         else:
             everything = find_images(self.root)
+            if len(everything) < 10:
+                raise UserError(
+                    f"{self.root.resolve()} holds {len(everything)} images, of which every tenth would test, so none; "
+                    "give at least 10, or subfolders train/ and test/"
+                )
             test = everything[9::10]
             paths = test if split == "test" else sorted(set(everything) - set(test))
         return ImageFiles(tuple(paths), self.size[0], self.channels)
@@ -77,8 +81,12 @@ def read_image(path: Path, side: int, channels: int) -> torch.Tensor:
     """The image, its shorter side resized (Lanczos) to `side`, its middle cut out: [channels, side, side]."""
     try:
         with Image.open(path) as image:
-            square = image.convert(MODES[channels])
-    except (OSError, ValueError, SyntaxError) as error:
+            if image.mode.startswith("I"):
+                raise UserError(f"{path} has 16 or more bits a pixel, the model 8; convert it first")
+            square = ImageOps.exif_transpose(image).convert(MODES[channels])
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"{path} cannot be read as an image ({error}); mend or remove it") from error
     scale = side / min(square.size)
     w, h = (max(side, round(length * scale)) for length in square.size)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.typing import Images, Pixels
 
 
@@ -13,12 +14,17 @@ class PixelRange:
 
     levels: int = 256
 
+    def __post_init__(self) -> None:
+        check_whole("data.levels", self.levels, 2, "one level tells nothing; photographs have 256")
+        if self.levels > 256:
+            raise UserError(f"data.levels={self.levels} exceeds 256, the most that a byte can tell apart; use 256")
+
     def encode(self, pixels: Pixels) -> Images:
-        """Integers to the model's scale."""
+        """Integers 0..levels−1, [b, c, h, w], to the model's scale, float32."""
         return pixels.float() * (2 / (self.levels - 1)) - 1
 
     def decode(self, x: Images) -> Pixels:
-        """The model's scale to the nearest integer; what lies outside [−1, 1] becomes the nearest end."""
+        """The model's scale, [b, c, h, w], to the nearest integer; outside [−1, 1], to the nearest end."""
         return ((x.float() + 1) * ((self.levels - 1) / 2)).round().clamp(0, self.levels - 1).to(torch.uint8)
 
     def to_bytes(self, x: Images) -> Pixels:

@@ -8,7 +8,7 @@ import torch
 from ddpm_lightning.diffusion.likelihood import bits_per_dimension, bound_term
 from ddpm_lightning.diffusion.model import DenoisingDiffusion, Output
 from ddpm_lightning.diffusion.variances import Variance
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, check_positive
 from ddpm_lightning.typing import Images, PerExample, Table, Timesteps
 
 
@@ -66,8 +66,7 @@ class MinSNR(SquaredError):
     gamma: float = 5.0
 
     def __post_init__(self) -> None:
-        if self.gamma <= 0:
-            raise UserError(f"gamma={self.gamma} is not positive: every step would weigh nothing; use gamma=5")
+        check_positive("loss.gamma", self.gamma, "every step would weigh nothing; use 5")
 
     def weight(self, model: DenoisingDiffusion) -> Table:
         return x_0_weight(model, model.process.snr.clamp(max=self.gamma))
@@ -122,10 +121,7 @@ class Hybrid(Loss):
     vlb_weight: float = 0.001
 
     def __post_init__(self) -> None:
-        if self.vlb_weight <= 0:
-            raise UserError(
-                f"vlb_weight={self.vlb_weight} is not positive: Σ_θ would get no gradient; use vlb_weight=0.001"
-            )
+        check_positive("loss.vlb_weight", self.vlb_weight, "Σ_θ would get no gradient; use 0.001")
 
     def check(self, variance: Variance) -> None:
         if not variance.learned:

@@ -59,7 +59,10 @@ class DenoisingDiffusion(nn.Module):
         return Output(f, v)
 
     def interpret(self, output: Output, x_t: Images, t: Timesteps, clip_x_0: bool = False) -> Denoised:
-        """x̂_0 and p_θ(x_{t−1} | x_t) from the network's output; clip_x_0 first brings x̂_0 into [−1, 1]."""
+        """x̂_0: [b, *d], and p_θ(x_{t−1} | x_t), from the network's output at x_t: [b, *d] and t: [b] in 1..T.
+
+        clip_x_0: first bring x̂_0 into [−1, 1].
+        """
         x_0_hat = self._x_0_hat(output.f, x_t, t)
         if clip_x_0:
             x_0_hat = x_0_hat.clamp(-1, 1)
@@ -74,11 +77,11 @@ class DenoisingDiffusion(nn.Module):
         return self.interpret(self(x_t, t), x_t, t, clip_x_0)
 
     def predict_x_0(self, x_t: Images, t: Timesteps, clip_x_0: bool = False) -> Images:
-        """x̂_0 (Eq. 15)."""
+        """x̂_0 (Eq. 15): [b, *d]; t: [b] in 1..T."""
         return self.denoise(x_t, t, clip_x_0).x_0_hat
 
     def reverse(self, x_t: Images, t: Timesteps, clip_x_0: bool = False) -> Gaussian:
-        """p_θ(x_{t−1} | x_t); its mean is Eq. 7 at x̂_0, whatever the parameterization (Eq. 11 for ε)."""
+        """p_θ(x_{t−1} | x_t), t: [b] in 1..T; its mean is Eq. 7 at x̂_0, in every parameterization (Eq. 11 for ε)."""
         return self.denoise(x_t, t, clip_x_0).reverse
 
     def coarsen(self, steps: list[int]) -> "DenoisingDiffusion":

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ddpm_lightning.diffusion.gaussian import Gaussian
 from ddpm_lightning.diffusion.schedules import Schedule
+from ddpm_lightning.errors import UserError
 from ddpm_lightning.typing import Betas, Broadcast, Images, PerExample, Table, Timesteps
 
 
@@ -19,6 +20,16 @@ def _table(row_0: float, rows: Betas) -> Table:
     return torch.cat([rows.new_tensor([row_0]), rows])
 
 
+def _check(betas: Betas, alpha_bars: Betas) -> None:
+    inside = (betas > 0) & (betas < 1) & (alpha_bars > 0) & (alpha_bars < 1)
+    if not inside.all():
+        t = int(inside.long().argmin())
+        raise UserError(
+            f"the schedule gives β_{t + 1}={betas[t]:.3g} and ᾱ_{t + 1}={alpha_bars[t]:.3g}, one of them not inside "
+            "(0, 1) in float64: some step would add no noise or leave no signal; choose milder ends"
+        )
+
+
 class GaussianDiffusion(nn.Module):
     """q(x_{1:T} | x_0) for a schedule, as float64 tables of T+1 rows; row 0 is clean data (ᾱ_0 = 1).
 
@@ -26,6 +37,7 @@ class GaussianDiffusion(nn.Module):
     beta_tilde, c_x_0, c_x_t: q(x_{t−1} | x_t, x_0) = N(c_x_0 x_0 + c_x_t x_t, β̃_t I) (Eq. 6, 7).
     log_beta, log_beta_tilde: with log β̃_2 in row 1 of both, as in the official code: β̃_1 is 0, and the two choices
     for σ_t² share one decoder.
+    Raises UserError where a β_t or ᾱ_t is not inside (0, 1).
     """
 
     beta: Tensor
@@ -42,6 +54,7 @@ class GaussianDiffusion(nn.Module):
         betas = schedule.betas()
         alphas = 1 - betas
         alpha_bars = alphas.cumprod(0)
+        _check(betas, alpha_bars)
         before = _table(1.0, alpha_bars)[:-1]  # ᾱ_{t−1}
         self.T = len(betas)
         self._add("beta", 0.0, betas)
@@ -70,19 +83,19 @@ class GaussianDiffusion(nn.Module):
         return self.alpha_bar / (1 - self.alpha_bar)
 
     def marginal(self, x_0: Images, t: Timesteps) -> Gaussian:
-        """q(x_t | x_0) = N(√ᾱ_t x_0, (1 − ᾱ_t) I), Eq. 4."""
+        """q(x_t | x_0) = N(√ᾱ_t x_0, (1 − ᾱ_t) I), Eq. 4; x_0: [b, *d], t: [b] in 1..T."""
         return Gaussian(at(self.alpha_bar.sqrt(), t, x_0) * x_0, at((1 - self.alpha_bar).log(), t, x_0))
 
     def q_sample(self, x_0: Images, t: Timesteps, eps: Images) -> Images:
-        """x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε, Eq. 4; t = 0 gives x_0 back."""
+        """x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε, Eq. 4: [b, *d]; t: [b] in 0..T, and t = 0 gives x_0 back."""
         return at(self.alpha_bar.sqrt(), t, x_0) * x_0 + at((1 - self.alpha_bar).sqrt(), t, x_0) * eps
 
     def posterior(self, x_0: Images, x_t: Images, t: Timesteps) -> Gaussian:
-        """q(x_{t−1} | x_t, x_0) = N(μ̃_t(x_t, x_0), β̃_t I), Eq. 6 and 7."""
+        """q(x_{t−1} | x_t, x_0) = N(μ̃_t(x_t, x_0), β̃_t I), Eq. 6 and 7; x_0, x_t: [b, *d], t: [b] in 1..T."""
         return Gaussian(self.mu_tilde(x_0, x_t, t), at(self.log_beta_tilde, t, x_t))
 
     def mu_tilde(self, x_0: Images, x_t: Images, t: Timesteps) -> Images:
-        """μ̃_t(x_t, x_0), Eq. 7."""
+        """μ̃_t(x_t, x_0), Eq. 7: [b, *d]; t: [b] in 0..T, and t = 0 gives x_0 back."""
         return at(self.c_x_0, t, x_t) * x_0 + at(self.c_x_t, t, x_t) * x_t
 
     def prior_kl(self, x_0: Images) -> PerExample:

@@ -41,7 +41,7 @@ class Sampler(ABC):
 
     @abstractmethod
     def step(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps) -> Denoised:
-        """x̂_0 and the distribution of x_{t−1} given x_t."""
+        """x̂_0 and the distribution of x_{t−1} given x_t: [b, *d], at t: [b] in 1..T of the chain walked."""
 
     def chain(self, model: DenoisingDiffusion) -> DenoisingDiffusion:
         """The model on the steps that this sampler visits. Raises UserError where there are no such steps."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import torch
 
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.typing import Betas, Table
 
 
 def _check_beta(name: str, value: float) -> None:
-    if not 0 < value < 1:
+    if not isinstance(value, int | float) or not 0 < value < 1:
         raise UserError(
             f"{name}={value} lies outside (0, 1): at 0 a step adds no noise and at 1 it forgets x_0 entirely; "
             "the paper uses 1e-4 to 0.02"
@@ -23,16 +23,13 @@ class Schedule(ABC):
     """How much noise each of the T steps adds.
 
     T: number of steps, at least 2, because the variance of the last decoding step is β̃_2.
+    All values are checked at construction: UserError.
     """
 
     T: int = 1000
 
     def __post_init__(self) -> None:
-        if not isinstance(self.T, int) or self.T < 2:
-            raise UserError(
-                f"T={self.T} is not a whole number of at least 2 diffusion steps (the decoder's variance is β̃_2, "
-                "so there must be a second step); the paper uses T=1000"
-            )
+        check_whole("T", self.T, 2, "the decoder's variance is β̃_2, so a second step must be; the paper uses 1000")
 
     @abstractmethod
     def betas(self) -> Betas:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from ddpm_lightning.diffusion.process import GaussianDiffusion
+from ddpm_lightning.errors import UserError
 from ddpm_lightning.typing import PerExample, Table, Timesteps
 
 
@@ -19,10 +20,11 @@ class Drawn(NamedTuple):
 
 
 class TimestepDistribution(ABC):
-    """Draws b timesteps with the generator's device and randomness."""
+    """A way to draw t."""
 
     @abstractmethod
-    def draw(self, b: int, process: GaussianDiffusion, generator: torch.Generator) -> Drawn: ...
+    def draw(self, b: int, process: GaussianDiffusion, generator: torch.Generator) -> Drawn:
+        """b timesteps of 1..T and their weights, drawn from the generator, on its device."""
 
 
 class UniformTimesteps(TimestepDistribution):
@@ -47,14 +49,23 @@ class LowDiscrepancyTimesteps(TimestepDistribution):
 class ImportanceTimesteps(TimestepDistribution):
     """p(t) ∝ w_t, and the loss weighs 1/(T p(t)): the same expectation as uniform t, with another variance.
 
-    weights: process -> w_t as a table of T+1 rows, positive in rows 1..T.
+    weights: process -> w_t as a table of T+1 rows, positive in rows 1..T. uniform_share: in [0, 1), how much of p(t) is
+    spread evenly, so that no example weighs more than 1/uniform_share.
     """
 
     weights: Callable[[GaussianDiffusion], Table]
+    uniform_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.uniform_share < 1:
+            raise UserError(
+                f"timesteps.uniform_share={self.uniform_share} lies outside [0, 1): at 1 the weights would not count; "
+                "use 0.1, or timesteps=uniform"
+            )
 
     def draw(self, b: int, process: GaussianDiffusion, generator: torch.Generator) -> Drawn:
         w = self.weights(process)[1:].to(generator.device)
-        p = w / w.sum()
+        p = (1 - self.uniform_share) * w / w.sum() + self.uniform_share / process.T
         rows = torch.multinomial(p, b, replacement=True, generator=generator)
         return Drawn(rows + 1, (1 / (process.T * p[rows])).float())
 
@@ -63,3 +74,11 @@ def epsilon_weight(process: GaussianDiffusion) -> Table:
     """w_t = β_t²/(2σ_t² α_t (1 − ᾱ_t)) of Eq. 12, with σ_t² = β_t: what the bound gives ‖ε − ε_θ‖². [T+1]."""
     weight = process.beta / (2 * process.alpha * (1 - process.alpha_bar))
     return torch.cat([weight.new_zeros(1), weight[1:]])
+
+
+def bound_weight(process: GaussianDiffusion) -> Table:
+    """What the term L_{t−1} is for x_0 ~ N(0, I) and the best network: Eq. 12's weight times E‖ε − ε_θ‖² = ᾱ_t. [T+1].
+
+    Eq. 12's weight alone is largest at t = T on a capped schedule, where there is nothing to learn.
+    """
+    return epsilon_weight(process) * process.alpha_bar

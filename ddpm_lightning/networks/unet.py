@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.networks.blocks import (
     ZERO,
     Attention,
@@ -103,21 +103,22 @@ class UNet(nn.Module):
 def _check(
     size: Sequence[int], channels: int, multipliers: Sequence[int], num_res_blocks: int, groups: int, dropout: float
 ) -> None:
-    if not multipliers or min(multipliers) < 1 or num_res_blocks < 1:
-        raise UserError(
-            f"network.multipliers={multipliers} and network.num_res_blocks={num_res_blocks} describe no network: "
-            "give at least one level, whole multiples and one block"
-        )
+    check_whole("network.num_res_blocks", num_res_blocks, 1, "a level needs a block; the paper's have 2")
+    check_whole("network.channels", channels, 4, "the time embedding needs two sines and two cosines; use 128")
+    check_whole("network.groups", groups, 1, "they are the groups of every GroupNorm; use 32")
+    check_whole("the number of network.multipliers", len(multipliers), 1, "there must be a level; use [1,2,2,2]")
+    for multiple in multipliers:
+        check_whole("network.multipliers: a multiple", multiple, 1, "it multiplies network.channels; use [1,2,2,2]")
     factor = 2 ** (len(multipliers) - 1)
     if size[0] % factor or size[1] % factor:
         raise UserError(
             f"images of {size[0]}×{size[1]} pixels do not divide by {factor}, as {len(multipliers)} levels need "
             "(each but the last halves them); give network.multipliers fewer levels or the data another size"
         )
-    if channels < 4 or channels % 2 or channels % groups:
+    if channels % 2 or channels % groups:
         raise UserError(
             f"network.channels={channels} does not divide by 2 and by network.groups={groups}, the groups of every "
-            "GroupNorm, or is below 4; choose a common multiple"
+            "GroupNorm; choose a common multiple"
         )
     if not 0 <= dropout < 1:
         raise UserError(f"network.dropout={dropout} lies outside [0, 1): it is the share of features left out")

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
 
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.process import GaussianDiffusion
@@ -50,6 +51,27 @@ def make(node: Any, **arguments: Any) -> Any:
         raise UserError(" ".join(str(error).split())) from error
 
 
+def make_with(node: dict[str, Any], **parts: Any) -> Any:
+    """Like `make`, for arguments that are objects already."""
+    maker = make({**node, "_partial_": True})
+    try:
+        return maker(**parts)
+    except (TypeError, ValueError) as error:
+        raise error if isinstance(error, UserError) else UserError(f"{node['_target_']}: {error}") from error
+
+
+def make_all(nodes: dict[str, Any] | None) -> list[Any]:
+    """The objects of a group of named ones; an option set to null is left out."""
+    return [make(node) for node in (nodes or {}).values() if node is not None]
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration, resolved, as a plain dict."""
+    config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}
+
+
 def build_model(config: Mapping[str, Any], data: ImageData) -> DenoisingDiffusion:
     """p_θ of a resolved configuration, for the channels, size and levels of the data."""
     variance = make(config["variance"])
@@ -74,7 +96,7 @@ def load_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], so
 
 def check_targets(node: Any, source: str) -> None:
     """Raises UserError where a configuration from a file names anything but this project's own model parts."""
-    if isinstance(node, list):
+    if isinstance(node, list | tuple):
         for item in node:
             check_targets(item, source)
     elif isinstance(node, dict):
@@ -84,10 +106,12 @@ def check_targets(node: Any, source: str) -> None:
                 "you trust it, and then only after you have mended its configuration"
             )
         for key, value in node.items():
-            if key != "_target_":
-                check_targets(value, source)
+            check_targets(key, source)
+            check_targets(value, source)
     elif isinstance(node, str) and "${" in node:
         raise UserError(f"{source} has an unresolved {node!r} in its configuration, which could read your environment")
+    elif not isinstance(node, str | int | float | None):
+        raise UserError(f"{source} has a {type(node).__name__} in its configuration, which no configuration has")
 
 
 def _is_allowed(target: Any) -> bool:

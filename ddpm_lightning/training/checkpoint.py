@@ -1,5 +1,6 @@
 """Checkpoints: written whole or not at all, self-describing, and read as data, never as code."""
 
+import contextlib
 import os
 import pickle
 from pathlib import Path
@@ -31,8 +32,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(target)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
+        except (OSError, RuntimeError) as error:  # a full disk is the latter, in torch's words
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
             raise UserError(
                 f"the checkpoint {target} cannot be written ({error}); make room or choose another folder with "
                 "hydra.run.dir=, then give the same command to go on from the last whole one"
@@ -50,26 +52,42 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged or no checkpoint of PyTorch ({reason})") from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(CONFIG), dict):
         raise UserError(f"{path} holds no configuration of a run, so it was not written by this project's train.py")
-    check_targets({part: checkpoint[CONFIG].get(part) for part in (*MODEL_PARTS, "data")}, source=str(path))
+    missing = [key for key in ("state_dict", "global_step") if key not in checkpoint]
+    missing += [part for part in (*MODEL_PARTS, "data") if "_target_" not in (checkpoint[CONFIG].get(part) or {})]
+    if missing:
+        raise UserError(f"{path} lacks {', '.join(missing)}, so it was not written by this project's train.py")
+    check_targets({part: checkpoint[CONFIG][part] for part in (*MODEL_PARTS, "data")}, source=str(path))
     return checkpoint
 
 
 def model_weights(checkpoint: dict[str, Any], use_ema: bool) -> dict[str, torch.Tensor]:
     """The model's weights by its parameters' names: averaged, or as the optimizer left them."""
-    if use_ema:
-        if EMA not in checkpoint:
-            raise UserError("the checkpoint holds no averaged weights; sample from the raw ones with use_ema=false")
-        return dict(checkpoint[EMA])
-    raw = checkpoint["state_dict"]
-    return {name.removeprefix("model."): value for name, value in raw.items() if name.startswith("model.")}
+    state = checkpoint["state_dict"]
+    raw = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
+    if not use_ema:
+        return raw
+    if EMA not in checkpoint:
+        raise UserError("the checkpoint holds no averaged weights; sample from the raw ones with use_ema=false")
+    return {**raw, **checkpoint[EMA]}  # a buffer, if a network has one, is not averaged
 
 
-def check_same_model(checkpoint: dict[str, Any], config: dict[str, Any], path: Path) -> None:
-    """Raises UserError where a run is to go on from a checkpoint of another architecture."""
-    for part in (*MODEL_PARTS, "optimizer"):
-        theirs, ours = checkpoint[CONFIG].get(part), config.get(part)
+DECIDING = (*MODEL_PARTS, "data", "loss", "timesteps", "optimizer", "module", "seed")
+"""What makes two runs the same run."""
+
+HARMLESS = {"root", "num_workers", "eval_batch_size", "test_strata"}
+"""Keys of these that may change between a run and its continuation."""
+
+
+def check_same_run(checkpoint: dict[str, Any], config: dict[str, Any], path: Path) -> None:
+    """Raises UserError where a run is to go on from a checkpoint of a run with other choices."""
+    for part in DECIDING:
+        theirs, ours = _deciding(checkpoint[CONFIG].get(part)), _deciding(config.get(part))
         if theirs != ours:
             raise UserError(
                 f"{path} is of a run with another {part} ({theirs}) than this one's ({ours}); give that run's options "
                 "to go on with it, or another hydra.run.dir to start anew"
             )
+
+
+def _deciding(node: Any) -> Any:
+    return {k: v for k, v in node.items() if k not in HARMLESS} if isinstance(node, dict) else node

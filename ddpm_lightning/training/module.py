@@ -14,7 +14,7 @@ from ddpm_lightning.diffusion.losses import Loss
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.diffusion.timesteps import Drawn, TimestepDistribution, UniformTimesteps
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, check_positive, check_whole
 from ddpm_lightning.seeding import NoisePerImage, derive, generator
 from ddpm_lightning.training.results import MeanAndError
 from ddpm_lightning.typing import Examples, Images
@@ -44,12 +44,10 @@ class DDPM(L.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if warmup_steps < 0:
-            raise UserError(f"warmup_steps={warmup_steps} is negative; use 0 for none, the paper's recipe has 5000")
-        if max_grad_norm <= 0:
-            raise UserError(f"max_grad_norm={max_grad_norm} is not positive: nothing would be learned; use 1.0")
-        if test_strata < 1:
-            raise UserError(f"test_strata={test_strata} is below 1: the bound needs at least one draw of t; use 50")
+        check_whole("module.warmup_steps", warmup_steps, 0, "0 is for none, the paper's recipe has 5000")
+        check_positive("module.max_grad_norm", max_grad_norm, "nothing would be learned; the paper uses 1.0")
+        check_whole("module.test_strata", test_strata, 1, "the bound needs at least one draw of t; use 50")
+        check_whole("seed", seed, 0, "it numbers the run's randomness; use 0")
         loss.check(model.variance)
         sampler.chain(model)  # raises where there is no such chain
         _check_optimizer(optimizer, model)
@@ -70,9 +68,11 @@ class DDPM(L.LightningModule):
         draws = generator(self.seed, "noise", batch_idx, device=self.device)
         x_0 = batch.x_0  # x_0 ~ q(x_0)
         t, weight = self._draw_timesteps(x_0, draws)  # t ~ Uniform({1, …, T})
-        eps = self._draw_noise(x_0, draws)  # ε ~ N(0, I)
+        eps = self._draw_eps(x_0, draws)  # ε ~ N(0, I)
         loss = self.loss(self.model, x_0, t, eps)
-        return {"loss": (weight * loss).mean(), "loss_per_example": loss.detach(), "t": t}
+        mean = (weight * loss).mean()
+        # Lightning divides "loss" by the number of accumulated batches; the log shows "loss_of_batch".
+        return {"loss": mean, "loss_of_batch": mean.detach(), "loss_per_example": loss.detach(), "t": t}
 
     def on_train_batch_start(self, batch: Examples, batch_idx: int) -> None:
         """Dropout draws from the global generators; they belong to (seed, step, rank)."""
@@ -111,7 +111,7 @@ class DDPM(L.LightningModule):
         t, weight = self.timesteps.draw(len(x_0) * self.trainer.world_size, self.model.process, draws)
         return Drawn(t[self._mine(x_0)], weight[self._mine(x_0)])
 
-    def _draw_noise(self, x_0: Images, draws: torch.Generator) -> Images:
+    def _draw_eps(self, x_0: Images, draws: torch.Generator) -> Images:
         shape = (len(x_0) * self.trainer.world_size, *x_0.shape[1:])
         return torch.randn(shape, generator=draws, device=self.device)[self._mine(x_0)]
 

@@ -71,5 +71,12 @@ def commit() -> str | None:
 def write_results(path: Path, results: dict[str, Any]) -> None:
     """Writes results.json whole or not at all."""
     beside = path.with_suffix(".tmp")
-    beside.write_text(json.dumps(results, indent=2) + "\n")
+    beside.write_text(json.dumps(_finite(results), indent=2, allow_nan=False) + "\n")
     beside.replace(path)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity; they are written as the words."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -5,23 +5,45 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Checkpoint
 
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.training.checkpoint import AtomicCheckpointIO
 
+PRECISIONS = ("auto", "32-true", "bf16-mixed")
+EPOCH_OPTIONS = {"limit_train_batches", "overfit_batches", "fast_dev_run", "min_epochs", "max_epochs"}
 
-def make_trainer(*, run_dir: str, max_steps: int, precision: str = "auto", **options: Any) -> L.Trainer:
+
+def make_trainer(
+    *, run_dir: str, max_steps: int, precision: str = "auto", accelerator: str = "auto", **options: Any
+) -> L.Trainer:
     """A Trainer that counts steps, not epochs (the training data are one endless stream).
 
-    precision: any of Lightning's, or "auto": bf16-mixed where the hardware computes in bf16 natively, else 32-true.
-    options: passed on to lightning.Trainer.
+    precision: "32-true", "bf16-mixed", or "auto": the latter where the hardware computes in bf16 natively.
+    accelerator: Lightning's, but "auto" is a CUDA GPU or the CPU: the tables are float64, which Apple's GPUs have not.
+    options: passed on to lightning.Trainer, but for those that would cut the stream of data into epochs.
     """
-    if max_steps < 1:
-        raise UserError(f"trainer.max_steps={max_steps} is below 1: nothing would be trained; the paper uses 800000")
+    check_whole("trainer.max_steps", max_steps, 1, "nothing would be trained; the paper uses 800000")
+    accumulated = options.get("accumulate_grad_batches", 1)
+    check_whole("trainer.accumulate_grad_batches", accumulated, 1, "it counts the batches of one step; use 1")
+    for option in EPOCH_OPTIONS & options.keys():
+        raise UserError(
+            f"trainer.{option} counts epochs or parts of them, but training here is one stream of steps; "
+            "leave it out and use trainer.max_steps"
+        )
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    if precision not in PRECISIONS:
+        raise UserError(
+            f"trainer.precision={precision} is none of {', '.join(PRECISIONS)}: float16 would need its "
+            "gradients scaled, and weights in bf16 would not move; choose one of these"
+        )
     if precision == "auto":
-        precision = native_precision(options.get("accelerator", "auto"))
+        precision = native_precision(accelerator)
     try:
         return L.Trainer(
+            accelerator=accelerator,
+            enable_checkpointing=any(isinstance(c, Checkpoint) for c in options.get("callbacks") or []),
             default_root_dir=run_dir,
             max_steps=max_steps,
             max_epochs=-1,
@@ -38,7 +60,7 @@ def make_trainer(*, run_dir: str, max_steps: int, precision: str = "auto", **opt
 
 def native_precision(accelerator: str) -> str:
     """bf16-mixed on GPUs that compute in bf16 and on CPUs with AMX; elsewhere bf16 is emulated, and slower."""
-    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    on_gpu = accelerator in ("gpu", "cuda") and torch.cuda.is_available()
     native = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else _cpu_has_amx()
     return "bf16-mixed" if native else "32-true"
 

@@ -218,7 +218,30 @@ def test_grey_and_colour_are_converted(tmp_path: Path) -> None:
 def test_a_broken_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"broken\.png cannot be read as an image"):
-        everything(ImageFolderDataModule(root=str(tmp_path)), "train")
+        read_image(tmp_path / "broken.png", 8, 3)
+
+
+def test_a_folder_too_small_to_test_with_is_refused(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", (8, 8), (0, 0, 0))
+    with pytest.raises(UserError, match="holds 1 images, of which every tenth would test"):
+        ImageFolderDataModule(root=str(tmp_path)).load("train")
+
+
+def test_a_photograph_taken_sideways_is_turned(tmp_path: Path) -> None:
+    picture = Image.new("L", (8, 8), 0)
+    picture.paste(255, (0, 0, 8, 4))  # white above, as stored
+    exif = Image.Exif()
+    exif[0x0112] = 3  # "turned by 180°"
+    picture.save(tmp_path / "turned.jpg", exif=exif)
+    image = read_image(tmp_path / "turned.jpg", 8, 1)
+    assert image[0, 0, 0] < 50
+    assert image[0, 7, 0] > 200
+
+
+def test_an_image_of_16_bits_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(UserError, match=r"deep\.png has 16 or more bits a pixel"):
+        read_image(tmp_path / "deep.png", 8, 1)
 
 
 def test_folders_without_images_are_named(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from ddpm_lightning.diffusion.parameterizations import Epsilon
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.schedules import CoarseSchedule, LinearSchedule, Schedule
 from ddpm_lightning.diffusion.variances import BetaTildeVariance, BetaVariance, LearnedVariance, Variance
-from tests.choices import SCHEDULES, SHORT_SCHEDULES, name
-from tests.diffusion.test_samplers import best_log_variance, posterior_variance
+from tests.choices import SHORT_SCHEDULES, name
+from tests.diffusion.test_samplers import best_log_variance
 from tests.exact import exact_model, four_corners
 
 
@@ -158,11 +158,3 @@ def test_estimate_is_unbiased(number: int) -> None:
 
 def spread(*samples: Tensor) -> float:
     return math.sqrt(sum(sample.var().item() / len(sample) for sample in samples))
-
-
-@pytest.mark.parametrize("schedule", SCHEDULES[:1], ids=name)
-def test_residual_variance_of_the_exact_network_shrinks_with_the_noise(schedule: Schedule) -> None:
-    variance = posterior_variance(GaussianDiffusion(schedule), 0.5)
-    assert variance[0] == 0
-    assert (variance.diff() > 0).all()
-    assert variance[-1].item() == pytest.approx(0.25, rel=1e-3)

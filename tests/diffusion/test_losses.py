@@ -161,5 +161,5 @@ def test_elbo_takes_every_variance() -> None:
 def test_weights_must_be_positive() -> None:
     with pytest.raises(UserError, match="gamma=0"):
         MinSNR(gamma=0.0)
-    with pytest.raises(UserError, match="vlb_weight=-1"):
+    with pytest.raises(UserError, match=r"loss\.vlb_weight=-1"):
         Hybrid(vlb_weight=-1.0)

@@ -1,12 +1,14 @@
 """The forward process against chains of single steps and Bayes' rule."""
 
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
 
 from ddpm_lightning.diffusion.process import GaussianDiffusion, at
 from ddpm_lightning.diffusion.schedules import LinearSchedule, Schedule
+from ddpm_lightning.errors import UserError
 from tests.choices import SCHEDULES, SHORT_SCHEDULES, name
 
 
@@ -83,3 +85,17 @@ def test_gather_broadcasts_over_any_shape_and_keeps_the_dtype() -> None:
     assert at(table, t, torch.zeros(2, 3, 4, 5)).shape == (2, 1, 1, 1)
     assert at(table, t, torch.zeros(2, 3)).tolist() == [[4.0], [0.0]]
     assert at(table, t, torch.zeros(2, 3)).dtype == torch.float32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given(Schedule):
+    values: tuple[float, ...]
+
+    def betas(self) -> torch.Tensor:
+        return torch.tensor(self.values, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("values", [(0.1, 0.0), (0.1, 1.0), (1e-20, 0.1), (0.1, float("nan")), (0.1, -0.1)])
+def test_a_schedule_of_someones_own_is_checked_too(values: tuple[float, ...]) -> None:
+    with pytest.raises(UserError, match="not inside"):
+        GaussianDiffusion(Given(T=2, values=values))

@@ -4,18 +4,25 @@ import pytest
 import torch
 
 from ddpm_lightning.diffusion.process import GaussianDiffusion
-from ddpm_lightning.diffusion.schedules import LinearSchedule
+from ddpm_lightning.diffusion.schedules import LinearSchedule, Schedule
 from ddpm_lightning.diffusion.timesteps import (
     ImportanceTimesteps,
     LowDiscrepancyTimesteps,
     TimestepDistribution,
     UniformTimesteps,
+    bound_weight,
     epsilon_weight,
 )
-from tests.choices import name
+from ddpm_lightning.errors import UserError
+from tests.choices import SCHEDULES, name
 
 PROCESS = GaussianDiffusion(LinearSchedule(T=100))
-DISTRIBUTIONS = [UniformTimesteps(), LowDiscrepancyTimesteps(), ImportanceTimesteps(epsilon_weight)]
+DISTRIBUTIONS = [
+    UniformTimesteps(),
+    LowDiscrepancyTimesteps(),
+    ImportanceTimesteps(epsilon_weight),
+    ImportanceTimesteps(bound_weight, uniform_share=0.1),
+]
 
 
 def draw(distribution: TimestepDistribution, b: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -62,3 +69,28 @@ def test_epsilon_weight_is_eq_12() -> None:
     expected = beta**2 / (2 * sigma_squared * alpha * (1 - alpha_bar))
     assert epsilon_weight(PROCESS)[7].item() == pytest.approx(expected.item())
     assert epsilon_weight(PROCESS)[0] == 0
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=name)
+def test_importance_by_the_bound_spares_no_step_and_swamps_none(schedule: Schedule) -> None:
+    """On the capped schedules too, where Eq. 12's weight alone draws nothing but t = T."""
+    process = GaussianDiffusion(schedule)
+    importance = ImportanceTimesteps(bound_weight, uniform_share=0.1)
+    t, weight = importance.draw(100_000, process, torch.Generator().manual_seed(0))
+    assert weight.max() <= 10.001
+    assert (t == process.T).double().mean() < 0.01
+    assert weight.mean().item() == pytest.approx(1.0, abs=0.05)
+
+
+def test_bound_weight_is_the_term_of_the_best_network_for_normal_data() -> None:
+    """Its error in ε by drawing: x_0, ε ~ N(0, 1), ε_θ = √(1 − ᾱ) x_t."""
+    t = torch.full((400_000,), 40)
+    x_0, eps = torch.randn(400_000, 1, dtype=torch.float64), torch.randn(400_000, 1, dtype=torch.float64)
+    x_t = PROCESS.q_sample(x_0, t, eps)
+    error = (eps - (1 - PROCESS.alpha_bar[40]).sqrt() * x_t).square().mean()
+    assert bound_weight(PROCESS)[40].item() == pytest.approx((epsilon_weight(PROCESS)[40] * error).item(), rel=0.02)
+
+
+def test_a_share_outside_its_bounds_is_refused() -> None:
+    with pytest.raises(UserError, match=r"uniform_share=1\.0"):
+        ImportanceTimesteps(bound_weight, uniform_share=1.0)

@@ -136,8 +136,8 @@ def test_attention_stands_where_the_longer_side_says() -> None:
         ({"size": (28, 28), "multipliers": (1, 2, 2, 2)}, "28×28 pixels do not divide by 8"),
         ({"channels": 20}, "network.channels=20"),
         ({"channels": 9, "groups": 3}, "network.channels=9"),
-        ({"multipliers": ()}, "describe no network"),
-        ({"num_res_blocks": 0}, "num_res_blocks=0"),
+        ({"multipliers": ()}, "network.multipliers=0 is not a whole number"),
+        ({"num_res_blocks": 0}, "network.num_res_blocks=0"),
         ({"dropout": 1.0}, "dropout=1.0"),
     ],
 )

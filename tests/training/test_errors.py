@@ -21,7 +21,7 @@ from tests.training.commands import SMALL, error_of, train
         ("schedule.T=0", "T=0 is not a whole number of at least 2"),
         ("schedule.beta_T=1.2", "beta_T=1.2 lies outside (0, 1)"),
         ("schedule.beta_1=0.5", "beta_1=0.5 is greater than beta_T=0.02"),
-        ("data.batch_size=-1", "data.batch_size=-1 is below 1"),
+        ("data.batch_size=-1", "data.batch_size=-1 is not a whole number of at least 1"),
         ("data.batch_size=17", "data.batch_size=17 exceeds the 16 training images"),
         ("loss=hybrid", "variance=beta is fixed"),
         ("variance=learned", "variance=learned cannot be trained by a squared error"),
@@ -29,7 +29,18 @@ from tests.training.commands import SMALL, error_of, train
         ("network.channels=6", "network.channels=6"),
         ("sampler=ddim", "sampler.num_steps=50 lies outside 2..8"),
         ("trainer.max_steps=0", "trainer.max_steps=0"),
-        ("trainer.precision=bf17", "bf17"),
+        ("trainer.precision=bf17", "trainer.precision=bf17 is none of auto, 32-true, bf16-mixed"),
+        ("trainer.precision=16-mixed", "trainer.precision=16-mixed is none of"),
+        ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0"),
+        ("+trainer.limit_train_batches=2", "trainer.limit_train_batches counts epochs"),
+        ("+trainer.nonsense=2", "nonsense"),
+        ("+module.foo=1", "foo"),
+        ("seed=null", "seed=None is not a whole number"),
+        ("seed=-1", "seed=-1 is not a whole number"),
+        ("data.levels=1", "data.levels=1 is not a whole number of at least 2"),
+        ("data.levels=300", "data.levels=300 exceeds 256"),
+        ("schedule=logsnr_linear schedule.log_snr_1=40", "one of them not inside (0, 1)"),
+        ("timesteps=importance timesteps.uniform_share=1", "uniform_share=1 lies outside [0, 1)"),
         ("trainer.devices=-7", "devices"),
         ("optimizer.lr=-1", "Invalid learning rate"),
         ("+optimizer.momentum=0.9", "momentum"),
@@ -37,15 +48,15 @@ from tests.training.commands import SMALL, error_of, train
         ("module.max_grad_norm=0", "max_grad_norm=0"),
         ("module.test_strata=0", "test_strata=0"),
         ("callbacks.ema.decay=1", "decay=1 lies outside [0, 1)"),
-        ("callbacks.metrics.every_n_steps=0", "every_n_steps=0 is below 1"),
-        ("callbacks.grid.num_images=0", "num_images=0 is below 1"),
-        ("callbacks.grid.num_steps=1", "num_steps=1 is below 2"),
-        ("callbacks.strip.num_columns=1", "num_columns=1 is below 2"),
+        ("callbacks.metrics.every_n_steps=0", "every_n_steps=0 is not a whole number of at least 1"),
+        ("callbacks.grid.num_images=0", "num_images=0 is not a whole number of at least 1"),
+        ("callbacks.grid.num_steps=1", "num_steps=1 is not a whole number of at least 2"),
+        ("callbacks.strip.num_columns=1", "num_columns=1 is not a whole number of at least 2"),
         ("schedule._target_=ddpm_lightning.nothing.Here", "ddpm_lightning.nothing"),
     ],
 )
 def test_wrong_options(mistake: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}", *SMALL, mistake)
+    said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}", *SMALL, *mistake.split())
     assert words in said
     assert not (tmp_path / "checkpoints").exists()
 
@@ -67,6 +78,10 @@ def test_a_checkpoint_of_another_architecture(tmp_path: Path, capsys: pytest.Cap
     said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}", *SMALL, "network.channels=16")
     assert "is of a run with another network" in said
     assert "give that run's options" in said
+    for other in ("data.channels=3", "loss=vdm", "seed=1", "optimizer.lr=0.1", "data.batch_size=8", "schedule.T=9"):
+        said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}", *SMALL, other)
+        assert "is of a run with another" in said
+        assert other.partition(".")[0].partition("=")[0] in said
 
 
 def checkpoint_error(capsys: pytest.CaptureFixture[str], tmp_path: Path, content: Any) -> str:
@@ -122,6 +137,12 @@ def test_a_checkpoint_with_code_inside(checkpoint: Path, tmp_path: Path, capsys:
         ("schedule", {"_target_": 7}, "which is no part of a model"),
         ("variance", {"deep": [{"_target_": "builtins.eval"}]}, "'builtins.eval'"),
         ("data", {"root": "${oc.env:HOME}"}, "could read your environment"),
+        (
+            "data",
+            {"size": ({"_target_": "pathlib.Path.touch"}, 4)},
+            "'pathlib.Path.touch', which is no part of a model",
+        ),
+        ("data", {"size": {1, 2}}, "has a set in its configuration"),
     ],
 )
 def test_a_checkpoint_that_asks_to_build_something_else(
@@ -130,6 +151,27 @@ def test_a_checkpoint_that_asks_to_build_something_else(
     content = torch.load(checkpoint, weights_only=True)
     content["config"][part] = {**content["config"][part], **node}
     assert words in checkpoint_error(capsys, tmp_path, content)
+
+
+def test_a_checkpoint_with_half_a_configuration(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    assert "lacks schedule" in checkpoint_error(capsys, tmp_path, {**content, "config": {}})
+    content.pop("global_step")
+    assert "lacks global_step" in checkpoint_error(capsys, tmp_path, content)
+
+
+def test_a_broken_image_met_while_reading_ahead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The error comes from another process, with its traceback, of which the user sees nothing."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i in range(10):
+        (folder / f"{i}.png").write_bytes(b"no image")
+    small = [override for override in SMALL if not override.startswith("data")]
+    options = ["data=image_folder", f"data.root={folder}", "data.side=4", "data.batch_size=4", "data.num_workers=1"]
+    said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}/run", *small, *options)
+    assert ".png cannot be read as an image" in said
 
 
 def test_weights_that_do_not_fit_their_configuration(
@@ -163,6 +205,10 @@ def test_wrong_options_of_sampling(
         (["hydra.run.dir={file}/run"], "cannot be written"),  # even root cannot write below a file
         (["-m", "hydra.sweep.dir={file}/sweep", "seed=1,2"], "choose another with hydra.sweep.dir=PATH"),
         (["hydra.run.dir={folder}", "schedule.T=many"], "T=many is not a whole number"),
+        (["hydra.run.dir={folder}", "seed=abc"], "seed=abc is not a whole number"),
+        (["hydra.run.dir={folder}", "data.batch_size=2.5"], "data.batch_size=2.5 is not a whole number"),
+        # told before any data are looked for
+        (["hydra.run.dir={folder}", "data=cifar10", "data.root={folder}", "loss=hybrid"], "variance=beta is fixed"),
     ],
 )
 def test_mistakes_in_a_process_of_its_own(mistakes: list[str], words: str, tmp_path: Path) -> None:

@@ -1,14 +1,16 @@
 """`python train.py`, whole: what a run directory holds, resuming, and what must not disturb training."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from ddpm_lightning.training.checkpoint import read_checkpoint
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.training.checkpoint import AtomicCheckpointIO, read_checkpoint
 from ddpm_lightning.training.metrics_csv import read_rows
-from tests.training.commands import results, train
+from tests.training.commands import SMALL, command, results, train
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def test_results_say_what_they_are_results_of(run: Path) -> None:
     assert 0 < value["value"] < 20
     assert value["standard_error"] > 0
     assert everything["seed"] == 0
-    assert everything["libraries"]["torch"] == torch.__version__.split("+")[0] or everything["libraries"]["torch"]
+    assert everything["libraries"]["torch"] == version("torch")
 
 
 def same(one: object, other: object, where: str = "") -> None:
@@ -90,8 +92,7 @@ def test_a_run_that_stopped_and_went_on_is_the_run_that_never_stopped(run: Path,
     whole, halves = (read_checkpoint(path / "checkpoints" / "last.ckpt") for path in (run, tmp_path))
     for key in STATE:
         same(whole[key], halves[key], key)
-    losses = [[row["train/loss"] for row in read_rows(path / "metrics.csv")] for path in (run, tmp_path)]
-    assert [loss for loss in losses[0] if loss] == [loss for loss in losses[1] if loss]
+    assert losses(run) == losses(tmp_path)
     assert results(run)["metrics"] == results(tmp_path)["metrics"]
     grids = [(path / "samples" / "grid_0000004.png").read_bytes() for path in (run, tmp_path)]
     assert grids[0] == grids[1]
@@ -109,19 +110,89 @@ def test_another_seed_is_another_run(run: Path, tmp_path: Path) -> None:
     assert any(not torch.equal(ours[key], theirs[key]) for key in ours)
 
 
+def losses(run_dir: Path) -> list[float]:
+    return [float(row["train/loss"]) for row in read_rows(run_dir / "metrics.csv") if row["train/loss"]]
+
+
 def test_accumulated_batches_count_as_one_step(tmp_path: Path) -> None:
-    train(tmp_path, "trainer.accumulate_grad_batches=2")
-    rows = [row for row in read_rows(tmp_path / "metrics.csv") if row["train/loss"]]
+    """Nothing is learned, so that batches 2k and 2k + 1 cost the same accumulated or alone."""
+    still = ["module.warmup_steps=0", "optimizer.lr=1e-12"]
+    train(tmp_path / "together", *still, "trainer.accumulate_grad_batches=2")
+    train(tmp_path / "alone", *still, "trainer.max_steps=8")
+    rows = [row for row in read_rows(tmp_path / "together" / "metrics.csv") if row["train/loss"]]
     assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
+    alone = losses(tmp_path / "alone")
+    expected = [(alone[i] + alone[i + 1]) / 2 for i in range(0, 8, 2)]
+    assert losses(tmp_path / "together") == pytest.approx(expected, rel=1e-5)
+
+
+def test_accumulation_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    options = ["trainer.accumulate_grad_batches=2", "network.dropout=0.1"]
+    train(tmp_path / "whole", *options)
+    train(tmp_path / "halves", *options, "trainer.max_steps=2")
+    train(tmp_path / "halves", *options)
+    for key in STATE:
+        same(*(read_checkpoint(tmp_path / run / "checkpoints/last.ckpt")[key] for run in ("whole", "halves")), key)
+
+
+def test_reading_ahead_changes_nothing(run: Path, tmp_path: Path) -> None:
+    """Two processes read ahead of training, are stopped with it, and go on."""
+    options = ["network.dropout=0.1", "data.num_workers=2"]
+    train(tmp_path, *options, "trainer.max_steps=2")
+    train(tmp_path, *options)
+    for key in STATE:
+        same(*(read_checkpoint(path / "checkpoints" / "last.ckpt")[key] for path in (run, tmp_path)), key)
+
+
+def test_a_finished_run_says_so_and_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train(tmp_path, "trainer.max_steps=2")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and ".hydra" not in path.parts}
+    train(tmp_path, "trainer.max_steps=2")
+    assert all(path.read_bytes() == content for path, content in before.items() if path.suffix != ".log")
+
+
+def test_without_the_average_the_results_say_raw(tmp_path: Path) -> None:
+    train(tmp_path, "callbacks.ema=null")
+    assert results(tmp_path)["metrics"]["test/bpd_beta"]["weights"] == "raw"
+    assert "ema" not in read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+
+
+def test_without_checkpoints_nothing_is_saved_or_promised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path, "callbacks.checkpoint=null")
+    assert not list(tmp_path.rglob("*.ckpt"))
+    assert "sample.py" not in capsys.readouterr().out
+
+
+def test_bits_per_dim_do_not_depend_on_the_batch_size(run: Path, tmp_path: Path) -> None:
+    train(tmp_path, "network.dropout=0.1", "data.eval_batch_size=16")
+    ours, theirs = (results(path)["metrics"]["test/bpd_beta"] for path in (run, tmp_path))
+    assert ours["value"] == pytest.approx(theirs["value"], rel=1e-5)
+
+
+def test_a_sweep_makes_a_run_directory_for_each_job(tmp_path: Path) -> None:
+    command("train", "-m", f"hydra.sweep.dir={tmp_path}", *SMALL, "seed=0,1", "trainer.max_steps=1")
+    values = [results(tmp_path / job)["metrics"]["test/bpd_beta"]["value"] for job in ("0", "1")]
+    assert values[0] != values[1]
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(run: Path, tmp_path: Path) -> None:
+    """As on a full disk, where torch raises RuntimeError."""
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"a": 1}, path)
+
+    class Unwritable:
+        def __reduce__(self) -> str:
+            raise RuntimeError("no space left")
+
+    with pytest.raises(UserError, match="cannot be written"):
+        AtomicCheckpointIO().save_checkpoint({"a": Unwritable()}, path)
+    assert torch.load(path, weights_only=True) == {"a": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
 
 
 def test_bf16_trains_and_ends_near_float32(run: Path, tmp_path: Path) -> None:
     train(tmp_path, "network.dropout=0.1", "trainer.precision=bf16-mixed")
-    losses = [
-        [float(row["train/loss"]) for row in read_rows(path / "metrics.csv") if row["train/loss"]]
-        for path in (run, tmp_path)
-    ]
-    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+    assert losses(run) == pytest.approx(losses(tmp_path), rel=0.02)
 
 
 def test_wandb_offline_is_the_default_and_asks_nothing(tmp_path: Path) -> None:

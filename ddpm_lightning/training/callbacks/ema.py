@@ -100,5 +100,15 @@ def _fill(weights: dict[str, Tensor], values: dict[str, Tensor]) -> None:
 
 def averaged(trainer: L.Trainer, module: L.LightningModule) -> AbstractContextManager[None]:
     """The context in which the model's weights are the trainer's averaged ones, if an EMA callback keeps any."""
-    keeper = next((c for c in trainer.callbacks if isinstance(c, EMA)), None)  # type: ignore[attr-defined]
+    keeper = _keeper(trainer)
     return keeper.average_parameters(module) if keeper else nullcontext()
+
+
+def keeps_average(trainer: L.Trainer) -> bool:
+    """Whether testing runs on averaged weights."""
+    keeper = _keeper(trainer)
+    return keeper is not None and len(keeper.shadow) > 0
+
+
+def _keeper(trainer: L.Trainer) -> EMA | None:
+    return next((c for c in trainer.callbacks if isinstance(c, EMA)), None)  # type: ignore[attr-defined]

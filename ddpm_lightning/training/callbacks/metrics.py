@@ -26,6 +26,10 @@ class TrainingMetrics(L.Callback):
     def on_train_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
         self._open_window(module.device)
 
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        if self.batches == 0:  # so that pictures drawn between two windows do not count as time to train
+            self.opened = time.perf_counter()
+
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: L.Trainer, module: DDPM, outputs: dict[str, Tensor], batch: Any, batch_idx: int
     ) -> None:
@@ -33,7 +37,7 @@ class TrainingMetrics(L.Callback):
         losses = outputs["loss_per_example"].double()
         self.sums.index_add_(0, quartile, losses)
         self.counts.index_add_(0, quartile, torch.ones_like(losses))
-        self.loss += outputs["loss"].detach()
+        self.loss += outputs["loss_of_batch"]
         self.batches += 1
         if is_due(trainer, batch_idx, self.every_n_steps):
             metrics = self._metrics(trainer, module)

@@ -40,7 +40,7 @@ class StepProgressBar(ProgressBar):
     ) -> None:
         assert self.bar is not None
         if batch_idx % REFRESH == 0 or trainer.global_step >= trainer.max_steps:
-            self.bar.set_postfix(loss=f"{float(outputs['loss']):.4f}", refresh=False)
+            self.bar.set_postfix(loss=f"{float(outputs['loss_of_batch']):.4f}", refresh=False)
             self.bar.update(trainer.global_step - self.bar.n)
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:

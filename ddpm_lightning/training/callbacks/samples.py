@@ -1,6 +1,7 @@
 """Pictures while it trains: a grid of samples and a strip of x̂_0 along t, from averaged weights and fixed noise."""
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,13 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
+from tqdm import tqdm
 
-from ddpm_lightning.diffusion.samplers import DDIMSampler, Sampler
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.diffusion.samplers import DDIMSampler, Sampler, Step
+from ddpm_lightning.errors import check_whole
 from ddpm_lightning.training.callbacks.ema import averaged
 from ddpm_lightning.training.callbacks.when import check_interval, is_due
-from ddpm_lightning.training.generate import generate, walk
+from ddpm_lightning.training.generate import walk
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.pictures import picture, save
 
@@ -26,10 +28,8 @@ class Preview(L.Callback):
     name: str
 
     def __init__(self, num_images: int, every_n_steps: int = 1000, num_steps: int = 50, seed: int = 0) -> None:
-        if num_images < 1:
-            raise UserError(f"callbacks.{self.name}: num_images={num_images} is below 1; give a number of images")
-        if num_steps < 2:
-            raise UserError(f"callbacks.{self.name}: num_steps={num_steps} is below 2; give a number of DDIM steps")
+        check_whole(f"callbacks.{self.name}.num_images", num_images, 1, "give a number of images")
+        check_whole(f"callbacks.{self.name}.num_steps", num_steps, 2, "give a number of DDIM steps")
         self.num_images = num_images
         self.every_n_steps = check_interval(f"callbacks.{self.name}", every_n_steps)
         self.num_steps = num_steps
@@ -38,6 +38,12 @@ class Preview(L.Callback):
     @abstractmethod
     def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> Image.Image:
         """The picture of the model as it now is."""
+
+    def walk(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> Iterator[Step]:
+        """The steps of the chain for the fixed noise, with a bar, for there may be many."""
+        steps = walk(module.model, sampler, image_shape(trainer), self.num_images, seed=self.seed)
+        length = sampler.chain(module.model).process.T
+        return iter(tqdm(steps, total=length, desc=f"Drawing {self.name}", unit="step", leave=False))
 
     def on_train_batch_end(self, trainer: L.Trainer, module: DDPM, outputs: Any, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
         if is_due(trainer, batch_idx, self.every_n_steps) and trainer.global_step < trainer.max_steps:
@@ -64,8 +70,10 @@ class SampleGrid(Preview):
     name = "grid"
 
     def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> Image.Image:
-        x_0 = generate(module.model, sampler, image_shape(trainer), self.num_images, seed=self.seed)
-        return picture(to_bytes(trainer, x_0))
+        x = torch.empty(0)
+        for step in self.walk(trainer, module, sampler):
+            x = step.x
+        return picture(to_bytes(trainer, x))
 
 
 class DenoisingStrip(Preview):
@@ -75,15 +83,14 @@ class DenoisingStrip(Preview):
 
     def __init__(self, num_images: int = 8, num_columns: int = 10, **options: Any) -> None:
         super().__init__(num_images, **options)
-        if num_columns < 2:
-            raise UserError(f"callbacks.strip: num_columns={num_columns} is below 2; a strip has a start and an end")
+        check_whole("callbacks.strip.num_columns", num_columns, 2, "a strip has a start and an end")
         self.num_columns = num_columns
 
     def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> Image.Image:
         last = sampler.chain(module.model).process.T - 1
         shown = torch.linspace(0, last, min(self.num_columns, last + 1)).round().long().tolist()
-        steps = walk(module.model, sampler, image_shape(trainer), self.num_images, seed=self.seed)
-        rows = torch.stack([step.x_0_hat for i, step in enumerate(steps) if i in shown], dim=1)
+        steps = enumerate(self.walk(trainer, module, sampler))
+        rows = torch.stack([step.x_0_hat for i, step in steps if i in shown], dim=1)
         return picture(to_bytes(trainer, rows.flatten(0, 1)), columns=len(shown))
 
 

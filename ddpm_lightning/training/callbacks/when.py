@@ -2,7 +2,7 @@
 
 import lightning as L
 
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import check_whole
 
 
 def stepped(trainer: L.Trainer, batch_idx: int) -> bool:
@@ -16,7 +16,6 @@ def is_due(trainer: L.Trainer, batch_idx: int, every_n_steps: int) -> bool:
 
 
 def check_interval(owner: str, every_n_steps: int) -> int:
-    """The interval itself. Raises UserError where it is below 1."""
-    if every_n_steps < 1:
-        raise UserError(f"{owner}: every_n_steps={every_n_steps} is below 1; give a number of optimizer steps")
+    """The interval itself. Raises UserError where it is none."""
+    check_whole(f"{owner}.every_n_steps", every_n_steps, 1, "give a number of optimizer steps")
     return every_n_steps

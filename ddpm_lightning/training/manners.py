@@ -1,0 +1,59 @@
+"""How the commands talk: mistakes as one sentence, libraries kept quiet, loggers closed, paths as one types them."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import CompactHydraException
+from lightning.pytorch.loggers import WandbLogger
+from omegaconf.errors import OmegaConfBaseException
+
+from ddpm_lightning.errors import UserError
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """Inside, a mistake of the user ends the command with its sentence and no traceback (HYDRA_FULL_ERROR=1: both)."""
+    try:
+        yield
+    except (UserError, OmegaConfBaseException, OSError) as error:
+        raise CompactHydraException(f"Error: {sentence(error)}") from error
+
+
+def sentence(error: BaseException) -> str:
+    """The error's own words; a process that reads ahead sends them with its traceback before them."""
+    words = str(error)
+    return words.rpartition(f"{UserError.__name__}: ")[2].strip() if "Original Traceback" in words else words
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Inside, Lightning leaves out its advertisements and the warnings that do not hold here."""
+    for name in ("lightning.pytorch", "matplotlib.font_manager"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
+        yield
+
+
+@contextmanager
+def closing(loggers: list[Any]) -> Iterator[None]:
+    """After, the W&B run is closed, as failed if it failed, so that the next job of a sweep has one of its own."""
+    failed = 1
+    try:
+        yield
+        failed = 0
+    finally:
+        for logger in loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.finish(exit_code=failed)
+
+
+def relative(path: Path) -> Path:
+    """The path as one types it here."""
+    return Path(os.path.relpath(path)) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path

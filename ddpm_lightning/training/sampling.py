@@ -1,0 +1,63 @@
+"""What sample.py does: a checkpoint becomes a model, the model images, the images files."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.errors import UserError, check_whole
+from ddpm_lightning.training.build import ImageData, build_model, load_weights, make, plain
+from ddpm_lightning.training.checkpoint import model_weights, read_checkpoint
+from ddpm_lightning.training.generate import walk
+from ddpm_lightning.training.manners import relative, told_plainly
+from ddpm_lightning.typing import Pixels
+
+log = logging.getLogger(__name__)
+
+
+def sample(cfg: DictConfig) -> None:
+    """Writes images from a checkpoint."""
+    with told_plainly():
+        config = plain(cfg)
+        check_options(config)
+        path = Path(config["checkpoint"])
+        checkpoint = read_checkpoint(path)
+        data = make(checkpoint["config"]["data"])
+        model = build_model(checkpoint["config"], data)
+        load_weights(model, model_weights(checkpoint, config["use_ema"]), str(path))
+        model.to("cuda" if torch.cuda.is_available() else "cpu")
+        images = sample_images(config, model, data)
+        written = make(config["output"]).write(images, Path(config["run_dir"]))
+        log.info("%d images of step %d: %s", len(images), checkpoint["global_step"], relative(written))
+
+
+def check_options(config: dict[str, Any]) -> None:
+    """Raises UserError where sample.py's own options cannot work."""
+    if config["checkpoint"] is None:
+        raise UserError("no checkpoint given; add checkpoint=PATH, a run keeps its own at checkpoints/last.ckpt")
+    check_whole("num_images", config["num_images"], 1, "give a number of images")
+    check_whole("batch_size", config["batch_size"], 1, "give a number of images to make at once")
+    check_whole("seed", config["seed"], 0, "it numbers the randomness; use 0")
+    if not isinstance(config["use_ema"], bool):
+        raise UserError(f"use_ema={config['use_ema']} is neither true nor false; leave it out for the averaged weights")
+
+
+def sample_images(config: dict[str, Any], model: DenoisingDiffusion, data: ImageData) -> Pixels:
+    """num_images images, batch by batch, as bytes: [n, c, h, w]."""
+    sampler = make(config["sampler"])
+    count, at_once = config["num_images"], config["batch_size"]
+    starts = range(0, count, at_once)
+    images = []
+    with tqdm(total=len(starts) * sampler.chain(model).process.T, desc="Sampling", unit="step") as bar:
+        for first in starts:
+            x = torch.empty(0)
+            shape = (data.channels, *data.size)
+            for step in walk(model, sampler, shape, min(at_once, count - first), seed=config["seed"], first=first):
+                x = step.x
+                bar.update()
+            images.append(data.pixels.to_bytes(x).cpu())
+    return torch.cat(images)
