@@ -143,7 +143,7 @@ def test_strata_cover_steps_2_to_T_once(T: int, number: int) -> None:
 @pytest.mark.parametrize("number", [1, 5, 49])
 def test_estimate_is_unbiased(number: int) -> None:
     """Against the sum over every t, both over many draws of ε; x̂_0 clipped, as in the paper's evaluation."""
-    n = 40_000
+    n = 10_000
     model = exact_model(GaussianDiffusion(LinearSchedule(T=50, beta_T=0.3)), Epsilon(), BetaVariance(), s=0.5)
     x_0 = torch.full((n, 1), 0.2 * 5, dtype=torch.float64)
     every_term = [prior_term(model, x_0)]
