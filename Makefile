@@ -12,6 +12,7 @@ help: ## list the targets
 setup: $(INSTALLED) ## make .venv from requirements.lock (6 GB with PyTorch's CUDA libraries)
 
 $(INSTALLED): requirements.lock
+	@echo "Setting up .venv from requirements.lock: some minutes"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	touch $@

@@ -29,6 +29,8 @@ class PNGOutput(Output):
     """One PNG an image, numbered from 00000.png."""
 
     def write(self, images: Pixels, folder: Path) -> Path:
+        for old in (folder / "images").glob("[0-9]*.png"):  # else fewer images than last time would be mixed with those
+            old.unlink()
         for number, image in enumerate(images):
             save(single(image), folder / "images" / f"{number:05d}.png")
         return folder / "images"

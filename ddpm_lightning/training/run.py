@@ -1,7 +1,10 @@
 """What train.py does: data, model, module, callbacks, loggers, trainer; fit, test, report."""
 
+import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +51,33 @@ def fit_and_test(
 ) -> None:
     """The run itself, once everything is built."""
     parameters = sum(p.numel() for p in module.parameters())
-    log.info("Training %s parameters in %s", f"{parameters:,}", relative(Path(config["run_dir"])))
+    log.info("%s parameters, in %s", f"{parameters:,}", relative(Path(config["run_dir"])))
+    if checkpoint is not None:
+        log.info("Going on from %s", relative(checkpoint))
     for logger in loggers:
         logger.log_hyperparams(config)
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    trainer.test(module, datamodule=data, verbose=False)
+    with going_on(trainer):
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        trainer.test(module, datamodule=data, verbose=False)
     if trainer.is_global_zero:
         report(config, module, trainer)
+
+
+@contextmanager
+def going_on(trainer: L.Trainer) -> Iterator[None]:
+    """Inside, Ctrl-C ends the command with a word on how to go on."""
+    try:
+        yield
+    except SystemExit:  # what Lightning makes of KeyboardInterrupt
+        run_dir = relative(Path(trainer.default_root_dir))
+        found = last_checkpoint(run_dir).exists()
+        log.info(
+            "Stopped at step %d; the same options with hydra.run.dir=%s go on from %s",
+            trainer.global_step,
+            run_dir,
+            last_checkpoint(run_dir) if found else "the start, for there is no checkpoint yet",
+        )
+        raise
 
 
 def check_choices(config: dict[str, Any]) -> None:
@@ -77,20 +100,22 @@ def resumable(config: dict[str, Any]) -> Path | None:
     if not path.exists():
         return None
     check_same_run(read_checkpoint(path), config, path)
-    log.info("Going on from %s", relative(path))
     return path
 
 
 def is_finished(checkpoint: Path | None, config: dict[str, Any]) -> bool:
     """Whether the run in this directory has made all its steps and written its results."""
-    if checkpoint is None or not (Path(config["run_dir"]) / "results.json").exists():
+    results = Path(config["run_dir"]) / "results.json"
+    if checkpoint is None or not results.exists():
         return False
-    return bool(read_checkpoint(checkpoint)["global_step"] >= config["trainer"]["max_steps"])
+    steps = [value["step"] for value in json.loads(results.read_text())["metrics"].values()]
+    return bool(min(steps) >= config["trainer"]["max_steps"])
 
 
 def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer) -> None:
     """Writes results.json, tells the loggers, and says where the run lies."""
-    name = f"bpd_{module.model.variance.name}"
+    variance = module.model.variance.name
+    name = f"bpd_{variance}"
     value = {
         "value": module.bound.mean,
         "standard_error": module.bound.standard_error,
@@ -107,7 +132,7 @@ def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer) -> None:
     write_results(run_dir / "results.json", {"metrics": {f"test/{name}": value}, **provenance(config["seed"])})
     for logger in trainer.loggers:
         logger.log_metrics({f"test/{name}": module.bound.mean}, step=trainer.global_step)
-    log.info("Test split: %.3f ± %.3f bits/dim (%s)", module.bound.mean, module.bound.standard_error, name)
+    log.info("Test split: %.3f ± %.3f bits/dim (variance=%s)", module.bound.mean, module.bound.standard_error, variance)
     how = ""
     if any(isinstance(callback, Checkpoint) for callback in trainer.callbacks):  # type: ignore[attr-defined]
         how = f" Sample from it with: {relative(Path(sys.executable))} sample.py checkpoint={last_checkpoint(run_dir)}"

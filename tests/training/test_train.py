@@ -1,8 +1,10 @@
 """`python train.py`, whole: what a run directory holds, resuming, and what must not disturb training."""
 
+import signal
 from importlib.metadata import version
 from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
 from PIL import Image
@@ -29,10 +31,12 @@ def test_run_directory_is_self_contained(run: Path) -> None:
         "samples/grid_0000002.png",
         "samples/grid_0000004.png",
         "samples/strip_0000004.png",
+        "samples/grid_final.png",
+        "samples/strip_final.png",
     } <= names
     assert not any("=" in name for name in names)
-    assert Image.open(run / "samples" / "grid_0000004.png").size == (2 * 50 + 2, 2 * 50 + 2)  # 4 images of 48 pixels
-    assert Image.open(run / "samples" / "strip_0000004.png").size == (8 * 50 + 2, 2 * 50 + 2)  # all 8 steps, 2 images
+    assert Image.open(run / "samples" / "grid_final.png").size == (2 * 50 + 2, 2 * 50 + 2)  # 4 images of 48 pixels
+    assert Image.open(run / "samples" / "strip_final.png").size == (8 * 50 + 2, 2 * 50 + 2)  # all 8 steps, 2 images
 
 
 def test_metrics_are_logged_by_optimizer_step(run: Path) -> None:
@@ -94,7 +98,7 @@ def test_a_run_that_stopped_and_went_on_is_the_run_that_never_stopped(run: Path,
         same(whole[key], halves[key], key)
     assert losses(run) == losses(tmp_path)
     assert results(run)["metrics"] == results(tmp_path)["metrics"]
-    grids = [(path / "samples" / "grid_0000004.png").read_bytes() for path in (run, tmp_path)]
+    grids = [(path / "samples" / "grid_final.png").read_bytes() for path in (run, tmp_path)]
     assert grids[0] == grids[1]
 
 
@@ -149,6 +153,47 @@ def test_a_finished_run_says_so_and_changes_nothing(tmp_path: Path, caplog: pyte
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and ".hydra" not in path.parts}
     train(tmp_path, "trainer.max_steps=2")
     assert all(path.read_bytes() == content for path, content in before.items() if path.suffix != ".log")
+
+
+def test_a_run_stopped_before_its_last_pictures_still_draws_them(tmp_path: Path) -> None:
+    """All steps are made and saved, nothing after; and results of fewer steps do not make it finished."""
+    train(tmp_path, "trainer.max_steps=2")
+    (tmp_path / "results.json").unlink()
+    for picture in (tmp_path / "samples").iterdir():
+        picture.unlink()
+    train(tmp_path, "trainer.max_steps=2")
+    assert {"grid_final.png", "strip_final.png"} <= {path.name for path in (tmp_path / "samples").iterdir()}
+    train(tmp_path, "trainer.max_steps=4")
+    assert results(tmp_path)["metrics"]["test/bpd_beta"]["step"] == 4
+
+
+def test_a_run_shorter_than_a_window_has_its_loss_too(tmp_path: Path) -> None:
+    train(tmp_path, "callbacks.metrics.every_n_steps=3")
+    assert [row["step"] for row in read_rows(tmp_path / "metrics.csv") if row["train/loss"]] == ["3", "4"]
+
+
+class Interrupt(L.Callback):
+    """Ctrl-C after the third step."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: object) -> None:
+        if trainer.global_step == 3:
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGINT)  # which Lightning ignores from then on
+    interrupt = "+callbacks.interrupt._target_=tests.training.test_train.Interrupt"
+    try:
+        with pytest.raises(SystemExit):
+            train(tmp_path, interrupt)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    said = capsys.readouterr()
+    assert "Stopped at step 3; the same options with hydra.run.dir=" in said.out
+    assert "last.ckpt" in said.out
+    assert "Traceback" not in said.err
+    train(tmp_path)
+    assert results(tmp_path)["metrics"]["test/bpd_beta"]["step"] == 4
 
 
 def test_without_the_average_the_results_say_raw(tmp_path: Path) -> None:
@@ -210,4 +255,4 @@ def test_no_logger_is_a_choice(tmp_path: Path) -> None:
 def test_colour_images_train_as_grey_ones_do(tmp_path: Path) -> None:
     train(tmp_path, "data.channels=3", "data.levels=256", "data.size=[4,8]", "variance=learned_range", "loss=hybrid")
     assert "test/bpd_learned_range" in results(tmp_path)["metrics"]
-    assert Image.open(tmp_path / "samples" / "grid_0000004.png").mode == "RGB"
+    assert Image.open(tmp_path / "samples" / "grid_final.png").mode == "RGB"

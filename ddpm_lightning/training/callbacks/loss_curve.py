@@ -10,7 +10,7 @@ from ddpm_lightning.training.metrics_csv import METRICS_FILE, read_rows
 class LossCurve(L.Callback):
     """At the end of training, draws loss.png beside metrics.csv: the loss, and the loss by quartile of t."""
 
-    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         metrics = Path(trainer.default_root_dir) / METRICS_FILE
         if trainer.is_global_zero and metrics.is_file():
             draw_loss(metrics, metrics.with_name("loss.png"))

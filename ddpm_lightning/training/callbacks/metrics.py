@@ -14,7 +14,7 @@ QUARTILES = 4
 
 
 class TrainingMetrics(L.Callback):
-    """Every so many optimizer steps, logs the mean over the window that has passed; x axis: the optimizer step.
+    """Every so many optimizer steps, and at the end, logs the mean over the window that has passed, by optimizer step.
 
     train/loss; train/loss_q1 … q4, unweighted, by quartile of t (q1: the least noise); train/grad_norm before clipping
     and train/lr at the window's end; train/images_per_s over all processes.
@@ -40,10 +40,11 @@ class TrainingMetrics(L.Callback):
         self.loss += outputs["loss_of_batch"]
         self.batches += 1
         if is_due(trainer, batch_idx, self.every_n_steps):
-            metrics = self._metrics(trainer, module)
-            for logger in trainer.loggers:
-                logger.log_metrics(metrics, step=trainer.global_step)
-            self._open_window(module.device)
+            self._close_window(trainer, module)
+
+    def on_train_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
+        if self.batches > 0:
+            self._close_window(trainer, module)
 
     def _open_window(self, device: torch.device) -> None:
         self.sums = torch.zeros(QUARTILES, dtype=torch.float64, device=device)
@@ -51,6 +52,12 @@ class TrainingMetrics(L.Callback):
         self.loss = torch.zeros((), device=device)
         self.batches = 0
         self.opened = time.perf_counter()
+
+    def _close_window(self, trainer: L.Trainer, module: DDPM) -> None:
+        metrics = self._metrics(trainer, module)
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=trainer.global_step)
+        self._open_window(module.device)
 
     def _metrics(self, trainer: L.Trainer, module: DDPM) -> dict[str, float]:
         add = trainer.strategy.reduce

@@ -1,4 +1,4 @@
-"""One bar for the whole training, in steps, as the paper counts."""
+"""One bar for the whole training, in steps, as the paper counts; and one for testing."""
 
 from typing import Any
 
@@ -44,6 +44,19 @@ class StepProgressBar(ProgressBar):
             self.bar.update(trainer.global_step - self.bar.n)
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._close()
+
+    def on_test_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        batches = int(sum(trainer.num_test_batches))
+        self.bar = tqdm(total=batches, desc="Testing", unit="batch", disable=not self.enabled, leave=False)
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        assert self.bar is not None
+        self.bar.update()
+
+    def on_test_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self._close()
 
     def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:

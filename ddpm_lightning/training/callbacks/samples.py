@@ -46,19 +46,21 @@ class Preview(L.Callback):
         return iter(tqdm(steps, total=length, desc=f"Drawing {self.name}", unit="step", leave=False))
 
     def on_train_batch_end(self, trainer: L.Trainer, module: DDPM, outputs: Any, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
-        if is_due(trainer, batch_idx, self.every_n_steps) and trainer.global_step < trainer.max_steps:
+        if is_due(trainer, batch_idx, self.every_n_steps):
             fewer = self.num_steps < module.model.process.T
-            self._show(trainer, module, DDIMSampler(num_steps=self.num_steps if fewer else None))
+            sampler = DDIMSampler(num_steps=self.num_steps if fewer else None)
+            self._show(trainer, module, sampler, f"{trainer.global_step:07d}")
 
-    def on_train_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
-        self._show(trainer, module, module.sampler)
+    def on_fit_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
+        # Not on_train_end: a run that was stopped here has no step left to train, and still wants its pictures.
+        self._show(trainer, module, module.sampler, "final")
 
-    def _show(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> None:
+    def _show(self, trainer: L.Trainer, module: DDPM, sampler: Sampler, when: str) -> None:
         if not trainer.is_global_zero:
             return
         with averaged(trainer, module):
             image = self.draw(trainer, module, sampler)
-        save(image, Path(trainer.default_root_dir) / "samples" / f"{self.name}_{trainer.global_step:07d}.png")
+        save(image, Path(trainer.default_root_dir) / "samples" / f"{self.name}_{when}.png")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image(f"samples/{self.name}", [image], step=trainer.global_step)
