@@ -39,6 +39,7 @@ class UNet(nn.Module):
     size: (h, w) of the images. channels: of the highest level. multipliers: channels of each level, as multiples;
     each level but the last halves height and width. attention: the sides (the longer one, if they differ) at which
     attention follows each ResBlock; in the middle it always does. groups: of every GroupNorm.
+    Raises UserError where the size does not divide by 2^(levels − 1) or the numbers describe no network.
     """
 
     def __init__(

@@ -28,6 +28,7 @@ class DDPM(L.LightningModule):
     optimizer: parameters -> optimizer. warmup_steps: over which the learning rate rises from 0. max_grad_norm: to
     which the gradient's global norm is clipped. test_strata: how finely the test estimates the bound (network calls an
     image). seed: of t, ε and dropout, which belong to (seed, step, place in the batch of all processes).
+    Raises UserError where a value is out of bounds, or loss, variance and sampler do not go together.
     """
 
     def __init__(
