@@ -10,6 +10,7 @@ import torch
 
 from ddpm_lightning.data.base import ImageDataModule
 from ddpm_lightning.data.batches import ImageDataset, InMemoryImages
+from ddpm_lightning.data.download import download
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.typing import Pixels
 
@@ -30,20 +31,10 @@ class CIFAR10DataModule(ImageDataModule):
     def load(self, split: str) -> ImageDataset:
         paths = [self.root / FOLDER / name for name in FILES[split]]
         if not all(path.is_file() for path in paths):
-            _download(self.root)
+            from torchvision.datasets import CIFAR10
+
+            download(CIFAR10, self.root, "unpack cifar-10-python.tar.gz there, or name another folder with data.root=")
         return InMemoryImages(torch.cat([read_batch(path) for path in paths]))
-
-
-def _download(root: Path) -> None:
-    from torchvision.datasets import CIFAR10
-
-    try:
-        CIFAR10(str(root), download=True)
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"CIFAR-10 is not in {(root / FOLDER).resolve()} and could not be downloaded ({error}); unpack "
-            f"cifar-10-python.tar.gz in {root.resolve()}, or name another folder with data.root="
-        ) from error
 
 
 class _ArraysOnly(pickle.Unpickler):

@@ -9,12 +9,17 @@ import torch
 
 from ddpm_lightning.data.base import ImageDataModule
 from ddpm_lightning.data.batches import ImageDataset, InMemoryImages
+from ddpm_lightning.data.download import download
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.typing import Pixels
 
 FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 IMAGE_MAGIC = 2051
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+MEND = (
+    f"put {FILES['train']}.gz and {FILES['test']}.gz there, name another folder with data.root=, or install Debian's "
+    "package dataset-fashion-mnist"
+)
 
 
 class FashionMNISTDataModule(ImageDataModule):
@@ -38,7 +43,9 @@ class FashionMNISTDataModule(ImageDataModule):
     def _find(self, name: str) -> Path:
         found = self._look_for(name)
         if found is None:
-            _download(self.root)
+            from torchvision.datasets import FashionMNIST
+
+            download(FashionMNIST, self.root, MEND)
             found = self._look_for(name)
         assert found is not None
         return found
@@ -47,19 +54,6 @@ class FashionMNISTDataModule(ImageDataModule):
         folders = (self.root, self.root / "FashionMNIST" / "raw", DEBIAN)
         candidates = [folder / file for folder in folders for file in (name, f"{name}.gz")]
         return next((path for path in candidates if path.is_file()), None)
-
-
-def _download(root: Path) -> None:
-    from torchvision.datasets import FashionMNIST
-
-    try:
-        FashionMNIST(str(root), download=True)
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"Fashion-MNIST is not in {root.resolve()} and could not be downloaded ({error}); put "
-            f"{FILES['train']}.gz and {FILES['test']}.gz there, name another folder with data.root=, or install "
-            "Debian's package dataset-fashion-mnist"
-        ) from error
 
 
 def read_idx_images(path: Path) -> Pixels:

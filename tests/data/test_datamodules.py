@@ -119,7 +119,7 @@ def test_missing_data_say_what_to_put_where(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "none")
     with pytest.raises(UserError, match=r"put train-images-idx3-ubyte\.gz and .* there"):
         FashionMNISTDataModule(root=str(tmp_path)).load("train")
-    with pytest.raises(UserError, match=r"unpack cifar-10-python\.tar\.gz in"):
+    with pytest.raises(UserError, match=r"unpack cifar-10-python\.tar\.gz there"):
         CIFAR10DataModule(root=str(tmp_path)).load("train")
 
 
