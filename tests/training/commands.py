@@ -5,6 +5,7 @@ import runpy
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
@@ -43,7 +44,9 @@ def command(script: str, *overrides: str) -> None:
     before = sys.argv
     sys.argv = [f"{script}.py", *overrides]
     try:
-        runpy.run_path(str(ROOT / f"{script}.py"), run_name="__main__")
+        # Hydra takes the tracing of coverage for a debugger, before which it would show its tracebacks.
+        with patch("hydra._internal.utils.is_under_debugger", return_value=False):
+            runpy.run_path(str(ROOT / f"{script}.py"), run_name="__main__")
     finally:
         sys.argv = before
 
