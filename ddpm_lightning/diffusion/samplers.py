@@ -1,7 +1,7 @@
 """From x_T ~ N(0, I) to x_0: Algorithm 2 of the paper, and DDIM."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
@@ -23,6 +23,14 @@ class Step(NamedTuple):
     t: int
     x: Images
     x_0_hat: Images
+
+
+def end_of(steps: Iterable[Step]) -> Images:
+    """x_0: where a trajectory ends, [b, *d]. Keeps no step but the last."""
+    x = torch.empty(0)
+    for step in steps:
+        x = step.x
+    return x
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +69,7 @@ class Sampler(ABC):
 
     def sample(self, model: DenoisingDiffusion, x_T: Images, *, randn_like: RandnLike) -> Images:
         """x_0, the end of the trajectory: [b, *d], on the scale of the data, not clipped."""
-        x = x_T
-        for step in self.trajectory(model, x_T, randn_like=randn_like):
-            x = step.x
-        return x
+        return end_of(self.trajectory(model, x_T, randn_like=randn_like))
 
 
 @dataclass(frozen=True, kw_only=True)

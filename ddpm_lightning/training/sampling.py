@@ -1,6 +1,7 @@
 """What sample.py does: a checkpoint becomes a model, the model images, the images files."""
 
 import logging
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.diffusion.samplers import Step, end_of
 from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.training.build import ImageData, build_model, load_weights, make, plain
 from ddpm_lightning.training.checkpoint import model_weights, read_checkpoint
@@ -54,10 +56,14 @@ def sample_images(config: dict[str, Any], model: DenoisingDiffusion, data: Image
     images = []
     with tqdm(total=len(starts) * sampler.chain(model).process.T, desc="Sampling", unit="step") as bar:
         for first in starts:
-            x = torch.empty(0)
             shape = (data.channels, *data.size)
-            for step in walk(model, sampler, shape, min(at_once, count - first), seed=config["seed"], first=first):
-                x = step.x
-                bar.update()
-            images.append(data.pixels.to_bytes(x).cpu())
+            steps = walk(model, sampler, shape, min(at_once, count - first), seed=config["seed"], first=first)
+            images.append(data.pixels.to_bytes(end_of(counted(steps, bar))).cpu())
     return torch.cat(images)
+
+
+def counted(steps: Iterable[Step], bar: "tqdm[Any]") -> Iterator[Step]:
+    """The steps, each of which moves the bar."""
+    for step in steps:
+        bar.update()
+        yield step

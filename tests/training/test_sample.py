@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ddpm_lightning.diffusion.samplers import AncestralSampler
+from ddpm_lightning.diffusion.samplers import AncestralSampler, end_of
 from ddpm_lightning.seeding import NoisePerImage, derive
-from ddpm_lightning.training.generate import generate
+from ddpm_lightning.training.generate import walk
 from tests.training.commands import command, train
 from tests.training.test_ema import new_module
 
@@ -93,5 +93,5 @@ def test_grey_png_files_are_grey(tmp_path: Path) -> None:
 def test_generating_leaves_the_model_in_its_mode() -> None:
     module = new_module()
     module.model.train()
-    generate(module.model, AncestralSampler(), (1, 4, 4), 2, seed=0)
+    end_of(walk(module.model, AncestralSampler(), (1, 4, 4), 2, seed=0))
     assert module.model.training

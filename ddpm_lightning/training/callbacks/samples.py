@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 from tqdm import tqdm
 
-from ddpm_lightning.diffusion.samplers import DDIMSampler, Sampler, Step
+from ddpm_lightning.diffusion.samplers import DDIMSampler, Sampler, Step, end_of
 from ddpm_lightning.errors import check_whole
 from ddpm_lightning.training.callbacks.ema import averaged
 from ddpm_lightning.training.callbacks.when import check_interval, is_due
@@ -72,10 +72,7 @@ class SampleGrid(Preview):
     name = "grid"
 
     def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> Image.Image:
-        x = torch.empty(0)
-        for step in self.walk(trainer, module, sampler):
-            x = step.x
-        return picture(to_bytes(trainer, x))
+        return picture(to_bytes(trainer, end_of(self.walk(trainer, module, sampler))))
 
 
 class DenoisingStrip(Preview):
