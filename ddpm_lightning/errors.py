@@ -15,3 +15,9 @@ def check_positive(name: str, value: object, advice: str) -> None:
     """Raises UserError unless value is a number above 0."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise UserError(f"{name}={value} is not a number above 0: {advice}")
+
+
+def check_boolean(name: str, value: object, advice: str) -> None:
+    """Raises UserError unless value is true or false."""
+    if not isinstance(value, bool):
+        raise UserError(f"{name}={value} is neither true nor false; {advice}")

@@ -30,8 +30,20 @@ Table = Float64[Tensor, "rows"]
 Betas = Float64[Tensor, "T"]
 """β_1 … β_T, without a row 0."""
 
+ByStep = Float64[Tensor, "T"]
+"""One number for each t = 1..T, without a row 0."""
+
 Pixels = UInt8[Tensor, "b c h w"]
 """Images as the files hold them: integers 0..levels-1."""
+
+FeatureVectors = Float[Tensor, "n d"]
+"""What a classifier sees in n images, d numbers each."""
+
+Logits = Float[Tensor, "n k"]
+"""What a classifier takes n images for, among k classes."""
+
+Labels = Int64[Tensor, "n"]
+"""The classes of n images."""
 
 Flags = Bool[Tensor, "b"]
 """One yes or no for each example."""

@@ -1,6 +1,7 @@
 """What every DataModule of images does; a data set adds its shape and how a split is loaded."""
 
 from abc import abstractmethod
+from collections.abc import Iterator
 
 import lightning as L
 import torch
@@ -23,8 +24,6 @@ class ImageDataModule(L.LightningDataModule):
     channels: int
     size: tuple[int, int]
     pixels: PixelRange = PixelRange(256)
-    train: ImageDataset | None = None
-    test: ImageDataset | None = None
 
     def __init__(
         self,
@@ -45,18 +44,40 @@ class ImageDataModule(L.LightningDataModule):
         self.flip = flip
         self.num_workers = num_workers
         self.seed = seed
+        self.loaded: dict[str, ImageDataset] = {}
 
     @abstractmethod
     def load(self, split: str) -> ImageDataset:
         """The "train" or "test" split."""
 
+    def images(self, split: str) -> ImageDataset:
+        """The "train" or "test" split, loaded once."""
+        if split not in self.loaded:
+            self.loaded[split] = self.load(split)
+        return self.loaded[split]
+
+    def in_order(
+        self,
+        split: str,
+        device: torch.device | str = "cpu",
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        first: int | None = None,
+    ) -> Iterator[Examples]:
+        """Every image of a split once (or the first so many), in order, not mirrored, on the device; of several
+        processes, each has every world_size-th."""
+        images = self.images(split)
+        n = len(images) if first is None else min(first, len(images))
+        for batch in self._loader(images, OnePass(n, self.eval_batch_size, Share(rank, world_size))):
+            yield self.on_after_batch_transfer(Batch(*(part.to(device) for part in batch)), 0)
+
     def setup(self, stage: str) -> None:
         """Loads what the stage needs, once; so it can be called before a trainer is there, to fail early."""
         if stage == "fit":
-            self.train = self.load("train") if self.train is None else self.train
-            self._check_batch_size(len(self.train))
+            self._check_batch_size(len(self.images("train")))
         if stage == "test":
-            self.test = self.load("test") if self.test is None else self.test
+            self.images("test")
 
     def _check_batch_size(self, n: int) -> None:
         world_size = self._share().world_size
@@ -70,14 +91,14 @@ class ImageDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         assert self.trainer is not None
-        assert self.train is not None
+        train = self.images("train")
         done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
-        stream = TrainingStream(len(self.train), self.batch_size, self.flip, self.seed, self._share(), start=done)
-        return self._loader(self.train, stream)
+        stream = TrainingStream(len(train), self.batch_size, self.flip, self.seed, self._share(), start=done)
+        return self._loader(train, stream)
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        assert self.test is not None
-        return self._loader(self.test, OnePass(len(self.test), self.eval_batch_size, self._share()))
+        test = self.images("test")
+        return self._loader(test, OnePass(len(test), self.eval_batch_size, self._share()))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Examples:
         """Mirrors and scales, on the device."""

@@ -3,6 +3,7 @@
 A batch is planned first (places in the data set, flips) and then gathered whole, so there is no Python per image.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,11 +33,16 @@ class Batch(NamedTuple):
 
 @runtime_checkable
 class ImageDataset(Protocol):
-    """Anything that knows its length and gathers a planned batch."""
+    """Anything that knows its length and gathers a planned batch.
+
+    fingerprint: changes when the images do, so that what was computed from them can be kept.
+    """
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, plan: Plan) -> Batch: ...
+
+    def fingerprint(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,9 @@ class InMemoryImages(Dataset[Batch]):
 
     def __getitem__(self, plan: Plan) -> Batch:
         return Batch(self.images[plan.indices], plan.flip, plan.indices)
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self.images.numpy().tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)

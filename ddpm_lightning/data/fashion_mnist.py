@@ -1,20 +1,27 @@
 """Fashion-MNIST: 60,000 + 10,000 grey images of 28×28 pixels, read from idx files, gzipped or not."""
 
 import gzip
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
+from torch import Tensor
 
 from ddpm_lightning.data.base import ImageDataModule
 from ddpm_lightning.data.batches import ImageDataset, InMemoryImages
 from ddpm_lightning.data.download import download
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.typing import Pixels
+from ddpm_lightning.typing import Labels
 
 FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
-IMAGE_MAGIC = 2051
+LABEL_FILES = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
+Bytes = UInt8[Tensor, "..."]
+IDX_OF_BYTES = 0x800
+"""The magic number of an idx file of bytes, to which the number of its dimensions is added."""
+
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 MEND = (
     f"put {FILES['train']}.gz and {FILES['test']}.gz there, name another folder with data.root=, or install Debian's "
@@ -35,10 +42,14 @@ class FashionMNISTDataModule(ImageDataModule):
 
     def load(self, split: str) -> ImageDataset:
         path = self._find(FILES[split])
-        images = read_idx_images(path)
+        images = read_idx(path, dimensions=3)[:, None]
         if images.shape[2:] != self.size:
             raise UserError(f"{path} holds images of {tuple(images.shape[2:])} pixels, Fashion-MNIST's are {self.size}")
         return InMemoryImages(images)
+
+    def labels(self, split: str) -> Labels:
+        """Which of ten kinds of clothes each image is: 0..9."""
+        return read_idx(self._find(LABEL_FILES[split]), dimensions=1).long()
 
     def _find(self, name: str) -> Path:
         found = self._look_for(name)
@@ -56,21 +67,24 @@ class FashionMNISTDataModule(ImageDataModule):
         return next((path for path in candidates if path.is_file()), None)
 
 
-def read_idx_images(path: Path) -> Pixels:
-    """An idx file of images, gzipped or raw, as [n, 1, h, w]. Raises UserError, naming the file, if it is not whole."""
+def read_idx(path: Path, dimensions: int) -> Bytes:
+    """An idx file of bytes, gzipped or raw. Raises UserError, naming the file, if it is not whole."""
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError) as error:
         raise UserError(f"{path} cannot be unpacked ({error}): the file is damaged; fetch it again") from error
-    if len(content) < 16:
+    header = 4 * (1 + dimensions)
+    if len(content) < header:
         raise UserError(f"{path} has {len(content)} bytes, too few for an idx file's header; fetch it again")
-    magic, n, h, w = (int(number) for number in np.frombuffer(content, dtype=">i4", count=4))
-    if magic != IMAGE_MAGIC:
-        raise UserError(f"{path} is no idx file of images: it begins with {magic}, not {IMAGE_MAGIC}; fetch it again")
-    if len(content) != 16 + n * h * w:
+    magic, *shape = (int(number) for number in np.frombuffer(content, dtype=">i4", count=1 + dimensions))
+    if magic != IDX_OF_BYTES + dimensions:
         raise UserError(
-            f"{path} is truncated or too long: its header promises {n} images of {h}×{w} pixels, "
-            f"{16 + n * h * w} bytes, but it has {len(content)}; fetch it again"
+            f"{path} is no idx file of {dimensions} dimensions: it begins with {magic}, not "
+            f"{IDX_OF_BYTES + dimensions}; fetch it again"
         )
-    pixels = np.frombuffer(content, dtype=np.uint8, offset=16).reshape(n, 1, h, w)
-    return torch.from_numpy(pixels.copy())
+    if len(content) != header + math.prod(shape):
+        raise UserError(
+            f"{path} is truncated or too long: its header promises {'×'.join(map(str, shape))} bytes after the first "
+            f"{header}, but it has {len(content)} in all; fetch it again"
+        )
+    return torch.from_numpy(np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape).copy())

@@ -1,19 +1,20 @@
 """Any folder of images, resized and cropped to one size as they are read."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch.utils.data import Dataset
 
 from ddpm_lightning.data.base import ImageDataModule
 from ddpm_lightning.data.batches import Batch, ImageDataset, Plan
 from ddpm_lightning.errors import UserError, check_whole
+from ddpm_lightning.image_files import find_images, open_image
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 MODES = {1: "L", 3: "RGB"}
 
 
@@ -36,9 +37,9 @@ class ImageFolderDataModule(ImageDataModule):
 
     def load(self, split: str) -> ImageDataset:
         if (self.root / "train").is_dir() and (self.root / "test").is_dir():
-            paths = find_images(self.root / split)
+            paths = find_images(self.root / split, "data.root=")
         else:
-            everything = find_images(self.root)
+            everything = find_images(self.root, "data.root=")
             if len(everything) < 10:
                 raise UserError(
                     f"{self.root.resolve()} holds {len(everything)} images, of which every tenth would test, so none; "
@@ -47,18 +48,6 @@ class ImageFolderDataModule(ImageDataModule):
             test = everything[9::10]
             paths = test if split == "test" else sorted(set(everything) - set(test))
         return ImageFiles(tuple(paths), self.size[0], self.channels)
-
-
-def find_images(folder: Path) -> list[Path]:
-    """All images below the folder, in order of path. Raises UserError where there are none."""
-    if not folder.is_dir():
-        raise UserError(f"{folder.resolve()} is no folder; name the folder of images with data.root=")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not paths:
-        raise UserError(
-            f"{folder.resolve()} holds no images ({', '.join(sorted(SUFFIXES))}); name another folder with data.root="
-        )
-    return paths
 
 
 @dataclass(frozen=True)
@@ -76,18 +65,14 @@ class ImageFiles(Dataset[Batch]):
         images = [read_image(self.paths[i], self.side, self.channels) for i in plan.indices.tolist()]
         return Batch(torch.stack(images), plan.flip, plan.indices)
 
+    def fingerprint(self) -> str:
+        files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in self.paths]
+        return hashlib.sha256(repr((files, self.side, self.channels)).encode()).hexdigest()
+
 
 def read_image(path: Path, side: int, channels: int) -> torch.Tensor:
     """The image, its shorter side resized (Lanczos) to `side`, its middle cut out: [channels, side, side]."""
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith("I"):
-                raise UserError(f"{path} has 16 or more bits a pixel, the model 8; convert it first")
-            square = ImageOps.exif_transpose(image).convert(MODES[channels])
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path} cannot be read as an image ({error}); mend or remove it") from error
+    square = open_image(path).convert(MODES[channels])
     scale = side / min(square.size)
     w, h = (max(side, round(length * scale)) for length in square.size)
     left, top = (w - side) // 2, (h - side) // 2

@@ -1,14 +1,14 @@
 """The variational bound term by term (Eq. 5), in bits per dimension, and an estimate of the whole."""
 
 import math
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from ddpm_lightning.diffusion.model import Denoised, DenoisingDiffusion, Output
-from ddpm_lightning.typing import Images, PerExample, Timesteps
+from ddpm_lightning.typing import ByStep, Images, PerExample, Table, Timesteps
 
 
 def bits_per_dimension(nats: PerExample, x: Images) -> PerExample:
@@ -53,30 +53,90 @@ def measure(model: DenoisingDiffusion, x_0: Images, t: Timesteps, eps: Images, c
     return Measured(_term(model, denoised, x_0, x_t, t), squared_error)
 
 
-def strata(T: int, number: int) -> list[tuple[int, int]]:
-    """Cuts steps 2..T into at most `number` ranges [first, last], short where the bound's terms are large (small t)."""
-    edges = torch.logspace(math.log10(2), math.log10(T + 1), min(number, T - 1) + 1, dtype=torch.float64)
-    cuts = sorted({round(float(edge)) for edge in edges})
-    return [(first, after - 1) for first, after in pairwise(cuts)]
+def every_term(
+    model: DenoisingDiffusion, x_0: Images, *, randn_like: Callable[[Images], Images], clip_x_0: bool = True
+) -> Iterator[Measured]:
+    """The terms of Eq. 5 from t = T down to 1, each at one draw of x_t: L_{T−1}, …, L_0. T network calls an image."""
+    for t in range(model.process.T, 0, -1):
+        yield measure(model, x_0, torch.full((len(x_0),), t, device=x_0.device), randn_like(x_0), clip_x_0)
+
+
+class Estimate(NamedTuple):
+    """Of Eq. 5 for each example, in bits/dim, and the variance that the draws of t and x_t gave it; both [b].
+
+    The variance is estimated from neighbouring strata, so on average it is a little too large, never too small.
+    """
+
+    bound: PerExample
+    variance: PerExample
 
 
 def estimate_bound(
     model: DenoisingDiffusion,
     x_0: Images,
+    proposal: Table,
     number: int,
     *,
     rand: Callable[[], PerExample],
     randn_like: Callable[[Images], Images],
     clip_x_0: bool = True,
-) -> PerExample:
-    """An unbiased estimate of Eq. 5 for each example, in bits/dim: [b].
+) -> Estimate:
+    """An unbiased estimate of Eq. 5: L_T is exact, Σ_{t≥1} L_{t−1} = E_{t~p}[L_{t−1}/p(t)] takes one draw of t from
+    each of `number` (at least 2) equal slices of p.
 
-    L_T is exact, L_0 gets one draw of x_1, and ΣL_{t−1} one draw of t in each of about `number` strata of 2..T,
-    weighted by the stratum's length. Costs `number` + 1 network calls. rand: draws u ~ Uniform[0, 1) for each example.
+    proposal: p, [T+1], positive in rows 1..T, which sum to 1. Best is p(t) ∝ √E L²_{t−1}. Costs `number` network calls.
+    rand: draws u ~ Uniform[0, 1) for each example.
     """
-    total = prior_term(model, x_0)
-    for first, last in [(1, 1), *strata(model.process.T, number)]:
-        length = last - first + 1
-        t = first + (rand() * length).long().clamp(max=length - 1)
-        total = total + length * measure(model, x_0, t, randn_like(x_0), clip_x_0).term
-    return total
+    p = proposal.to(x_0.device)
+    cdf = p[1:].cumsum(0)
+    parts = []
+    for k in range(number):
+        u = (k + rand().double()) / number
+        t = 1 + torch.searchsorted(cdf, u, right=True).clamp(max=model.process.T - 1)
+        parts.append(measure(model, x_0, t, randn_like(x_0), clip_x_0).term.double() / (number * p[t]))
+    drawn = torch.stack(parts)
+    variance = drawn.diff(dim=0).square().sum(0) * number / (2 * (number - 1))
+    return Estimate(prior_term(model, x_0) + drawn.sum(0), variance)
+
+
+def harmonic(T: int) -> Table:
+    """p(t) ∝ 1/t, [T+1]: a proposal for any model, since the bound's terms are large at small t."""
+    return as_proposal(1 / torch.arange(1, T + 1, dtype=torch.float64), uniform_share=0.0)
+
+
+def as_proposal(weights: ByStep, uniform_share: float = 0.1) -> Table:
+    """p(t) ∝ the weights of t = 1..T, but for a share that is spread evenly, lest a rare t weigh too much: [T+1]."""
+    p = (1 - uniform_share) * weights / weights.sum() + uniform_share / len(weights)
+    return torch.cat([p.new_zeros(1), p])
+
+
+def grid(T: int, number: int) -> list[int]:
+    """About `number` steps of 1..T, closest together at small t, both ends among them."""
+    spaced = torch.logspace(0, math.log10(T), max(min(number, T), 2), dtype=torch.float64)
+    return sorted({round(float(t)) for t in spaced})
+
+
+def pilot(
+    model: DenoisingDiffusion,
+    x_0: Images,
+    number: int,
+    *,
+    randn_like: Callable[[Images], Images],
+    clip_x_0: bool = True,
+) -> ByStep:
+    """√E L²_{t−1} for t = 1..T, from a few examples: measured on `grid(T, number)`, log-linear in log t between."""
+    steps = grid(model.process.T, number)
+    size = []
+    for t in steps:
+        term = measure(model, x_0, torch.full((len(x_0),), t, device=x_0.device), randn_like(x_0), clip_x_0).term
+        size.append(term.double().square().mean().sqrt().clamp(min=1e-12).log())
+    return _interpolate(steps, torch.stack(size), model.process.T).exp().cpu()
+
+
+def _interpolate(steps: list[int], values: Tensor, T: int) -> ByStep:
+    known = torch.tensor(steps, dtype=torch.float64, device=values.device)
+    t = torch.arange(1, T + 1, dtype=torch.float64, device=values.device)
+    right = torch.searchsorted(known, t).clamp(1, len(steps) - 1)
+    low, high = known[right - 1].log(), known[right].log()
+    share = (t.log() - low) / (high - low)
+    return values[right - 1] * (1 - share) + values[right] * share

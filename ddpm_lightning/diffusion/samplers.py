@@ -51,6 +51,12 @@ class Sampler(ABC):
     def step(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps) -> Denoised:
         """x̂_0 and the distribution of x_{t−1} given x_t: [b, *d], at t: [b] in 1..T of the chain walked."""
 
+    def label(self, model: DenoisingDiffusion) -> str:
+        """What tells this walk from the paper's, "ancestral": ddim50, ancestral100_unclipped …; fit for file names."""
+        steps = "" if self.num_steps in (None, model.process.T) else str(self.chain(model).process.T)
+        spaced = "" if not steps or isinstance(self.spacing, UniformSpacing) else "_spaced"
+        return f"{self.name}{steps}{spaced}" + ("" if self.clip_x_0 else "_unclipped")
+
     def chain(self, model: DenoisingDiffusion) -> DenoisingDiffusion:
         """The model on the steps that this sampler visits. Raises UserError where there are no such steps."""
         if self.num_steps is None:
@@ -104,6 +110,9 @@ class DDIMSampler(Sampler):
     def __post_init__(self) -> None:
         if not 0 <= self.eta <= 1:
             raise UserError(f"eta={self.eta} lies outside [0, 1]: 0 is deterministic, 1 is ancestral; choose between")
+
+    def label(self, model: DenoisingDiffusion) -> str:
+        return super().label(model) + (f"_eta{self.eta:g}" if self.eta else "")
 
     def step(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps) -> Denoised:
         x_0_hat = model.predict_x_0(x_t, t, self.clip_x_0)

@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.typing import Images, Pixels
+from ddpm_lightning.typing import Examples, Images, Pixels
 
 MODEL_PARTS = ("schedule", "parameterization", "variance", "network")
 """The parts of a configuration that make p_θ."""
@@ -33,12 +33,38 @@ class PixelScale(Protocol):
 
 
 @runtime_checkable
+class FingerprintedImages(Protocol):
+    """A split: how many images it has, and what changes when they do."""
+
+    def __len__(self) -> int: ...
+
+    def fingerprint(self) -> str: ...
+
+
+@runtime_checkable
 class ImageData(Protocol):
     """What a model needs to know of a DataModule."""
 
     channels: int
     size: tuple[int, int]
     pixels: PixelScale
+
+
+@runtime_checkable
+class EvaluationData(ImageData, Protocol):
+    """What evaluation needs to know of a DataModule besides: its splits, image by image."""
+
+    def images(self, split: str) -> FingerprintedImages: ...
+
+    def in_order(
+        self,
+        split: str,
+        device: torch.device | str = "cpu",
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        first: int | None = None,
+    ) -> Iterator[Examples]: ...
 
 
 def make(node: Any, **arguments: Any) -> Any:

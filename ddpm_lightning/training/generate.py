@@ -1,7 +1,10 @@
 """Images from a model: the reverse chain from noise that belongs to each image's number."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from tqdm import tqdm
 
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler, Step
@@ -27,3 +30,10 @@ def walk(
     noise = NoisePerImage(seed, range(first, first + count), device)
     with evaluating(model):
         yield from sampler.trajectory(model, noise.randn(*shape), randn_like=noise.randn_like)
+
+
+def counted(steps: Iterable[Step], bar: "tqdm[Any]", by: int = 1) -> Iterator[Step]:
+    """The steps, each of which moves the bar."""
+    for step in steps:
+        bar.update(by)
+        yield step

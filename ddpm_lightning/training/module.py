@@ -1,6 +1,7 @@
 """Algorithm 1 as a LightningModule."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -9,7 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ddpm_lightning.diffusion.likelihood import estimate_bound
+from ddpm_lightning.diffusion.likelihood import estimate_bound, harmonic
 from ddpm_lightning.diffusion.losses import Loss
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
@@ -47,7 +48,7 @@ class DDPM(L.LightningModule):
         super().__init__()
         check_whole("module.warmup_steps", warmup_steps, 0, "0 is for none, the paper's recipe has 5000")
         check_positive("module.max_grad_norm", max_grad_norm, "nothing would be learned; the paper uses 1.0")
-        check_whole("module.test_strata", test_strata, 1, "the bound needs at least one draw of t; use 50")
+        check_whole("module.test_strata", test_strata, 2, "the bound needs some draws of t; use 50")
         check_whole("seed", seed, 0, "it numbers the run's randomness; use 0")
         loss.check(model.variance)
         sampler.chain(model)  # raises where there is no such chain
@@ -86,12 +87,14 @@ class DDPM(L.LightningModule):
         """Estimates the bound (Eq. 5) in bits/dim, x̂_0 clipped as in the paper's evaluation; t and ε belong to
         (seed, image), so it is the same number at any batch size."""
         draws = NoisePerImage(self.seed, batch.indices.tolist(), self.device, purpose="bound")
-        self.bound.update(
-            estimate_bound(self.model, batch.x_0, self.test_strata, rand=draws.rand, randn_like=draws.randn_like)
+        proposal = harmonic(self.model.process.T)
+        estimate = estimate_bound(
+            self.model, batch.x_0, proposal, self.test_strata, rand=draws.rand, randn_like=draws.randn_like
         )
+        self.bound.update(estimate.bound)
 
     def on_test_end(self) -> None:
-        self.bound.reduce(self.trainer.strategy)
+        self.bound.reduce(partial(self.trainer.strategy.reduce, reduce_op="sum"))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, its learning rate rising linearly from 0 and constant after, as in the official code."""

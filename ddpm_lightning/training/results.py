@@ -4,18 +4,21 @@ import json
 import math
 import platform
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 
 from ddpm_lightning.typing import PerExample
 
-LIBRARIES = ("torch", "lightning", "hydra-core", "numpy")
+LIBRARIES = ("torch", "lightning", "hydra-core", "numpy", "torchmetrics", "torch-fidelity")
+
+AddUp = Callable[[Tensor], Tensor]
+"""A tensor of this process to the sum over all of them."""
 
 
 @dataclass
@@ -30,9 +33,9 @@ class MeanAndError:
         ones = torch.ones_like(values)
         self.sums = self.sums.to(values.device) + torch.stack([ones, values, values.square()]).sum(1)
 
-    def reduce(self, strategy: Strategy) -> None:
+    def reduce(self, add: AddUp) -> None:
         """Adds up what all processes counted."""
-        self.sums = strategy.reduce(self.sums, reduce_op="sum")
+        self.sums = add(self.sums)
 
     @property
     def count(self) -> int:

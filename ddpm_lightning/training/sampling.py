@@ -1,7 +1,6 @@
 """What sample.py does: a checkpoint becomes a model, the model images, the images files."""
 
 import logging
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,11 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
-from ddpm_lightning.diffusion.samplers import Step, end_of
-from ddpm_lightning.errors import UserError, check_whole
+from ddpm_lightning.diffusion.samplers import end_of
+from ddpm_lightning.errors import UserError, check_boolean, check_whole
 from ddpm_lightning.training.build import ImageData, build_model, load_weights, make, plain
 from ddpm_lightning.training.checkpoint import model_weights, read_checkpoint
-from ddpm_lightning.training.generate import walk
+from ddpm_lightning.training.generate import counted, walk
 from ddpm_lightning.training.manners import relative, told_plainly
 from ddpm_lightning.typing import Pixels
 
@@ -44,8 +43,7 @@ def check_options(config: dict[str, Any]) -> None:
     check_whole("num_images", config["num_images"], 1, "give a number of images")
     check_whole("batch_size", config["batch_size"], 1, "give a number of images to make at once")
     check_whole("seed", config["seed"], 0, "it numbers the randomness; use 0")
-    if not isinstance(config["use_ema"], bool):
-        raise UserError(f"use_ema={config['use_ema']} is neither true nor false; leave it out for the averaged weights")
+    check_boolean("use_ema", config["use_ema"], "leave it out for the averaged weights")
 
 
 def sample_images(config: dict[str, Any], model: DenoisingDiffusion, data: ImageData) -> Pixels:
@@ -60,10 +58,3 @@ def sample_images(config: dict[str, Any], model: DenoisingDiffusion, data: Image
             steps = walk(model, sampler, shape, min(at_once, count - first), seed=config["seed"], first=first)
             images.append(data.pixels.to_bytes(end_of(counted(steps, bar))).cpu())
     return torch.cat(images)
-
-
-def counted(steps: Iterable[Step], bar: "tqdm[Any]") -> Iterator[Step]:
-    """The steps, each of which moves the bar."""
-    for step in steps:
-        bar.update()
-        yield step

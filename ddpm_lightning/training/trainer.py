@@ -31,15 +31,7 @@ def make_trainer(
             f"trainer.{option} counts epochs or parts of them, but training here is one stream of steps; "
             "leave it out and use trainer.max_steps"
         )
-    if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    if precision not in PRECISIONS:
-        raise UserError(
-            f"trainer.precision={precision} is none of {', '.join(PRECISIONS)}: float16 would need its "
-            "gradients scaled, and weights in bf16 would not move; choose one of these"
-        )
-    if precision == "auto":
-        precision = native_precision(accelerator)
+    accelerator = choose_accelerator(accelerator)
     try:
         return L.Trainer(
             accelerator=accelerator,
@@ -47,7 +39,7 @@ def make_trainer(
             default_root_dir=run_dir,
             max_steps=max_steps,
             max_epochs=-1,
-            precision=precision,  # type: ignore[arg-type]
+            precision=check_precision(precision, accelerator),  # type: ignore[arg-type]
             plugins=[AtomicCheckpointIO()],
             use_distributed_sampler=False,  # the DataModule gives each process its own part
             enable_model_summary=False,
@@ -56,6 +48,23 @@ def make_trainer(
         )
     except (MisconfigurationException, TypeError, ValueError) as error:
         raise UserError(f"trainer: {error}") from error
+
+
+def choose_accelerator(accelerator: str) -> str:
+    """ "auto" as a CUDA GPU where there is one, and else the CPU."""
+    if accelerator == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return accelerator
+
+
+def check_precision(precision: str, accelerator: str) -> str:
+    """The precision, "auto" as what it stands for. Raises UserError where it is none that works."""
+    if precision not in PRECISIONS:
+        raise UserError(
+            f"trainer.precision={precision} is none of {', '.join(PRECISIONS)}: float16 would need its "
+            "gradients scaled, and weights in bf16 would not move; choose one of these"
+        )
+    return native_precision(accelerator) if precision == "auto" else precision
 
 
 def native_precision(accelerator: str) -> str:

@@ -18,7 +18,7 @@ from ddpm_lightning.data.batches import Batch, Plan
 from ddpm_lightning.data.cifar10 import CIFAR10DataModule
 from ddpm_lightning.data.digits import DigitsDataModule
 from ddpm_lightning.data.fake import FakeDataModule
-from ddpm_lightning.data.fashion_mnist import FashionMNISTDataModule, read_idx_images
+from ddpm_lightning.data.fashion_mnist import FashionMNISTDataModule, read_idx
 from ddpm_lightning.data.image_folder import ImageFolderDataModule, read_image
 from ddpm_lightning.errors import UserError
 
@@ -83,15 +83,15 @@ def test_fashion_mnist_of_debian_is_whole(tmp_path: Path) -> None:
         (lambda whole: whole[:-5], "is truncated or too long"),
         (lambda whole: whole + b"x", "is truncated or too long"),
         (lambda whole: whole[:9], "too few for an idx file's header"),
-        (lambda whole: struct.pack(">i", 2049) + whole[4:], "is no idx file of images"),
-        (lambda whole: b"<html>not found</html>", "is no idx file of images"),
+        (lambda whole: struct.pack(">i", 2049) + whole[4:], "is no idx file of 3 dimensions"),
+        (lambda whole: b"<html>not found</html>", "is no idx file of 3 dimensions"),
     ],
 )
 def test_a_damaged_idx_file_is_named(tmp_path: Path, some_images: np.ndarray, damage: Any, words: str) -> None:
     path = tmp_path / "train-images-idx3-ubyte"
     path.write_bytes(damage(idx(some_images)))
     with pytest.raises(UserError, match=words) as caught:
-        read_idx_images(path)
+        read_idx(path, dimensions=3)
     assert str(path) in str(caught.value)
 
 
@@ -99,7 +99,7 @@ def test_a_damaged_gzip_is_named(tmp_path: Path, some_images: np.ndarray) -> Non
     path = tmp_path / "train-images-idx3-ubyte.gz"
     path.write_bytes(gzip.compress(idx(some_images))[:-20])
     with pytest.raises(UserError, match="cannot be unpacked") as caught:
-        read_idx_images(path)
+        read_idx(path, dimensions=3)
     assert str(path) in str(caught.value)
 
 

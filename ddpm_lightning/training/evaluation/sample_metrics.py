@@ -1,0 +1,55 @@
+"""Metrics of generated images, as evaluate.py asks for them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ddpm_lightning.metrics.extractor import Extractor
+from ddpm_lightning.metrics.reference import Reference
+from ddpm_lightning.metrics.scores import Score, Value
+from ddpm_lightning.training.evaluation.subject import Subject
+
+
+@dataclass
+class SampleMetric:
+    """names: what the score's numbers are called with this extractor, in their order."""
+
+    score: Score
+    extractor: Extractor
+    names: list[str] = field(default_factory=list)
+
+    def check(self, subject: Subject) -> None:
+        """Raises UserError where the metric cannot be had, before an hour is spent on images."""
+        real = subject.reference_features(self.extractor) if self.score.compares else Reference()
+        self.score.check(subject.images.n, self.extractor.num_features, real)
+
+    def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
+        """The numbers by name, each with what it is a number of. One process measures."""
+        subject.images.prepare(subject.fabric)
+        if not subject.fabric.is_global_zero:
+            return {}
+        real = subject.reference_features(self.extractor) if self.score.compares else Reference()
+        values = self.score(subject.generated_features(self.extractor), real)
+        return {
+            self._full_name(name, subject): self._record(value, subject)
+            for name, value in zip(self.names, values, strict=True)
+        }
+
+    def _full_name(self, name: str, subject: Subject) -> str:
+        compared = [subject.reference_name] if self.score.compares else []
+        return "_".join([name, in_thousands(subject.images.n), *compared]) + subject.images.suffix
+
+    def _record(self, value: Value, subject: Subject) -> dict[str, Any]:
+        reference = {"reference": str(subject.reference or f"{subject.split} split, not mirrored")}
+        return {
+            **value._asdict(),
+            "num_images": subject.images.n,
+            **(reference if self.score.compares else {}),
+            "extractor": self.extractor.name,
+            "extractor_sha256": self.extractor.fingerprint,
+            **subject.images.origin,
+        }
+
+
+def in_thousands(n: int) -> str:
+    """50000 as 50k, 1500 as it is."""
+    return f"{n // 1000}k" if n % 1000 == 0 else str(n)

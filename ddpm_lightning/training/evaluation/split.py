@@ -1,0 +1,58 @@
+"""This process's share of a split, each image with randomness of its own, and a bar; for bounds, exact or not."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.seeding import NoisePerImage
+from ddpm_lightning.training.evaluation.subject import Subject, Trained
+from ddpm_lightning.training.generate import evaluating
+from ddpm_lightning.typing import Images
+
+
+def check_split(split: str) -> None:
+    """Raises UserError where there is no such split."""
+    if split not in ("train", "test"):
+        raise UserError(f"split={split} is none of train, test; choose one of them")
+
+
+def share_of_split(
+    subject: Subject, trained: Trained, split: str, purpose: str
+) -> Iterator[tuple[Images, NoisePerImage]]:
+    """Batches of x_0 on the device, every image once over all processes, with noise that belongs to (seed, image)."""
+    fabric = subject.fabric
+    batches = trained.data.in_order(split, fabric.device, rank=fabric.global_rank, world_size=fabric.world_size)
+    for batch in batches:
+        yield batch.x_0, NoisePerImage(subject.seed, batch.indices.tolist(), fabric.device, purpose)
+
+
+@contextmanager
+def measuring(subject: Subject, trained: Trained, split: str, calls_per_image: int) -> "Iterator[tqdm[Any]]":
+    """Inside, no gradients, no dropout, the precision asked for; a bar of this process's network calls."""
+    fabric = subject.fabric
+    mine = len(range(fabric.global_rank, len(trained.data.images(split)), fabric.world_size))
+    bar = tqdm(
+        total=mine * calls_per_image,
+        desc="Bits/dim",
+        unit="call",
+        unit_scale=True,
+        disable=not fabric.is_global_zero,
+    )
+    with torch.no_grad(), evaluating(trained.model), fabric.autocast(), bar:
+        yield bar
+
+
+def bound_origin(trained: Trained, split: str, clip_x_0: bool, num_images: int) -> dict[str, Any]:
+    """What results.json says of a bound, besides how it was found."""
+    return {
+        "clip_x_0": clip_x_0,
+        "split": split,
+        "num_images": num_images,
+        "variance": trained.model.variance.name,
+        "levels": trained.model.levels,
+        **trained.origin,
+    }

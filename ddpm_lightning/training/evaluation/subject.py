@@ -1,0 +1,85 @@
+"""What is evaluated: a model with its data, a set of images, or both; and what the images are compared with."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric import Fabric
+
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.metrics.extractor import Extracted, Extractor, extract_all
+from ddpm_lightning.metrics.reference import Reference, load_reference, save_reference
+from ddpm_lightning.training.build import EvaluationData
+from ddpm_lightning.training.evaluation.images import Given, ImageSource
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model, its data, and what results.json says of it: step, weights, data, checkpoint."""
+
+    model: DenoisingDiffusion
+    data: EvaluationData
+    origin: dict[str, Any]
+
+
+@dataclass
+class Subject:
+    """Everything that a metric may ask for.
+
+    trained: None where only images were given. split: of the data, which the images are compared with unless
+    `reference`, a folder or an .npz, is given. cache: where features of real images are kept.
+    """
+
+    fabric: Fabric
+    run_dir: Path
+    seed: int
+    images: ImageSource
+    split: str
+    cache: Path
+    trained: Trained | None = None
+    reference: Path | None = None
+    said: dict[str, Extracted] = field(default_factory=dict)
+    real: dict[str, Reference] = field(default_factory=dict)
+
+    def require_model(self, metric: str) -> Trained:
+        """The model. Raises UserError where there is none."""
+        if self.trained is None:
+            raise UserError(f"{metric} is a number of a model, and only images were given; add checkpoint=PATH")
+        return self.trained
+
+    @property
+    def reference_name(self) -> str:
+        """What a result's name says of the reference."""
+        return self.split if self.reference is None else "given"
+
+    def generated_features(self, extractor: Extractor) -> Extracted:
+        """What the extractor says of the images; asked once."""
+        if extractor.fingerprint not in self.said:
+            self.said[extractor.fingerprint] = extract_all(extractor.to(self.fabric.device), self.images.batches())
+        return self.said[extractor.fingerprint]
+
+    def reference_features(self, extractor: Extractor) -> Reference:
+        """What the extractor says of the real images; asked once, and of a data set's split once for all runs."""
+        if extractor.fingerprint not in self.real:
+            self.real[extractor.fingerprint] = self._reference(extractor.to(self.fabric.device))
+        return self.real[extractor.fingerprint]
+
+    def _reference(self, extractor: Extractor) -> Reference:
+        if self.reference is None:
+            return self._reference_of_data(extractor)
+        if self.reference.is_dir():
+            return Reference(extract_all(extractor, Given(self.reference, "reference=").batches()).features)
+        return load_reference(self.reference, extractor.num_features)
+
+    def _reference_of_data(self, extractor: Extractor) -> Reference:
+        if self.trained is None:
+            raise UserError("there is nothing to compare the images with; add reference=FOLDER, reference=FILE.npz")
+        data = self.trained.data
+        print_of_data = data.images(self.split).fingerprint()[:16]
+        name = f"{type(data).__name__}_{self.split}_{print_of_data}_{extractor.name}_{extractor.fingerprint[:16]}.npz"
+        path = self.cache / name
+        if not path.is_file():
+            batches = (data.pixels.to_bytes(batch.x_0) for batch in data.in_order(self.split))
+            save_reference(path, extract_all(extractor, batches))
+        return load_reference(path, extractor.num_features)

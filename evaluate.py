@@ -1,0 +1,13 @@
+import hydra
+from omegaconf import DictConfig
+
+
+@hydra.main(config_path="conf", config_name="evaluate", version_base="1.3")
+def main(cfg: DictConfig) -> None:
+    from ddpm_lightning.training.evaluation.evaluate import evaluate
+
+    evaluate(cfg)
+
+
+if __name__ == "__main__":
+    main()

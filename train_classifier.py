@@ -1,0 +1,13 @@
+import hydra
+from omegaconf import DictConfig
+
+
+@hydra.main(config_path="conf", config_name="train_classifier", version_base="1.3")
+def main(cfg: DictConfig) -> None:
+    from ddpm_lightning.training.classifier import train_classifier
+
+    train_classifier(cfg)
+
+
+if __name__ == "__main__":
+    main()
