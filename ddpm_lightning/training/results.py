@@ -51,6 +51,12 @@ class MeanAndError:
         return math.sqrt(max(variance, 0.0) / max(self.count - 1, 1))
 
 
+def metric_name(name: str, n: int, compared_with: str | None, suffix: str = "") -> str:
+    """fid_50k_train: what, of how many images, against what; and a suffix where they are not the paper's own."""
+    number = f"{n // 1000}k" if n % 1000 == 0 else str(n)
+    return "_".join([name, number, *([compared_with] if compared_with else [])]) + suffix
+
+
 def provenance(seed: int) -> dict[str, Any]:
     """Where a number comes from: seed, commit, library versions, machine."""
     return {

@@ -17,6 +17,7 @@ from ddpm_lightning.errors import check_whole
 from ddpm_lightning.training.build import build_model, make, make_all, make_with, plain
 from ddpm_lightning.training.callbacks.checkpoint import SelfDescription, last_checkpoint
 from ddpm_lightning.training.callbacks.ema import keeps_average
+from ddpm_lightning.training.callbacks.when import Periodic
 from ddpm_lightning.training.checkpoint import check_same_run, read_checkpoint
 from ddpm_lightning.training.manners import closing, quiet, relative, told_plainly
 from ddpm_lightning.training.module import DDPM
@@ -127,10 +128,16 @@ def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer) -> None:
         "weights": "ema" if keeps_average(trainer) else "raw",
     }
     run_dir = relative(Path(config["run_dir"]))
-    write_results(run_dir / "results.json", {"metrics": {f"test/{name}": value}, **provenance(config["seed"])})
+    found = {f"test/{name}": value}
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, Periodic):
+            found |= callback.records
+    write_results(run_dir / "results.json", {"metrics": found, **provenance(config["seed"])})
     for logger in trainer.loggers:
         logger.log_metrics({f"test/{name}": module.bound.mean}, step=trainer.global_step)
     log.info("Test split: %.3f ± %.3f bits/dim (variance=%s)", module.bound.mean, module.bound.standard_error, variance)
+    for key in found.keys() - {f"test/{name}"}:
+        log.info("%s: %.4g", key, found[key]["value"])
     how = ""
     if any(isinstance(callback, Checkpoint) for callback in trainer.callbacks):  # type: ignore[attr-defined]
         how = f" Sample from it with: {relative(Path(sys.executable))} sample.py checkpoint={last_checkpoint(run_dir)}"

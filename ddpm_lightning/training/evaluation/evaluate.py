@@ -51,7 +51,7 @@ def check_options(config: dict[str, Any]) -> None:
     """Raises UserError where evaluate.py's own options cannot work."""
     if config["checkpoint"] is None and config["images"] is None:
         raise UserError("nothing to evaluate; add checkpoint=PATH, or images=FOLDER with reference=")
-    if not config["metrics"]:
+    if not config.get("metrics"):
         raise UserError("no metric asked for; add metrics=[bpd] or others of: python evaluate.py --help")
     check_whole("num_images", config["num_images"], 1, "the paper has 50000")
     check_whole("batch_size", config["batch_size"], 1, "give a number of images to make at once")

@@ -7,6 +7,7 @@ from ddpm_lightning.metrics.extractor import Extractor
 from ddpm_lightning.metrics.reference import Reference
 from ddpm_lightning.metrics.scores import Score, Value
 from ddpm_lightning.training.evaluation.subject import Subject
+from ddpm_lightning.training.results import metric_name
 
 
 @dataclass
@@ -35,8 +36,8 @@ class SampleMetric:
         }
 
     def _full_name(self, name: str, subject: Subject) -> str:
-        compared = [subject.reference_name] if self.score.compares else []
-        return "_".join([name, in_thousands(subject.images.n), *compared]) + subject.images.suffix
+        compared_with = subject.reference_name if self.score.compares else None
+        return metric_name(name, subject.images.n, compared_with, subject.images.suffix)
 
     def _record(self, value: Value, subject: Subject) -> dict[str, Any]:
         reference = {"reference": str(subject.reference or f"{subject.split} split, not mirrored")}
@@ -48,8 +49,3 @@ class SampleMetric:
             "extractor_sha256": self.extractor.fingerprint,
             **subject.images.origin,
         }
-
-
-def in_thousands(n: int) -> str:
-    """50000 as 50k, 1500 as it is."""
-    return f"{n // 1000}k" if n % 1000 == 0 else str(n)

@@ -1,0 +1,271 @@
+"""`python evaluate.py`, whole: what it writes, one process and two, going on after a kill, and wrong input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ddpm_lightning.metrics.inception import FILE
+from ddpm_lightning.training.evaluation.images import Generated
+from ddpm_lightning.training.evaluation.shards import Shards
+from tests.conftest import ROOT
+from tests.metrics.inception_weights import write_random_weights
+from tests.training.commands import command, error_of, results, train
+
+LIKE_DIGITS = ("data.size=[8,8]", "data.num_images=80", "callbacks.grid=null", "callbacks.strip=null")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    options = (*LIKE_DIGITS, "optimizer.lr=0.05", "schedule.beta_T=0.6", "variance=learned_range", "loss=hybrid")
+    return train(tmp_path_factory.mktemp("run"), *options) / "checkpoints" / "last.ckpt"
+
+
+def options(checkpoint: Path, folder: Path, *more: str) -> list[str]:
+    where = [
+        f"checkpoint={checkpoint}",
+        f"hydra.run.dir={folder}",
+        f"generated={folder}/images",
+        f"cache={folder}/cache",
+    ]
+    return [*where, "num_images=70", "trainer.accelerator=cpu", *more]
+
+
+def evaluate(checkpoint: Path, folder: Path, *more: str) -> dict[str, Any]:
+    command("evaluate", *options(checkpoint, folder, *more))
+    return dict(results(folder)["metrics"])
+
+
+ALL = "metrics=[bpd,bpd_estimate,fd_digits,score_digits,prc_digits]"
+
+
+@pytest.fixture(scope="module")
+def found(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("evaluation")
+    return folder, evaluate(checkpoint, folder, ALL)
+
+
+def test_names_say_what_the_numbers_are(found: tuple[Path, dict[str, Any]]) -> None:
+    assert found[1].keys() == {
+        *(f"test/{name}_learned_range" for name in ("bpd", "prior", "rate", "distortion", "rmse")),
+        "test/bpd_learned_range_estimate",
+        "fd_digits_70_train",
+        "score_digits_70",
+        "precision_digits_70_train",
+        "recall_digits_70_train",
+    }
+
+
+def test_every_number_has_its_provenance(found: tuple[Path, dict[str, Any]]) -> None:
+    folder, metrics = found
+    distance = metrics["fd_digits_70_train"]
+    assert distance["sampler"]["_target_"].endswith("AncestralSampler")
+    assert distance["num_images"] == 70
+    assert distance["reference"] == "train split, not mirrored"
+    assert len(distance["extractor_sha256"]) == 64
+    for record in metrics.values():
+        assert (record["step"], record["weights"], record["data"]) == (4, "ema", "FakeDataModule")
+    assert metrics["test/bpd_learned_range"]["variance"] == "learned_range"
+    whole = results(folder)
+    assert whole["seed"] == 0
+    assert {"torch", "torch-fidelity", "torchmetrics"} <= whole["libraries"].keys()
+    assert whole["commit"]
+
+
+def test_another_sampler_or_the_raw_weights_give_another_name(checkpoint: Path, tmp_path: Path) -> None:
+    cheap = evaluate(checkpoint, tmp_path / "a", "metrics=[fd_digits]", "sampler=ddim", "sampler.num_steps=4")
+    raw = evaluate(checkpoint, tmp_path / "b", "metrics=[fd_digits]", "use_ema=false")
+    assert (list(cheap), list(raw)) == (["fd_digits_70_train_ddim4"], ["fd_digits_70_train_raw"])
+    assert raw["fd_digits_70_train_raw"]["weights"] == "raw"
+
+
+def all_images(folder: Path, n: int = 70) -> np.ndarray:
+    return torch.cat(list(Shards(folder / "images").read(n))).numpy()
+
+
+def test_the_set_does_not_depend_on_the_batch_size(
+    checkpoint: Path, found: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    evaluate(checkpoint, tmp_path, "metrics=[fd_digits]", "batch_size=9")
+    assert len(list((tmp_path / "images").glob("*.npz"))) == 8
+    assert (all_images(tmp_path) == all_images(found[0])).mean() >= 0.999
+
+
+def test_two_processes_find_what_one_does(checkpoint: Path, found: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    call = [sys.executable, "evaluate.py", *options(checkpoint, tmp_path, ALL, "batch_size=16", "trainer.devices=2")]
+    said = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert said.returncode == 0, said.stderr
+    assert (all_images(tmp_path) == all_images(found[0])).mean() >= 0.999
+    assert results(tmp_path)["metrics"].keys() == found[1].keys()
+    for name, record in results(tmp_path)["metrics"].items():
+        assert record["value"] == pytest.approx(found[1][name]["value"], rel=1e-2 if "_70" in name else 1e-5), name
+        assert record["num_images"] == found[1][name]["num_images"]
+
+
+def test_a_killed_generation_goes_on_and_a_finished_one_is_not_repeated(
+    checkpoint: Path, found: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[range] = []
+    make = Generated._make
+
+    def killed_at_the_third(self: Generated, fabric: Any, numbers: range, bar: Any) -> Any:
+        made.append(numbers)
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        return make(self, fabric, numbers, bar)
+
+    monkeypatch.setattr(Generated, "_make", killed_at_the_third)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        evaluate(checkpoint, tmp_path, "metrics=[fd_digits]", "batch_size=20")
+    evaluate(checkpoint, tmp_path, "metrics=[fd_digits]", "batch_size=20")
+    assert made == [range(20), range(20, 40), range(40, 60), range(40, 60), range(60, 70)]
+    evaluate(checkpoint, tmp_path, "metrics=[score_digits,prc_digits]", "batch_size=20")
+    assert len(made) == 5
+    assert (all_images(tmp_path) == all_images(found[0])).mean() >= 0.999
+
+
+def test_images_lie_beside_the_checkpoints_unless_told_otherwise(checkpoint: Path, tmp_path: Path) -> None:
+    where = [f"checkpoint={checkpoint}", f"hydra.run.dir={tmp_path}", f"cache={tmp_path}", "num_images=66"]
+    command("evaluate", *where, "metrics=[fd_digits]", "sampler=ddim", "sampler.num_steps=2", "seed=3")
+    folder = checkpoint.parent.parent / "generated" / "step0000004_ema_ddim2_seed3"
+    assert [path.name for path in sorted(folder.glob("*.npz"))] == ["000000-000065.npz"]
+
+
+def test_features_of_real_images_are_kept_by_data_split_and_extractor(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(checkpoint, tmp_path, "metrics=[fd_digits]")
+    (kept,) = (tmp_path / "cache").iterdir()
+    assert kept.name.startswith("FakeDataModule_train_")
+    assert "classifier_digits" in kept.name
+    before = kept.stat().st_mtime_ns
+    evaluate(checkpoint, tmp_path, "metrics=[fd_digits]")
+    assert kept.stat().st_mtime_ns == before
+    evaluate(checkpoint, tmp_path, "metrics=[fd_digits]", "split=test")
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_a_reference_can_be_a_folder_or_a_file(
+    checkpoint: Path, found: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    (kept,) = (found[0] / "cache").iterdir()
+    expected = found[1]["fd_digits_70_train"]["value"]
+    with np.load(kept) as file:
+        np.savez(tmp_path / "statistics.npz", mu=file["mu"].astype(np.float64), sigma=file["sigma"])
+    images = f"generated={found[0]}/images"  # made already
+    for reference in (kept, tmp_path / "statistics.npz"):
+        metrics = evaluate(checkpoint, tmp_path, "metrics=[fd_digits]", images, f"reference={reference}")
+        assert metrics["fd_digits_70_given"]["value"] == pytest.approx(expected, rel=1e-6)
+        assert metrics["fd_digits_70_given"]["reference"] == str(reference)
+
+
+def test_a_set_compared_with_itself_is_reported_as_implausible(
+    found: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "set.npz", images=all_images(found[0]).transpose(0, 2, 3, 1))
+    folder = tmp_path / "pngs"
+    folder.mkdir()
+    for number, image in enumerate(all_images(found[0])):
+        Image.fromarray(image[0]).save(folder / f"{number:03d}.png")
+    sets = (f"images={tmp_path / 'set.npz'}", f"reference={folder}")
+    command("evaluate", *sets, "metrics=[fd_digits]", f"hydra.run.dir={tmp_path / 'out'}")
+    record = results(tmp_path / "out")["metrics"]["fd_digits_70_given"]
+    assert abs(record["value"]) < 1e-3
+    assert "copies of the reference" in record["warning"]
+    assert "copies of the reference" in capsys.readouterr().out
+
+
+def diverged(checkpoint: Path, folder: Path) -> Path:
+    """The same checkpoint, with weights that are no numbers."""
+    content = torch.load(checkpoint, weights_only=True)
+    for weights in (content["state_dict"], content["ema"]):
+        for weight in weights.values():
+            weight.fill_(float("nan"))
+    torch.save(content, folder / "diverged.ckpt")
+    return folder / "diverged.ckpt"
+
+
+def test_a_diverged_model_is_reported_as_such(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = diverged(checkpoint, tmp_path)
+    record = evaluate(wrong, tmp_path, "metrics=[bpd]")["test/bpd_learned_range"]
+    assert record["value"] == "nan"
+    assert "not finite" in record["warning"]
+    said = error_of(capsys, "evaluate", *options(wrong, tmp_path, "metrics=[bpd,fd_digits]"))
+    assert "image 0 of seed 0 has pixels that are no numbers" in said
+    assert results(tmp_path)["metrics"]["test/bpd_learned_range"]["value"] == "nan"  # what was finished is kept
+
+
+WRONG = [
+    (["metrics=[fd_digits]", "num_images=64"], "num_images=64 does not exceed the extractor's 64 features"),
+    (["metrics=[fd_fashion_mnist]"], "cannot be judged by classifier_fashion_mnist"),
+    (["metrics=[score_digits]", "num_images=9"], "num_images=9 cannot be cut into 10 splits"),
+    (["metrics=[fid]", "inception_weights=nowhere.pth"], "there is no file nowhere.pth of Inception's weights"),
+    (["metrics=[]"], "no metric asked for"),
+    (["num_images=0"], "num_images=0"),
+    (["batch_size=0"], "batch_size=0"),
+    (["use_ema=maybe"], "use_ema=maybe is neither true nor false"),
+    (["split=validation"], "split=validation is none of train, test"),
+    (["metrics.bpd.split=validation"], "split=validation is none of train, test"),
+    (["metrics=[bpd_estimate]", "metrics.bpd_estimate.strata=1"], "strata=1"),
+    (["reference=nowhere"], "there is no reference"),
+    (["data.root=somewhere"], "FakeDataModule"),
+    (["trainer.precision=16-mixed"], "trainer.precision=16-mixed"),
+    (["trainer.devices=0"], "trainer"),
+    (["metrics=[bpd,typo]"], "typo"),
+]
+
+
+@pytest.mark.parametrize(("mistake", "words"), WRONG, ids=[" ".join(mistake) for mistake, _ in WRONG])
+def test_wrong_options(
+    mistake: list[str], words: str, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert words in error_of(capsys, "evaluate", *options(checkpoint, tmp_path, *mistake))
+    assert not (tmp_path / "images").exists()  # told before anything was made
+
+
+def test_wrong_sets_of_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "mixed").mkdir()
+    for side in (8, 9):
+        Image.new("L", (side, side)).save(tmp_path / "mixed" / f"{side}.png")
+    np.savez(tmp_path / "nan.npz", images=np.full((3, 8, 8, 1), np.nan))
+    np.savez(tmp_path / "other.npz", pictures=np.zeros((3, 8, 8, 1), np.uint8))
+    for name, words in {
+        "empty": "holds no images",
+        "mixed": "a set has images of one size",
+        "nan.npz": "NaN and fractions are no pixels",
+        "other.npz": "cannot be read as an .npz with `images`",
+        "nowhere": "is no folder",
+    }.items():
+        where = [f"images={tmp_path / name}", f"reference={tmp_path / 'mixed'}", f"hydra.run.dir={tmp_path / 'out'}"]
+        assert words in error_of(
+            capsys, "evaluate", *where, "metrics=[score_digits]", "metrics.score_digits.score.splits=1"
+        )
+
+
+def test_without_checkpoint_or_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = f"hydra.run.dir={tmp_path / 'out'}"
+    assert "nothing to evaluate" in error_of(capsys, "evaluate", where)
+    (tmp_path / "one").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "one" / "0.png")
+    images = f"images={tmp_path / 'one'}"
+    assert "bpd is a number of a model" in error_of(capsys, "evaluate", where, images)
+    assert "nothing to compare the images with" in error_of(capsys, "evaluate", where, images, "metrics=[fd_digits]")
+
+
+def test_the_papers_name_is_for_the_papers_number(checkpoint: Path, tmp_path: Path) -> None:
+    """50,000 images against the train split, in name; the count is real, so fewer bear another."""
+    weights = write_random_weights(tmp_path / FILE)
+    images = [f"inception_weights={weights}", "metrics=[isc]", "metrics.isc.score.splits=2", "num_images=6"]
+    assert list(evaluate(checkpoint, tmp_path, *images)) == ["isc_6"]
+    defaults = json.dumps((ROOT / "conf" / "evaluate.yaml").read_text())
+    assert "num_images: 50000" in defaults
+    assert "split: train" in defaults

@@ -1,0 +1,72 @@
+"""Images on disk: the same set however it is made, nothing made twice, nothing mixed."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.training.evaluation.shards import Shards, digest
+
+
+def images(numbers: range) -> torch.Tensor:
+    """One pixel an image, which is the image's number."""
+    return torch.tensor(list(numbers), dtype=torch.uint8).reshape(-1, 1, 1, 1)
+
+
+def read(shards: Shards, n: int) -> list[int]:
+    return [int(number) for batch in shards.read(n) for number in batch.flatten()]
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 8, 100])
+def test_what_is_missing_is_made_in_runs_and_read_in_order(tmp_path: Path, at_once: int) -> None:
+    shards = Shards(tmp_path)
+    for numbers in reversed(shards.missing(20, at_once)):
+        assert len(numbers) <= at_once
+        shards.write(numbers, images(numbers))
+    assert shards.missing(20, at_once) == []
+    assert read(shards, 20) == list(range(20))
+    assert read(shards, 7) == list(range(7))
+
+
+def test_a_killed_run_goes_on_at_another_batch_size_and_a_larger_set_grows(tmp_path: Path) -> None:
+    shards = Shards(tmp_path)
+    shards.write(range(4, 8), images(range(4, 8)))
+    assert shards.missing(13, 5) == [range(0, 4), range(8, 13)]
+    for numbers in shards.missing(13, 5):
+        shards.write(numbers, images(numbers))
+    assert shards.missing(30, 100) == [range(13, 30)]
+    assert read(shards, 13) == list(range(13))
+
+
+def test_a_shard_half_written_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*args: Any, **kwargs: Any) -> None:
+        Path(args[0]).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez_compressed", killed)
+    with pytest.raises(KeyboardInterrupt):
+        Shards(tmp_path).write(range(4), images(range(4)))
+    assert Shards(tmp_path).missing(4, 4) == [range(4)]
+
+
+def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
+    (tmp_path / "000000-000003.npz").write_bytes(b"noise")
+    with pytest.raises(UserError, match=r"000000-000003.npz is damaged .* delete it"):
+        list(Shards(tmp_path).read(4))
+
+
+def test_a_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    Shards(tmp_path).open({"seed": 0, "sampler": {"eta": 0.0}})
+    Shards(tmp_path).open({"seed": 0, "sampler": {"eta": 0.0}})
+    with pytest.raises(UserError, match=r"holds images of another seed \(0\) than this command's \(1\)"):
+        Shards(tmp_path).open({"seed": 1, "sampler": {"eta": 0.0}})
+
+
+def test_digest_knows_every_weight_and_name() -> None:
+    weights = {"a": torch.zeros(3), "b": torch.ones(2)}
+    assert digest(weights) == digest(dict(reversed(weights.items())))
+    assert digest(weights) != digest({"a": torch.zeros(3), "c": torch.ones(2)})
+    assert digest(weights) != digest({"a": torch.tensor([0.0, 0.0, 1e-9]), "b": torch.ones(2)})
