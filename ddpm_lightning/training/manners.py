@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +18,13 @@ from ddpm_lightning.errors import UserError
 
 @contextmanager
 def told_plainly() -> Iterator[None]:
-    """Inside, a mistake of the user ends the command with its sentence and no traceback (HYDRA_FULL_ERROR=1: both)."""
+    """Inside, a mistake of the user ends the command with its sentence and no traceback (HYDRA_FULL_ERROR=1: both);
+    Ctrl-C ends it with a word."""
     try:
         yield
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        raise SystemExit(130) from None
     except (UserError, OmegaConfBaseException, OSError) as error:
         raise CompactHydraException(f"Error: {sentence(error)}") from error
 

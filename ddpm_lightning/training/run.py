@@ -122,6 +122,7 @@ def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer) -> None:
         "unit": "bits/dim",
         "estimator": f"L_T exact, one draw of t in each of {module.test_strata} strata, p(t) ∝ 1/t",
         "clip_x_0": True,
+        "variance": variance,
         "split": "test",
         "num_images": module.bound.count,
         "step": trainer.global_step,

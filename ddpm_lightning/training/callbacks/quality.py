@@ -8,6 +8,7 @@ import lightning as L
 import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler, end_of
 from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.metrics.extractor import Extractor
@@ -85,7 +86,8 @@ class SampleQuality(Periodic):
         self.distance.reset()
         suffix = f"_{self.sampler.label(module.model)}{suffix}"
         name = metric_name(self.name, self.num_images, "train", suffix)
-        self.tell(trainer, {name: self._record(value, trainer, "raw" if suffix.endswith("_raw") else "ema")})
+        weights_used = "raw" if suffix.endswith("_raw") else "ema"
+        self.tell(trainer, {name: {**self._record(value, trainer, module.model), "weights": weights_used}})
 
     def _images(self, trainer: L.Trainer, module: DDPM) -> Iterator[Pixels]:
         data = _data(trainer)
@@ -95,7 +97,7 @@ class SampleQuality(Periodic):
             steps = walk(module.model, self.sampler, (data.channels, *data.size), count, seed=self.seed, first=first)
             yield data.pixels.to_bytes(end_of(steps))
 
-    def _record(self, value: float, trainer: L.Trainer, weights: str) -> dict[str, Any]:
+    def _record(self, value: float, trainer: L.Trainer, model: DenoisingDiffusion) -> dict[str, Any]:
         return {
             "value": value,
             "num_images": self.num_images,
@@ -103,9 +105,10 @@ class SampleQuality(Periodic):
             "extractor": self.extractor.name,
             "extractor_sha256": self.extractor.fingerprint,
             "sampler": repr(self.sampler),
-            "seed": self.seed,
+            "sampler_steps": self.sampler.chain(model).process.T,
+            "image_seed": self.seed,
+            "variance": model.variance.name,
             "step": trainer.global_step,
-            "weights": weights,
         }
 
 

@@ -64,15 +64,12 @@ def check_options(config: dict[str, Any]) -> None:
 
 def make_subject(config: dict[str, Any], fabric: Fabric) -> Subject:
     """What is to be evaluated, from the options."""
-    trained = sampler = None
-    if config["checkpoint"] is not None:
-        trained = load(config)
+    trained = None if config["checkpoint"] is None else load(config)
     if config["images"] is not None:
         images: ImageSource = Given(Path(config["images"]))
     else:
         assert trained is not None
-        sampler = make(config["sampler"])
-        images = from_checkpoint(config, trained, sampler)
+        images = from_checkpoint(config, trained, make(config["sampler"]))
     return Subject(
         fabric=fabric,
         run_dir=Path(config["run_dir"]),
@@ -96,6 +93,7 @@ def load(config: dict[str, Any]) -> Trained:
     origin = {
         "step": checkpoint["global_step"],
         "weights": "ema" if config["use_ema"] else "raw",
+        "variance": model.variance.name,
         "data": type(data).__name__,
         "checkpoint": str(path),
         "precision": config["trainer"].get("precision"),
@@ -125,7 +123,12 @@ def from_checkpoint(config: dict[str, Any], trained: Trained, sampler: Any) -> G
         batch_size=config["batch_size"],
         seed=config["seed"],
         suffix=suffix,
-        origin={"sampler": config["sampler"], **trained.origin},
+        origin={
+            "sampler": config["sampler"],
+            "sampler_steps": sampler.chain(trained.model).process.T,
+            "image_seed": config["seed"],
+            **trained.origin,
+        },
     )
 
 

@@ -1,6 +1,8 @@
 """Where the images come from that are judged: a checkpoint, a folder or an .npz."""
 
+import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -17,7 +19,10 @@ from ddpm_lightning.image_files import find_images, open_image
 from ddpm_lightning.training.build import ImageData
 from ddpm_lightning.training.evaluation.shards import Shards
 from ddpm_lightning.training.generate import counted, walk
+from ddpm_lightning.training.manners import relative
 from ddpm_lightning.typing import Pixels
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 256
 """Images that are read together."""
@@ -59,17 +64,23 @@ class Generated:
         fabric.barrier()
         missing = self.shards.missing(self.n, self.batch_size)[fabric.global_rank :: fabric.world_size]
         fabric.barrier()  # before anyone writes, everyone has looked
-        T = self.sampler.chain(self.model).process.T
-        with tqdm(
-            total=T * sum(len(numbers) for numbers in missing),
-            desc="Generating",
-            unit="image step",
-            unit_scale=True,
-            disable=not (missing and fabric.is_global_zero),
-        ) as bar:
+        with self._bar(fabric, sum(len(numbers) for numbers in missing)) as bar, self._kept():
             for numbers in missing:
                 self.shards.write(numbers, self._make(fabric, numbers, bar))
         fabric.barrier()
+
+    def _bar(self, fabric: Fabric, count: int) -> "tqdm[Any]":
+        total = count * self.sampler.chain(self.model).process.T
+        hidden = count == 0 or not fabric.is_global_zero
+        return tqdm(total=total, desc="Generating", unit="image step", unit_scale=True, disable=hidden)
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            yield
+        except KeyboardInterrupt:
+            log.info("The images made so far are kept in %s; the same command goes on", relative(self.shards.folder))
+            raise
 
     def batches(self) -> Iterator[Pixels]:
         return self.shards.read(self.n)

@@ -52,7 +52,6 @@ def bound_origin(trained: Trained, split: str, clip_x_0: bool, num_images: int) 
         "clip_x_0": clip_x_0,
         "split": split,
         "num_images": num_images,
-        "variance": trained.model.variance.name,
         "levels": trained.model.levels,
         **trained.origin,
     }

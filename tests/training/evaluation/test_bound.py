@@ -46,7 +46,7 @@ def subject(model: DenoisingDiffusion, folder: Path, eval_batch_size: int = 64) 
         images=Given(folder / "none.npz"),
         split="train",
         cache=folder,
-        trained=Trained(model, data, {"step": 0}),
+        trained=Trained(model, data, {"step": 0, "variance": model.variance.name}),
     )
 
 
