@@ -36,6 +36,9 @@ ByStep = Float64[Tensor, "T"]
 Pixels = UInt8[Tensor, "b c h w"]
 """Images as the files hold them: integers 0..levels-1."""
 
+SomePixels = UInt8[Tensor, "_ c h w"]
+"""One of several batches of images, which may differ in length."""
+
 FeatureVectors = Float[Tensor, "n d"]
 """What a classifier sees in n images, d numbers each."""
 

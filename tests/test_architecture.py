@@ -13,7 +13,7 @@ from tests.readme_lines import README, ROW, with_lines
 
 PACKAGE = ROOT / "ddpm_lightning"
 FILES = sorted(PACKAGE.rglob("*.py"))
-SHARED = {"typing", "errors", "image_files"}
+SHARED = {"typing", "errors", "image_files", "npz"}
 """The rooms of ddpm_lightning that everyone may enter."""
 
 MAY_IMPORT = {
@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "data": {"data", "seeding"},
     "training": {"training", "diffusion", "metrics", "seeding"},
     "image_files": set(),
+    "npz": set(),
     "seeding": set(),
     "typing": set(),
     "errors": set(),

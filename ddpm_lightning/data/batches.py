@@ -58,7 +58,7 @@ class InMemoryImages(Dataset[Batch]):
         return Batch(self.images[plan.indices], plan.flip, plan.indices)
 
     def fingerprint(self) -> str:
-        return hashlib.sha256(self.images.numpy().tobytes()).hexdigest()
+        return hashlib.sha256(repr(self.images.shape).encode() + self.images.numpy().tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,8 @@ class OnePass(Sampler[Plan]):
         return -(-len(self._mine()) // self.batch_size)
 
     def __iter__(self) -> Iterator[Plan]:
-        for indices in torch.split(self._mine(), self.batch_size):
+        mine = self._mine()
+        for indices in torch.split(mine, self.batch_size) if len(mine) else ():  # of nothing, split makes one part
             yield Plan(indices, torch.zeros(len(indices), dtype=torch.bool))
 
     def _mine(self) -> Indices:

@@ -33,8 +33,9 @@ def bound_term(
 
 
 def _term(model: DenoisingDiffusion, denoised: Denoised, x_0: Images, x_t: Images, t: Timesteps) -> PerExample:
-    kl = model.process.posterior(x_0, x_t, t).kl(denoised.reverse)
-    nats = torch.where(t == 1, denoised.reverse.discretized_nll(x_0, model.levels), kl)
+    nats = model.process.posterior(x_0, x_t, t).kl(denoised.reverse)
+    if (t == 1).any():
+        nats = torch.where(t == 1, denoised.reverse.discretized_nll(x_0, model.levels), nats)
     return bits_per_dimension(nats, x_0)
 
 
@@ -64,7 +65,8 @@ def every_term(
 class Estimate(NamedTuple):
     """Of Eq. 5 for each example, in bits/dim, and the variance that the draws of t and x_t gave it; both [b].
 
-    The variance is estimated from neighbouring strata, so on average it is a little too large, never too small.
+    The variance is estimated from pairs of neighbouring strata, E (d_1 − d_2)² = Var d_1 + Var d_2 + (E d_1 − E d_2)²:
+    on average it is never too small.
     """
 
     bound: PerExample
@@ -95,8 +97,14 @@ def estimate_bound(
         t = 1 + torch.searchsorted(cdf, u, right=True).clamp(max=model.process.T - 1)
         parts.append(measure(model, x_0, t, randn_like(x_0), clip_x_0).term.double() / (number * p[t]))
     drawn = torch.stack(parts)
-    variance = drawn.diff(dim=0).square().sum(0) * number / (2 * (number - 1))
-    return Estimate(prior_term(model, x_0) + drawn.sum(0), variance)
+    return Estimate(prior_term(model, x_0) + drawn.sum(0), _variance_of_sum(drawn))
+
+
+def _variance_of_sum(drawn: Tensor) -> PerExample:
+    variance = (drawn[0:-1:2] - drawn[1::2]).square().sum(0)
+    if len(drawn) % 2:
+        variance = variance + (drawn[-1] - drawn[-2]).square()
+    return variance
 
 
 def harmonic(T: int) -> Table:

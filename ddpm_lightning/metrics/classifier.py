@@ -51,8 +51,9 @@ class DataSetClassifier(Extractor):
         super().__init__()
         self.name = f"classifier_{name}"
         path = shipped_weights(name) if weights is None else Path(weights)
-        self.fingerprint = sha256_of(path) if path.is_file() else ""
         self.network = load_classifier(path)
+        self.fingerprint = sha256_of(path)
+        self.suffix = "" if weights is None else f"_{self.fingerprint[:8]}"
         self.requires_grad_(False)
         self.eval()
 

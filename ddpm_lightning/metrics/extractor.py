@@ -9,11 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ddpm_lightning.typing import FeatureVectors, Logits, Pixels
+from ddpm_lightning.typing import FeatureVectors, Logits, Pixels, SomePixels
 
 
 class Extracted(NamedTuple):
-    """What a classifier says of n images: features, [n, d], and logits, [n, k]; float32, on the CPU."""
+    """What a classifier says of n images: features, [n, d], and logits, [n, k]."""
 
     features: FeatureVectors
     logits: Logits
@@ -23,11 +23,13 @@ class Extractor(nn.Module, ABC):
     """A fixed classifier of images.
 
     num_features: d. fingerprint: the SHA-256 of its file of weights, so that two results with the same one compare.
+    suffix: what a result's name adds for weights that are not those that everyone has.
     """
 
     name: str
     num_features: int
     fingerprint: str
+    suffix: str = ""
 
     @abstractmethod
     def extract(self, images: Pixels) -> Extracted:
@@ -43,12 +45,12 @@ class Extractor(nn.Module, ABC):
 
 
 @torch.no_grad()
-def extract_all(extractor: Extractor, batches: Iterable[Pixels]) -> Extracted:
-    """Features and logits of all images, in their order."""
+def extract_all(extractor: Extractor, batches: Iterable[SomePixels]) -> Extracted:
+    """Features and logits of all images, in their order; float32, on the CPU."""
     device = next(extractor.parameters()).device
-    said = [extractor.extract(batch.to(device)) for batch in batches]
+    said = [[part.float().cpu() for part in extractor.extract(batch.to(device))] for batch in batches]
     features, logits = zip(*said, strict=True)
-    return Extracted(torch.cat(features).float().cpu(), torch.cat(logits).float().cpu())
+    return Extracted(torch.cat(features), torch.cat(logits))
 
 
 def sha256_of(path: Path) -> str:

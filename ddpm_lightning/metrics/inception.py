@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from functools import lru_cache
 from pathlib import Path
 from urllib.error import URLError
 
@@ -13,6 +14,8 @@ from ddpm_lightning.metrics.extractor import Extracted, Extractor, sha256_of
 from ddpm_lightning.typing import Pixels
 
 FILE = URL_INCEPTION_V3.rpartition("/")[2]
+PUBLIC = Path(FILE).stem.rpartition("-")[2]
+"""How the SHA-256 of the file begins that everyone has; torch.hub puts it into the name."""
 
 
 class Inception(Extractor):
@@ -29,6 +32,7 @@ class Inception(Extractor):
         path = downloaded() if weights is None else Path(weights)
         self.network = load_inception(path)
         self.fingerprint = sha256_of(path)
+        self.suffix = "" if self.fingerprint.startswith(PUBLIC) else f"_{self.fingerprint[:8]}"
 
     def extract(self, images: Pixels) -> Extracted:
         if images.shape[1] not in (1, 3):
@@ -48,11 +52,12 @@ def downloaded() -> Path:
         except (URLError, OSError, RuntimeError) as error:
             raise UserError(
                 f"Inception's weights could not be downloaded ({error}); fetch {URL_INCEPTION_V3} elsewhere, and put "
-                f"it at {path} or name it with inception_weights=PATH"
+                f"it at {path} or name it with inception_weights=PATH (training alone does without: quality=none)"
             ) from error
     return path
 
 
+@lru_cache(maxsize=1)
 def load_inception(path: Path) -> FeatureExtractorInceptionV3:
     """The network with the weights of a file. Raises UserError where it holds others."""
     if not path.is_file():

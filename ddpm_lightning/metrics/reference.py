@@ -1,5 +1,6 @@
 """What generated images are compared with: the features of real ones, or only their mean and covariance."""
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.metrics.extractor import Extracted
+from ddpm_lightning.npz import read_npz
 from ddpm_lightning.typing import FeatureVectors
 
 Statistics = dict[str, Any]
@@ -43,8 +45,8 @@ class Reference:
     @cached_property
     def halves(self) -> float | None:
         """The Fréchet distance between two halves of the real images: nothing that one measures is finer."""
-        if self.features is None or len(self.features) < 4:
-            return None
+        if self.features is None or len(self.features) // 2 <= self.features.shape[1]:
+            return None  # singular covariances would tell nothing
         shuffled = self.features[torch.randperm(len(self.features), generator=torch.Generator().manual_seed(0))]
         first, second = shuffled.chunk(2)
         return frechet_distance(statistics_of(first), statistics_of(second))
@@ -70,25 +72,23 @@ def frechet_distance(one: Statistics, other: Statistics) -> float:
 def save_reference(path: Path, said: Extracted) -> None:
     """Keeps features and their statistics as an .npz, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".tmp.npz")
+    beside = path.with_suffix(f".{os.getpid()}.tmp.npz")
     np.savez(beside, features=said.features.numpy(), **statistics_of(said.features))
     beside.replace(path)
 
 
-def load_reference(path: Path, num_features: int) -> Reference:
+def load_reference(path: Path, num_features: int, advice: str = "give another reference=") -> Reference:
     """Reads an .npz with `features`, or with `mu` and `sigma` as others write them. Raises UserError on any other."""
-    try:
-        with np.load(path) as file:
-            arrays = {key: file[key] for key in ("features", "mu", "sigma") if key in file}
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} cannot be read as an .npz ({error}); give another reference=") from error
-    if "features" not in arrays and not {"mu", "sigma"} <= arrays.keys():
-        raise UserError(f"{path} holds neither `features` nor `mu` and `sigma`; give another reference=")
-    width = arrays.get("features", arrays.get("mu")).shape[-1]  # type: ignore[union-attr]
-    if width != num_features:
-        raise UserError(
-            f"{path} has {width} features an image, the extractor {num_features}; it is of another extractor"
-        )
-    if "features" in arrays:
+    arrays = read_npz(path, ("features", "mu", "sigma"), advice)
+    d = num_features
+    shapes = {key: array.shape for key, array in arrays.items()}
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise UserError(f"{path} holds values that are no numbers; {advice}")
+    if "features" in arrays and len(shapes["features"]) == 2 and shapes["features"][1] == d:
         return Reference(torch.from_numpy(arrays["features"]).float())
+    if "features" in arrays or shapes != {"mu": (d,), "sigma": (d, d)}:
+        raise UserError(
+            f"{path} holds {shapes}, and the extractor needs features of [images, {d}], or mu of [{d}] and sigma of "
+            f"[{d}, {d}]: it is of another extractor; {advice}"
+        )
     return Reference(given={"mu": arrays["mu"].astype(np.float32), "sigma": arrays["sigma"].astype(np.float64)})

@@ -42,8 +42,18 @@ class Score(ABC):
     def __call__(self, generated: Extracted, real: Reference) -> Sequence[Value]:
         """The numbers, in the order in which they are named."""
 
-    def check(self, n: int, num_features: int, real: Reference) -> None:
-        """Raises UserError where n generated images, or the real ones, are too few."""
+    def check(self, n: int, num_features: int, which: str) -> None:
+        """Raises UserError where n images, which are "generated" or "real", are too few."""
+
+    def check_reference(self, real: Reference, num_features: int) -> None:
+        """Raises UserError where what is known of the real images is not enough."""
+        if real.count is not None:
+            self.check(real.count, num_features, "real")
+
+    @property
+    def suffix(self) -> str:
+        """What a result's name adds for settings that are not the usual ones."""
+        return "".join(f"_{name}{value}" for name, value in vars(self).items() if value != getattr(type(self), name))
 
 
 class FrechetDistance(Score):
@@ -53,22 +63,20 @@ class FrechetDistance(Score):
         value = frechet_distance(statistics_of(generated.features), real.statistics)
         return [Value(value, warning=suspicion(value, real.floor(len(generated.features))))]
 
-    def check(self, n: int, num_features: int, real: Reference) -> None:
-        for name, count in (("num_images", n), ("the number of real images", real.count)):
-            if count is not None and count <= num_features:
-                raise UserError(
-                    f"{name}={count} does not exceed the extractor's {num_features} features, so the covariance would "
-                    f"be singular and the Fréchet distance mean nothing; {num_features + 1} images are the least (the "
-                    "paper has 50000)"
-                )
+    def check(self, n: int, num_features: int, which: str) -> None:
+        if n <= num_features:
+            raise UserError(
+                f"{n} {which} images do not exceed the extractor's {num_features} features, so their covariance would "
+                f"be singular and the Fréchet distance mean nothing; {num_features + 1} are the least (paper: 50000)"
+            )
 
 
 def suspicion(distance: float, floor: float | None) -> str | None:
     """What is wrong with a Fréchet distance, if anything is."""
     if not math.isfinite(distance):
         return "not finite: the features overflow or are not numbers"
-    if floor is not None and distance < floor:
-        return f"below {floor:.4g}, what as many fresh real images would score: are these copies of the reference?"
+    if floor is not None and distance < floor / 2:
+        return f"below half of the {floor:.4g} of as many fresh real images: are they copies of the reference?"
     return None
 
 
@@ -80,14 +88,14 @@ class ClassifierScore(Score):
     compares = False
 
     def __post_init__(self) -> None:
-        check_whole("splits", self.splits, 1, "the paper has 10")
+        check_whole("splits", self.splits, 1, "the usual number is 10")
 
     def __call__(self, generated: Extracted, real: Reference) -> Sequence[Value]:
         return [Value(*isc_features_to_metric(generated.logits, self.splits, rng_seed=SEED).values())]
 
-    def check(self, n: int, num_features: int, real: Reference) -> None:
+    def check(self, n: int, num_features: int, which: str) -> None:
         if n < self.splits:
-            raise UserError(f"num_images={n} cannot be cut into {self.splits} splits; ask for at least {self.splits}")
+            raise UserError(f"{n} {which} images cannot be cut into {self.splits} splits; ask for more")
 
 
 @dataclass(frozen=True)
@@ -97,19 +105,26 @@ class KernelDistance(Score):
     subsets: int = 100
     subset_size: int = 1000
 
+    def __post_init__(self) -> None:
+        check_whole("subsets", self.subsets, 1, "the usual number is 100")
+        check_whole("subset_size", self.subset_size, 2, "the usual number is 1000")
+
     def __call__(self, generated: Extracted, real: Reference) -> Sequence[Value]:
         options = {"kid_subsets": self.subsets, "kid_subset_size": self.subset_size, "rng_seed": SEED}
         features = _needed(real, "kid")
         said = kid_features_to_metric(generated.features, features, verbose=False, **options)
         return [Value(*said.values())]
 
-    def check(self, n: int, num_features: int, real: Reference) -> None:
-        least = min(n, len(_needed(real, "kid")))
-        if least < self.subset_size:
+    def check(self, n: int, num_features: int, which: str) -> None:
+        if n < self.subset_size:
             raise UserError(
-                f"{least} images (num_images={n}, {len(_needed(real, 'kid'))} real) are fewer than kid's subset_size="
-                f"{self.subset_size}; ask for more, or for smaller subsets with metrics.kid.score.subset_size="
+                f"{n} {which} images are fewer than kid's subset_size={self.subset_size}; ask for more, or for smaller "
+                "subsets with metrics.kid.score.subset_size="
             )
+
+    def check_reference(self, real: Reference, num_features: int) -> None:
+        _needed(real, "kid")
+        super().check_reference(real, num_features)
 
 
 @dataclass(frozen=True)
@@ -119,17 +134,22 @@ class PrecisionRecall(Score):
 
     k: int = 3
 
+    def __post_init__(self) -> None:
+        check_whole("k", self.k, 1, "the usual number is 3")
+
     def __call__(self, generated: Extracted, real: Reference) -> Sequence[Value]:
         features = _needed(real, "prc")
         options = {"prc_neighborhood": self.k, "save_cpu_ram": True, "verbose": False}
         said = prc_features_to_metric(generated.features, features, **options)
         return [Value(said["precision"]), Value(said["recall"])]
 
-    def check(self, n: int, num_features: int, real: Reference) -> None:
-        if min(n, len(_needed(real, "prc"))) <= self.k:
-            raise UserError(
-                f"num_images={n}, or the real images, have no {self.k} nearest neighbours each; ask for more"
-            )
+    def check(self, n: int, num_features: int, which: str) -> None:
+        if n <= self.k:
+            raise UserError(f"{n} {which} images have no {self.k} nearest neighbours each; ask for more")
+
+    def check_reference(self, real: Reference, num_features: int) -> None:
+        _needed(real, "prc")
+        super().check_reference(real, num_features)
 
 
 def _needed(real: Reference, metric: str) -> FeatureVectors:

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
+import lightning as L
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -54,6 +55,8 @@ class ImageData(Protocol):
 class EvaluationData(ImageData, Protocol):
     """What evaluation needs to know of a DataModule besides: its splits, image by image."""
 
+    eval_batch_size: int
+
     def images(self, split: str) -> FingerprintedImages: ...
 
     def in_order(
@@ -65,6 +68,13 @@ class EvaluationData(ImageData, Protocol):
         world_size: int = 1,
         first: int | None = None,
     ) -> Iterator[Examples]: ...
+
+
+def data_of(trainer: L.Trainer) -> EvaluationData:
+    """The DataModule that the trainer was given."""
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    assert isinstance(data, EvaluationData)
+    return data
 
 
 def make(node: Any, **arguments: Any) -> Any:

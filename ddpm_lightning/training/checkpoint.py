@@ -9,8 +9,16 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.training.build import MODEL_PARTS, check_targets
+from ddpm_lightning.training.build import (
+    MODEL_PARTS,
+    EvaluationData,
+    build_model,
+    check_targets,
+    load_weights,
+    make,
+)
 
 CONFIG = "config"
 """The checkpoint's key of the run's resolved configuration, a plain dict."""
@@ -69,6 +77,17 @@ def model_weights(checkpoint: dict[str, Any], use_ema: bool) -> dict[str, torch.
     if EMA not in checkpoint:
         raise UserError("the checkpoint holds no averaged weights; sample from the raw ones with use_ema=false")
     return {**raw, **checkpoint[EMA]}  # a buffer, if a network has one, is not averaged
+
+
+def load_model(
+    path: Path, use_ema: bool, **elsewhere: Any
+) -> tuple[dict[str, Any], EvaluationData, DenoisingDiffusion]:
+    """The checkpoint, its data (which may lie `elsewhere` on this machine: root=…) and its model."""
+    checkpoint = read_checkpoint(path)
+    data = make({**checkpoint[CONFIG]["data"], **elsewhere})
+    model = build_model(checkpoint[CONFIG], data)
+    load_weights(model, model_weights(checkpoint, use_ema), str(path))
+    return checkpoint, data, model.eval()
 
 
 DECIDING = (*MODEL_PARTS, "data", "loss", "timesteps", "optimizer", "module", "seed")

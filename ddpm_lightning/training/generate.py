@@ -1,4 +1,4 @@
-"""Images from a model: the reverse chain from noise that belongs to each image's number."""
+"""What a model makes and what it costs, with noise that belongs to each image's number: samples, and bits/dim."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -6,9 +6,13 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ddpm_lightning.diffusion.likelihood import Estimate, estimate_bound
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
-from ddpm_lightning.diffusion.samplers import Sampler, Step
+from ddpm_lightning.diffusion.samplers import Sampler, Step, end_of
+from ddpm_lightning.errors import UserError
 from ddpm_lightning.seeding import NoisePerImage
+from ddpm_lightning.training.build import ImageData
+from ddpm_lightning.typing import Examples, Pixels, Table
 
 
 @contextmanager
@@ -30,6 +34,52 @@ def walk(
     noise = NoisePerImage(seed, range(first, first + count), device)
     with evaluating(model):
         yield from sampler.trajectory(model, noise.randn(*shape), randn_like=noise.randn_like)
+
+
+def estimate_batch(
+    model: DenoisingDiffusion,
+    batch: Examples,
+    proposal: Table,
+    strata: int,
+    *,
+    seed: int,
+    purpose: str,
+    clip_x_0: bool = True,
+) -> Estimate:
+    """Eq. 5 for each image of a batch, estimated; the draws of t and ε belong to (seed, purpose, image), so it is the
+    same number at any batch size and for any number of processes."""
+    draws = NoisePerImage(seed, batch.indices.tolist(), batch.x_0.device, purpose)
+    return estimate_bound(
+        model, batch.x_0, proposal, strata, rand=draws.rand, randn_like=draws.randn_like, clip_x_0=clip_x_0
+    )
+
+
+def make_images(
+    model: DenoisingDiffusion,
+    sampler: Sampler,
+    data: ImageData,
+    numbers: range,
+    *,
+    seed: int,
+    bar: "tqdm[Any] | None" = None,
+) -> Pixels:
+    """The images of these numbers under this seed, in 0..255, on the model's device; the bar moves by image and step.
+
+    Raises NotFinite where the model makes something else.
+    """
+    steps = walk(model, sampler, (data.channels, *data.size), len(numbers), seed=seed, first=numbers.start)
+    x_0 = end_of(steps if bar is None else counted(steps, bar, len(numbers)))
+    finite = x_0.isfinite().flatten(1).all(1)
+    if not finite.all():
+        raise NotFinite(
+            f"image {numbers[int((~finite).nonzero()[0])]} of seed {seed} has pixels that are no numbers: the weights "
+            "diverged in training, or are damaged; take an earlier checkpoint"
+        )
+    return data.pixels.to_bytes(x_0)
+
+
+class NotFinite(UserError):
+    """A model that makes NaN or infinity."""
 
 
 def counted(steps: Iterable[Step], bar: "tqdm[Any]", by: int = 1) -> Iterator[Step]:

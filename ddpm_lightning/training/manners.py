@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.errors import CompactHydraException
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf.errors import OmegaConfBaseException
@@ -22,6 +23,11 @@ def told_plainly() -> Iterator[None]:
     Ctrl-C ends it with a word."""
     try:
         yield
+    except torch.OutOfMemoryError as error:
+        raise CompactHydraException(
+            f"Error: the GPU has not enough memory ({sentence(error).partition('. ')[0]}); make batch_size= smaller "
+            "(data.batch_size= in training, data.eval_batch_size= for bits/dim)"
+        ) from error
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         raise SystemExit(130) from None

@@ -10,14 +10,15 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ddpm_lightning.diffusion.likelihood import estimate_bound, harmonic
+from ddpm_lightning.diffusion.likelihood import harmonic
 from ddpm_lightning.diffusion.losses import Loss
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.diffusion.timesteps import Drawn, TimestepDistribution, UniformTimesteps
 from ddpm_lightning.errors import UserError, check_positive, check_whole
-from ddpm_lightning.seeding import NoisePerImage, derive, generator
-from ddpm_lightning.training.results import MeanAndError
+from ddpm_lightning.seeding import derive, generator
+from ddpm_lightning.training.generate import estimate_batch
+from ddpm_lightning.training.results import MeanAndError, add_up
 from ddpm_lightning.typing import Examples, Images
 
 MakeOptimizer = Callable[[Iterator[nn.Parameter]], Optimizer]
@@ -84,17 +85,13 @@ class DDPM(L.LightningModule):
         self.bound = MeanAndError()
 
     def test_step(self, batch: Examples, batch_idx: int) -> None:
-        """Estimates the bound (Eq. 5) in bits/dim, x̂_0 clipped as in the paper's evaluation; t and ε belong to
-        (seed, image), so it is the same number at any batch size."""
-        draws = NoisePerImage(self.seed, batch.indices.tolist(), self.device, purpose="bound")
+        """Estimates the bound (Eq. 5) in bits/dim, x̂_0 clipped as in the paper's evaluation."""
         proposal = harmonic(self.model.process.T)
-        estimate = estimate_bound(
-            self.model, batch.x_0, proposal, self.test_strata, rand=draws.rand, randn_like=draws.randn_like
-        )
+        estimate = estimate_batch(self.model, batch, proposal, self.test_strata, seed=self.seed, purpose="bound")
         self.bound.update(estimate.bound)
 
     def on_test_end(self) -> None:
-        self.bound.reduce(partial(self.trainer.strategy.reduce, reduce_op="sum"))
+        self.bound.reduce(partial(add_up, self.trainer))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, its learning rate rising linearly from 0 and constant after, as in the official code."""

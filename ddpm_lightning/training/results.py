@@ -1,6 +1,7 @@
 """results.json: the final numbers of a run, and all that is needed to know what they are numbers of."""
 
 import json
+import logging
 import math
 import platform
 import subprocess
@@ -10,10 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from torch import Tensor
 
 from ddpm_lightning.typing import PerExample
+
+log = logging.getLogger(__name__)
 
 LIBRARIES = ("torch", "lightning", "hydra-core", "numpy", "torchmetrics", "torch-fidelity")
 
@@ -51,6 +55,13 @@ class MeanAndError:
         return math.sqrt(max(variance, 0.0) / max(self.count - 1, 1))
 
 
+def add_up(trainer: L.Trainer, x: Tensor) -> Tensor:
+    """A tensor to its sum over all processes of a trainer."""
+    summed = trainer.strategy.reduce(x.to(trainer.strategy.root_device), reduce_op="sum")
+    assert isinstance(summed, Tensor)
+    return summed
+
+
 def metric_name(name: str, n: int, compared_with: str | None, suffix: str = "") -> str:
     """fid_50k_train: what, of how many images, against what; and a suffix where they are not the paper's own."""
     number = f"{n // 1000}k" if n % 1000 == 0 else str(n)
@@ -68,6 +79,11 @@ def provenance(seed: int) -> dict[str, Any]:
     }
 
 
+def device_name(device: torch.device) -> str:
+    """cpu, or what the GPU calls itself."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def commit() -> str | None:
     """The commit of this source tree, "-dirty" after it where files differ; None outside a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--dirty"]
@@ -75,6 +91,27 @@ def commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def with_warnings(found: dict[str, Any]) -> dict[str, Any]:
+    """The results, with a warning at each value that is no number."""
+    for record in found.values():
+        if not math.isfinite(record["value"]) and not record.get("warning"):
+            record["warning"] = "not finite: the model or the images hold values that are no numbers"
+    return found
+
+
+SPREADS = ("estimation_error", "standard_error", "standard_deviation")
+"""What is told after a value's ±: the first of these that it has."""
+
+
+def tell(found: dict[str, Any]) -> None:
+    """Says what was found, and what is wrong with it."""
+    for name, record in found.items():
+        spread = next((record[key] for key in SPREADS if record.get(key)), None)
+        log.info("%s: %.5g%s %s", name, record["value"], f" ± {spread:.2g}" if spread else "", record.get("unit", ""))
+        if record.get("warning"):
+            log.warning("%s is %s", name, record["warning"])
 
 
 def write_results(path: Path, results: dict[str, Any]) -> None:

@@ -17,11 +17,11 @@ from ddpm_lightning.errors import check_whole
 from ddpm_lightning.training.build import build_model, make, make_all, make_with, plain
 from ddpm_lightning.training.callbacks.checkpoint import SelfDescription, last_checkpoint
 from ddpm_lightning.training.callbacks.ema import keeps_average
-from ddpm_lightning.training.callbacks.when import Periodic
+from ddpm_lightning.training.callbacks.periodic import Periodic
 from ddpm_lightning.training.checkpoint import check_same_run, read_checkpoint
 from ddpm_lightning.training.manners import closing, quiet, relative, told_plainly
 from ddpm_lightning.training.module import DDPM
-from ddpm_lightning.training.results import provenance, write_results
+from ddpm_lightning.training.results import provenance, tell, with_warnings, write_results
 
 log = logging.getLogger(__name__)
 
@@ -114,9 +114,24 @@ def is_finished(checkpoint: Path | None, config: dict[str, Any]) -> bool:
 
 def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer) -> None:
     """Writes results.json, tells the loggers, and says where the run lies."""
+    found = {**test_result(module, trainer), **last_measured(trainer)}
+    run_dir = relative(Path(config["run_dir"]))
+    write_results(run_dir / "results.json", {"metrics": with_warnings(found), **provenance(config["seed"])})
+    for name, record in test_result(module, trainer).items():
+        for logger in trainer.loggers:
+            logger.log_metrics({name: record["value"]}, step=trainer.global_step)
+    tell(found)
+    how = ""
+    if any(isinstance(callback, Checkpoint) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        how = f" Sample from it with: {relative(Path(sys.executable))} sample.py checkpoint={last_checkpoint(run_dir)}"
+    log.info("The run lies in %s.%s", run_dir, how)
+
+
+def test_result(module: DDPM, trainer: L.Trainer) -> dict[str, dict[str, Any]]:
+    """Bits/dim of the test split, and what it is a number of."""
     variance = module.model.variance.name
-    name = f"bpd_{variance}"
-    value = {
+    raw = "" if keeps_average(trainer) else "_raw"
+    record = {
         "value": module.bound.mean,
         "standard_error": module.bound.standard_error,
         "unit": "bits/dim",
@@ -126,20 +141,16 @@ def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer) -> None:
         "split": "test",
         "num_images": module.bound.count,
         "step": trainer.global_step,
-        "weights": "ema" if keeps_average(trainer) else "raw",
+        "weights": "raw" if raw else "ema",
+        "precision": str(trainer.precision),
     }
-    run_dir = relative(Path(config["run_dir"]))
-    found = {f"test/{name}": value}
+    return {f"test/bpd_{variance}{raw}_estimate": record}
+
+
+def last_measured(trainer: L.Trainer) -> dict[str, dict[str, Any]]:
+    """What the callbacks found last."""
+    found: dict[str, dict[str, Any]] = {}
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, Periodic):
             found |= callback.records
-    write_results(run_dir / "results.json", {"metrics": found, **provenance(config["seed"])})
-    for logger in trainer.loggers:
-        logger.log_metrics({f"test/{name}": module.bound.mean}, step=trainer.global_step)
-    log.info("Test split: %.3f ± %.3f bits/dim (variance=%s)", module.bound.mean, module.bound.standard_error, variance)
-    for key in found.keys() - {f"test/{name}"}:
-        log.info("%s: %.4g", key, found[key]["value"])
-    how = ""
-    if any(isinstance(callback, Checkpoint) for callback in trainer.callbacks):  # type: ignore[attr-defined]
-        how = f" Sample from it with: {relative(Path(sys.executable))} sample.py checkpoint={last_checkpoint(run_dir)}"
-    log.info("The run lies in %s.%s", run_dir, how)
+    return found

@@ -19,6 +19,19 @@ class RunDirectoryCheck(Callback):
         check_writable(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
 
 
+class OwnDirectoryCheck(RunDirectoryCheck):
+    """The same for what is not training: it may not write over the results of a run."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        folder = Path(config.hydra.run.dir)
+        if (folder / "checkpoints").exists():
+            sys.exit(
+                f"Error: {folder} holds a training run, whose results would be written over; choose another with "
+                "hydra.run.dir=PATH"
+            )
+        super().on_run_start(config, **kwargs)
+
+
 def check_writable(folder: Path, option: str) -> None:
     """Makes the folder and tries to write there."""
     try:

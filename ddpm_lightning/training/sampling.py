@@ -9,11 +9,10 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
-from ddpm_lightning.diffusion.samplers import end_of
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
-from ddpm_lightning.training.build import ImageData, build_model, load_weights, make, plain
-from ddpm_lightning.training.checkpoint import model_weights, read_checkpoint
-from ddpm_lightning.training.generate import counted, walk
+from ddpm_lightning.training.build import ImageData, make, plain
+from ddpm_lightning.training.checkpoint import load_model
+from ddpm_lightning.training.generate import make_images
 from ddpm_lightning.training.manners import relative, told_plainly
 from ddpm_lightning.typing import Pixels
 
@@ -25,11 +24,7 @@ def sample(cfg: DictConfig) -> None:
     with told_plainly():
         config = plain(cfg)
         check_options(config)
-        path = Path(config["checkpoint"])
-        checkpoint = read_checkpoint(path)
-        data = make(checkpoint["config"]["data"])
-        model = build_model(checkpoint["config"], data)
-        load_weights(model, model_weights(checkpoint, config["use_ema"]), str(path))
+        checkpoint, data, model = load_model(Path(config["checkpoint"]), config["use_ema"])
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         images = sample_images(config, model, data)
         written = make(config["output"]).write(images, Path(config["run_dir"]))
@@ -50,11 +45,10 @@ def sample_images(config: dict[str, Any], model: DenoisingDiffusion, data: Image
     """num_images images, batch by batch, as bytes: [n, c, h, w]."""
     sampler = make(config["sampler"])
     count, at_once = config["num_images"], config["batch_size"]
-    starts = range(0, count, at_once)
     images = []
-    with tqdm(total=len(starts) * sampler.chain(model).process.T, desc="Sampling", unit="step") as bar:
-        for first in starts:
-            shape = (data.channels, *data.size)
-            steps = walk(model, sampler, shape, min(at_once, count - first), seed=config["seed"], first=first)
-            images.append(data.pixels.to_bytes(end_of(counted(steps, bar))).cpu())
+    total = count * sampler.chain(model).process.T
+    with tqdm(total=total, desc="Sampling", unit="image step", unit_scale=True) as bar:
+        for first in range(0, count, at_once):
+            numbers = range(first, min(first + at_once, count))
+            images.append(make_images(model, sampler, data, numbers, seed=config["seed"], bar=bar).cpu())
     return torch.cat(images)

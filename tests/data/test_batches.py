@@ -57,6 +57,12 @@ def test_evaluation_sees_every_image_once_for_any_number_of_processes() -> None:
         assert sorted(seen) == list(range(23))
 
 
+def test_a_process_without_images_gets_no_batch() -> None:
+    passes = [OnePass(2, 5, Share(rank, 3)) for rank in range(3)]
+    assert [[plan.indices.tolist() for plan in each] for each in passes] == [[[0]], [[1]], []]
+    assert [len(each) for each in passes] == [1, 1, 0]
+
+
 def test_a_data_set_in_memory_gathers_a_planned_batch() -> None:
     images = torch.arange(5, dtype=torch.uint8).reshape(5, 1, 1, 1)
     batch = InMemoryImages(images)[Plan(torch.tensor([3, 1]), torch.tensor([True, False]))]

@@ -197,6 +197,19 @@ def test_the_error_an_estimate_tells_is_no_smaller_than_its_error(
     assert 0.9 * true < estimate.variance.mean().item() < 2.5 * true
 
 
+@pytest.mark.parametrize("number", [2, 5, 24])
+def test_an_estimate_whose_spread_is_all_in_one_stratum_still_tells_its_error(number: int) -> None:
+    """p(1) = 1/number, so the first stratum is t = 1 alone, and x_0 lies where the decoder at x_1 spreads most."""
+    model = exact_model(
+        GaussianDiffusion(LinearSchedule(T=50, beta_1=0.2, beta_T=0.3)), Epsilon(), BetaVariance(), s=0.5
+    )
+    weights = torch.full((50,), (number - 1) / 49 / number, dtype=torch.float64)
+    weights[0] = 1 / number
+    x_0 = torch.full((20_000, 1), 1.0, dtype=torch.float64)
+    estimate = estimated(model, x_0, as_proposal(weights, uniform_share=0.0), number)
+    assert estimate.variance.mean().item() > 0.9 * estimate.bound.var().item()
+
+
 def test_the_pilots_proposal_beats_the_others(many: tuple[DenoisingDiffusion, Tensor, Tensor]) -> None:
     model, x_0, _ = many
     best = as_proposal(pilot(model, x_0[:500], 20, randn_like=torch.randn_like), uniform_share=0.01)

@@ -30,8 +30,8 @@ def noisy(images: Tensor, labels: Tensor, strength: int) -> Tensor:
 
 
 def blurred(images: Tensor, labels: Tensor, strength: int) -> Tensor:
-    """A Gaussian blur of σ = 0.1 + 0.2·strength pixels."""
-    sigma = 0.1 + 0.2 * strength
+    """A Gaussian blur of σ = 0.2 + 0.2·strength pixels."""
+    sigma = 0.2 + 0.2 * strength
     return gaussian_blur(images.float(), [7, 7], [sigma, sigma]).round().to(torch.uint8)
 
 

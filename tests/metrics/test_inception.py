@@ -12,7 +12,7 @@ from PIL import Image
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.metrics.extractor import extract_all
+from ddpm_lightning.metrics.extractor import extract_all, sha256_of
 from ddpm_lightning.metrics.inception import FILE, Inception
 from ddpm_lightning.metrics.reference import Reference
 from ddpm_lightning.metrics.scores import FrechetDistance
@@ -68,13 +68,15 @@ def test_every_number_equals_torch_fidelitys_command_line(weights: Path, tmp_pat
         *(f"images={one}", f"reference={other}", f"inception_weights={weights}", "metrics=[isc,kid,prc]"),
         *("metrics.kid.score.subset_size=10", f"hydra.run.dir={tmp_path / 'out'}"),
     )
+    suffix = f"_{sha256_of(weights)[:8]}_images"
+    kid = f"_subset_size10{suffix}"
     found = {name: record["value"] for name, record in results(tmp_path / "out")["metrics"].items()}
     assert found == pytest.approx(
         {
-            "isc_24": theirs["inception_score_mean"],
-            "kid_24_given": theirs["kernel_inception_distance_mean"],
-            "precision_24_given": theirs["precision"],
-            "recall_24_given": theirs["recall"],
+            f"isc_24{suffix}": theirs["inception_score_mean"],
+            f"kid_24_given{kid}": theirs["kernel_inception_distance_mean"],
+            f"precision_24_given{suffix}": theirs["precision"],
+            f"recall_24_given{suffix}": theirs["recall"],
         },
         rel=1e-6,
         abs=1e-9,
@@ -92,7 +94,7 @@ def test_fid_equals_torch_fidelitys_command_line_and_torchmetrics(weights: Path,
         *(f"images={one}", f"reference={other}", f"inception_weights={weights}", "metrics=[fid]"),
         f"hydra.run.dir={tmp_path / 'out'}",
     )
-    found = results(tmp_path / "out")["metrics"]["fid_2100_given"]["value"]
+    found = results(tmp_path / "out")["metrics"][f"fid_2100_given_{sha256_of(weights)[:8]}_images"]["value"]
     assert found == pytest.approx(torch_fidelity(one, other, weights, "--fid")["frechet_inception_distance"], rel=1e-6)
     assert found == pytest.approx(torchmetrics(one, other, weights), rel=1e-6)
 

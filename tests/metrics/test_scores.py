@@ -88,19 +88,25 @@ def test_an_implausible_distance_is_reported_as_such() -> None:
 
 @pytest.mark.parametrize("score", SCORES, ids=lambda score: type(score).__name__)
 def test_too_few_images_are_refused(score: Score) -> None:
-    with pytest.raises(UserError, match="num_images=2"):
-        score.check(2, 5, Reference(normal(2000)))
-    score.check(1000, 5, Reference(normal(2000)))
+    with pytest.raises(UserError, match="2 generated images"):
+        score.check(2, 5, "generated")
+    score.check(1000, 5, "generated")
 
 
 def test_too_few_real_images_are_refused() -> None:
-    with pytest.raises(UserError, match="number of real images=5 does not exceed"):
-        FrechetDistance().check(1000, 5, Reference(normal(5)))
-    with pytest.raises(UserError, match="50 real"):
-        KernelDistance().check(1000, 5, Reference(normal(50)))
+    with pytest.raises(UserError, match="5 real images do not exceed"):
+        FrechetDistance().check_reference(Reference(normal(5)), 5)
+    with pytest.raises(UserError, match="50 real images"):
+        KernelDistance().check_reference(Reference(normal(50)), 5)
 
 
 @pytest.mark.parametrize("score", [KernelDistance(), PrecisionRecall()], ids=["kid", "prc"])
 def test_mean_and_covariance_are_not_enough_for_all(score: Score) -> None:
     with pytest.raises(UserError, match="holds only mean and covariance"):
-        score.check(2000, 5, Reference(given=statistics_of(normal(10))))
+        score.check_reference(Reference(given=statistics_of(normal(10))), 5)
+    FrechetDistance().check_reference(Reference(given=statistics_of(normal(10))), 5)
+
+
+def test_settings_that_are_not_the_usual_ones_have_a_name() -> None:
+    assert [score.suffix for score in SCORES] == [""] * 4
+    assert KernelDistance(subsets=7, subset_size=10).suffix == "_subsets7_subset_size10"

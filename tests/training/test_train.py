@@ -57,7 +57,7 @@ def test_without_warm_up_the_learning_rate_is_whole_from_the_start(tmp_path: Pat
 
 def test_results_say_what_they_are_results_of(run: Path) -> None:
     everything = results(run)
-    value = everything["metrics"]["test/bpd_beta"]
+    value = everything["metrics"]["test/bpd_beta_estimate"]
     assert value["num_images"] == 16
     assert value["step"] == 4
     assert value["weights"] == "ema"
@@ -164,7 +164,7 @@ def test_a_run_stopped_before_its_last_pictures_still_draws_them(tmp_path: Path)
     train(tmp_path, "trainer.max_steps=2")
     assert {"grid_final.png", "strip_final.png"} <= {path.name for path in (tmp_path / "samples").iterdir()}
     train(tmp_path, "trainer.max_steps=4")
-    assert results(tmp_path)["metrics"]["test/bpd_beta"]["step"] == 4
+    assert results(tmp_path)["metrics"]["test/bpd_beta_estimate"]["step"] == 4
 
 
 def test_a_run_shorter_than_a_window_has_its_loss_too(tmp_path: Path) -> None:
@@ -193,12 +193,12 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "last.ckpt" in said.out
     assert "Traceback" not in said.err
     train(tmp_path)
-    assert results(tmp_path)["metrics"]["test/bpd_beta"]["step"] == 4
+    assert results(tmp_path)["metrics"]["test/bpd_beta_estimate"]["step"] == 4
 
 
 def test_without_the_average_the_results_say_raw(tmp_path: Path) -> None:
     train(tmp_path, "callbacks.ema=null")
-    assert results(tmp_path)["metrics"]["test/bpd_beta"]["weights"] == "raw"
+    assert results(tmp_path)["metrics"]["test/bpd_beta_raw_estimate"]["weights"] == "raw"
     assert "ema" not in read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
 
 
@@ -210,13 +210,13 @@ def test_without_checkpoints_nothing_is_saved_or_promised(tmp_path: Path, capsys
 
 def test_bits_per_dim_do_not_depend_on_the_batch_size(run: Path, tmp_path: Path) -> None:
     train(tmp_path, "network.dropout=0.1", "data.eval_batch_size=16")
-    ours, theirs = (results(path)["metrics"]["test/bpd_beta"] for path in (run, tmp_path))
+    ours, theirs = (results(path)["metrics"]["test/bpd_beta_estimate"] for path in (run, tmp_path))
     assert ours["value"] == pytest.approx(theirs["value"], rel=1e-5)
 
 
 def test_a_sweep_makes_a_run_directory_for_each_job(tmp_path: Path) -> None:
     command("train", "-m", f"hydra.sweep.dir={tmp_path}", *SMALL, "seed=0,1", "trainer.max_steps=1")
-    values = [results(tmp_path / job)["metrics"]["test/bpd_beta"]["value"] for job in ("0", "1")]
+    values = [results(tmp_path / job)["metrics"]["test/bpd_beta_estimate"]["value"] for job in ("0", "1")]
     assert values[0] != values[1]
 
 
@@ -254,5 +254,5 @@ def test_no_logger_is_a_choice(tmp_path: Path) -> None:
 
 def test_colour_images_train_as_grey_ones_do(tmp_path: Path) -> None:
     train(tmp_path, "data.channels=3", "data.levels=256", "data.size=[4,8]", "variance=learned_range", "loss=hybrid")
-    assert "test/bpd_learned_range" in results(tmp_path)["metrics"]
+    assert "test/bpd_learned_range_estimate" in results(tmp_path)["metrics"]
     assert Image.open(tmp_path / "samples" / "grid_final.png").mode == "RGB"

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from ddpm_lightning.diffusion.likelihood import Measured, every_term, prior_term
+from ddpm_lightning.errors import check_boolean
+from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.training.evaluation.bound_plot import draw_bound
 from ddpm_lightning.training.evaluation.processes import add_up
-from ddpm_lightning.training.evaluation.split import bound_origin, check_split, measuring, share_of_split
+from ddpm_lightning.training.evaluation.split import bound_label, bound_origin, check_split, measuring, share_of_split
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.results import AddUp, MeanAndError
 from ddpm_lightning.typing import PerExample
@@ -25,19 +27,20 @@ class BoundByStep:
     """Sums over images of each term of Eq. 5 in bits/dim and of the squared error of x̂_0; row t−1 belongs to t."""
 
     T: int
+    device: torch.device
     terms: Tensor = field(init=False)
     squared_errors: Tensor = field(init=False)
     prior: MeanAndError = field(default_factory=MeanAndError)
     total: MeanAndError = field(default_factory=MeanAndError)
 
     def __post_init__(self) -> None:
-        self.terms = torch.zeros(self.T, dtype=torch.float64)
-        self.squared_errors = torch.zeros(self.T, dtype=torch.float64)
+        self.terms = torch.zeros(self.T, dtype=torch.float64, device=self.device)
+        self.squared_errors = torch.zeros_like(self.terms)
 
     def add(self, t: int, measured: Measured) -> None:
         """Counts in one term of a batch of images."""
-        self.terms[t - 1] += measured.term.double().sum().cpu()
-        self.squared_errors[t - 1] += measured.squared_error.double().sum().cpu()
+        self.terms[t - 1] += measured.term.double().sum()
+        self.squared_errors[t - 1] += measured.squared_error.double().sum()
 
     def add_images(self, prior: PerExample, total: PerExample) -> None:
         """Counts in a batch of images, all of whose terms were added."""
@@ -79,7 +82,11 @@ class ExactBound:
     def check(self, subject: Subject) -> None:
         """Raises UserError where there is no model or no such split."""
         check_split(self.split)
+        check_boolean("clip_x_0", self.clip_x_0, "the paper's evaluation clips: true")
         subject.require_model("bpd").data.images(self.split)
+
+    def look(self, subject: Subject) -> None:
+        """There is nothing more to see."""
 
     def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
         """Bits/dim, rate, distortion and RMSE by name; writes the terms as .npz and .png. Processes share images."""
@@ -89,20 +96,21 @@ class ExactBound:
         if not subject.fabric.is_global_zero:
             return {}
         arrays = bound.arrays()
-        variance = trained.model.variance.name
-        write_bound(subject.run_dir / f"bound_{self.split}_{variance}", arrays, variance)
+        label = bound_label(trained, self.clip_x_0)
+        write_bound(subject.run_dir / f"bound_{self.split}_{label}", arrays, label)
         origin = {
             "estimator": "exact: every t of every image, one draw of x_t each",
             **bound_origin(trained, self.split, self.clip_x_0, bound.total.count),
         }
-        return {f"{self.split}/{key}_{variance}": {**value, **origin} for key, value in summary(bound, arrays).items()}
+        return {f"{self.split}/{key}_{label}": {**value, **origin} for key, value in summary(bound, arrays).items()}
 
     def _sum_up(self, subject: Subject, trained: Trained) -> BoundByStep:
         model = trained.model
         T = model.process.T
-        bound = BoundByStep(T)
+        bound = BoundByStep(T, subject.fabric.device)
         with measuring(subject, trained, self.split, calls_per_image=T) as bar:
-            for x_0, noise in share_of_split(subject, trained, self.split, "bound"):
+            for x_0, indices in share_of_split(subject, trained, self.split):
+                noise = NoisePerImage(subject.seed, indices.tolist(), x_0.device, "bound")
                 prior = prior_term(model, x_0)
                 total = prior.double()
                 terms = every_term(model, x_0, randn_like=noise.randn_like, clip_x_0=self.clip_x_0)
@@ -125,7 +133,7 @@ def summary(bound: BoundByStep, arrays: dict[str, np.ndarray]) -> dict[str, dict
     }
 
 
-def write_bound(path: Path, arrays: dict[str, np.ndarray], variance: str) -> None:
+def write_bound(path: Path, arrays: dict[str, np.ndarray], label: str) -> None:
     """Writes PATH.npz and PATH.png."""
     np.savez(path.with_suffix(".npz"), **arrays)  # type: ignore[arg-type]
-    draw_bound(arrays, path.with_suffix(".png"), variance)
+    draw_bound(arrays, path.with_suffix(".png"), label)

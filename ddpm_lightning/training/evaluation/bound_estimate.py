@@ -2,18 +2,20 @@
 
 import math
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
 
-from ddpm_lightning.diffusion.likelihood import Estimate, as_proposal, estimate_bound, grid, pilot
-from ddpm_lightning.errors import check_whole
+from ddpm_lightning.diffusion.likelihood import as_proposal, grid, pilot
+from ddpm_lightning.errors import check_boolean, check_whole
 from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.training.evaluation.processes import add_up
-from ddpm_lightning.training.evaluation.split import bound_origin, check_split, measuring, share_of_split
+from ddpm_lightning.training.evaluation.split import bound_label, bound_origin, check_split, measuring, share_of_split
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
+from ddpm_lightning.training.generate import estimate_batch, evaluating
 from ddpm_lightning.training.results import MeanAndError
-from ddpm_lightning.typing import Images, Table
+from ddpm_lightning.typing import Table
 
 
 @dataclass
@@ -32,10 +34,14 @@ class EstimatedBound:
     def check(self, subject: Subject) -> None:
         """Raises UserError where there is no model, no such split, or a number makes no sense."""
         check_split(self.split)
+        check_boolean("clip_x_0", self.clip_x_0, "the paper's evaluation clips: true")
         check_whole("metrics.bpd_estimate.strata", self.strata, 2, "its error needs two draws of t; use 24")
         check_whole("metrics.bpd_estimate.pilot_images", self.pilot_images, 1, "use 16")
         check_whole("metrics.bpd_estimate.pilot_steps", self.pilot_steps, 2, "use 64")
         subject.require_model("bpd_estimate").data.images(self.split)
+
+    def look(self, subject: Subject) -> None:
+        """There is nothing more to see."""
 
     def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
         """Bits/dim by name, with two errors: of the estimate against the whole sum, and over images. Processes share
@@ -43,17 +49,18 @@ class EstimatedBound:
         trained = subject.require_model("bpd_estimate")
         proposal = self.proposal(subject, trained)
         bound, variance = MeanAndError(), MeanAndError()
+        options: dict[str, Any] = {"seed": subject.seed, "purpose": "bound estimate", "clip_x_0": self.clip_x_0}
         with measuring(subject, trained, self.split, calls_per_image=self.strata) as bar:
-            for x_0, noise in share_of_split(subject, trained, self.split, "bound estimate"):
-                estimate = self._estimate(trained, x_0, proposal, noise)
+            for batch in share_of_split(subject, trained, self.split):
+                estimate = estimate_batch(trained.model, batch, proposal, self.strata, **options)
                 bound.update(estimate.bound.cpu())
                 variance.update(estimate.variance.cpu())
-                bar.update(self.strata * len(x_0))
+                bar.update(self.strata * len(batch.x_0))
         for mean in (bound, variance):
             mean.reduce(add_up(subject.fabric))
         if not subject.fabric.is_global_zero:
             return {}
-        name = f"{self.split}/bpd_{trained.model.variance.name}_estimate"
+        name = f"{self.split}/bpd_{bound_label(trained, self.clip_x_0)}_estimate"
         return {name: self._record(bound, variance, trained)}
 
     def proposal(self, subject: Subject, trained: Trained) -> Table:
@@ -61,15 +68,12 @@ class EstimatedBound:
         images = trained.data.images(self.split)
         every = max(1, len(images) // self.pilot_images)
         batches = trained.data.in_order(self.split, subject.fabric.device, world_size=every)
-        x_0 = next(iter(batches)).x_0[: self.pilot_images]
+        enough = islice(batches, math.ceil(self.pilot_images / trained.data.eval_batch_size))
+        x_0 = torch.cat([batch.x_0 for batch in enough])[: self.pilot_images]
         noise = NoisePerImage(subject.seed, range(len(x_0)), subject.fabric.device, "bound pilot")
-        with torch.no_grad(), subject.fabric.autocast():
+        with torch.no_grad(), evaluating(trained.model), subject.fabric.autocast():
             weights = pilot(trained.model, x_0, self.pilot_steps, randn_like=noise.randn_like, clip_x_0=self.clip_x_0)
         return as_proposal(weights)
-
-    def _estimate(self, trained: Trained, x_0: Images, proposal: Table, noise: NoisePerImage) -> Estimate:
-        draws = {"rand": noise.rand, "randn_like": noise.randn_like}
-        return estimate_bound(trained.model, x_0, proposal, self.strata, **draws, clip_x_0=self.clip_x_0)  # type: ignore[arg-type]
 
     def _record(self, bound: MeanAndError, variance: MeanAndError, trained: Trained) -> dict[str, Any]:
         T = trained.model.process.T

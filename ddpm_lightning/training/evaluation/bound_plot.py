@@ -6,22 +6,22 @@ from typing import Any
 import numpy as np
 
 
-def draw_bound(arrays: dict[str, np.ndarray], path: Path, variance: str) -> None:
+def draw_bound(arrays: dict[str, np.ndarray], path: Path, label: str) -> None:
     """Draws what `BoundByStep.arrays` holds."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     terms, rate, trade = figure.subplots(1, 3)
-    _terms(terms, arrays, variance)
+    _terms(terms, arrays, label)
     _along_the_chain(rate, arrays)
     _rate_against_distortion(trade, arrays)
     figure.savefig(path, dpi=150)
 
 
-def _terms(axes: Any, arrays: dict[str, np.ndarray], variance: str) -> None:
+def _terms(axes: Any, arrays: dict[str, np.ndarray], label: str) -> None:
     axes.semilogy(arrays["t"], arrays["term"])
     axes.set(xlabel="t", ylabel=r"$L_{t-1}$ (bits/dim)", title=f"Terms of the bound: {arrays['bound']:.3f} bits/dim")
-    axes.annotate(f"variance={variance}; $L_0$ is the point at t = 1", (0.97, 0.93), **_CORNER)
+    axes.annotate(f"{label}; $L_0$ is the point at t = 1", (0.97, 0.93), **_CORNER)
 
 
 def _along_the_chain(axes: Any, arrays: dict[str, np.ndarray]) -> None:

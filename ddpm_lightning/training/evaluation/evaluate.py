@@ -1,7 +1,6 @@
 """What evaluate.py does: a checkpoint, or images, in; results.json out."""
 
 import logging
-import math
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,15 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
-from ddpm_lightning.training.build import build_model, load_weights, make, plain
-from ddpm_lightning.training.checkpoint import CONFIG, model_weights, read_checkpoint
+from ddpm_lightning.training.build import MODEL_PARTS, make, make_all, plain
+from ddpm_lightning.training.checkpoint import CONFIG, load_model
 from ddpm_lightning.training.evaluation.images import Generated, Given, ImageSource
+from ddpm_lightning.training.evaluation.processes import precision_of
 from ddpm_lightning.training.evaluation.shards import Shards, digest
 from ddpm_lightning.training.evaluation.split import check_split
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.manners import quiet, relative, told_plainly
-from ddpm_lightning.training.results import provenance, write_results
+from ddpm_lightning.training.results import device_name, provenance, tell, with_warnings, write_results
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +27,14 @@ def evaluate(cfg: DictConfig) -> None:
     with told_plainly(), quiet():
         config = plain(cfg)
         check_options(config)
-        metrics = [make(node) for node in config["metrics"].values() if node is not None]
+        metrics = make_all(config["metrics"])
         fabric = make(config["trainer"])
         subject = make_subject(config, fabric)
+        for metric in metrics:
+            metric.check(subject)
         if getattr(rank_zero_only, "rank", 0) == 0:  # the others would look at the same
             for metric in metrics:
-                metric.check(subject)
+                metric.look(subject)
         fabric.launch()
         if subject.trained is not None:
             subject.trained.model.to(fabric.device)
@@ -44,14 +46,15 @@ def evaluate(cfg: DictConfig) -> None:
                     subject.run_dir / "results.json", {"metrics": with_warnings(found), **provenance(config["seed"])}
                 )
         if fabric.is_global_zero:
-            tell(with_warnings(found), subject.run_dir / "results.json")
+            tell(found)
+            log.info("Written to %s", relative(subject.run_dir / "results.json"))
 
 
 def check_options(config: dict[str, Any]) -> None:
     """Raises UserError where evaluate.py's own options cannot work."""
     if config["checkpoint"] is None and config["images"] is None:
         raise UserError("nothing to evaluate; add checkpoint=PATH, or images=FOLDER with reference=")
-    if not config.get("metrics"):
+    if not any((config.get("metrics") or {}).values()):
         raise UserError("no metric asked for; add metrics=[bpd] or others of: python evaluate.py --help")
     check_whole("num_images", config["num_images"], 1, "the paper has 50000")
     check_whole("batch_size", config["batch_size"], 1, "give a number of images to make at once")
@@ -64,12 +67,12 @@ def check_options(config: dict[str, Any]) -> None:
 
 def make_subject(config: dict[str, Any], fabric: Fabric) -> Subject:
     """What is to be evaluated, from the options."""
-    trained = None if config["checkpoint"] is None else load(config)
+    trained = None if config["checkpoint"] is None else load(config, fabric)
     if config["images"] is not None:
         images: ImageSource = Given(Path(config["images"]))
     else:
         assert trained is not None
-        images = from_checkpoint(config, trained, make(config["sampler"]))
+        images = from_checkpoint(config, trained, make(config["sampler"]), fabric.device.type)
     return Subject(
         fabric=fabric,
         run_dir=Path(config["run_dir"]),
@@ -82,32 +85,32 @@ def make_subject(config: dict[str, Any], fabric: Fabric) -> Subject:
     )
 
 
-def load(config: dict[str, Any]) -> Trained:
-    """The model of the checkpoint, with its weights, and its data, which may lie elsewhere on this machine."""
-    path = Path(config["checkpoint"])
-    checkpoint = read_checkpoint(path)
+def load(config: dict[str, Any], fabric: Fabric) -> Trained:
+    """The model of the checkpoint, with its weights, and its data."""
     elsewhere = {key: value for key, value in config["data"].items() if value is not None}
-    data = make({**checkpoint[CONFIG]["data"], **elsewhere})
-    model = build_model(checkpoint[CONFIG], data)
-    load_weights(model, model_weights(checkpoint, config["use_ema"]), str(path))
+    path = Path(config["checkpoint"])
+    checkpoint, data, model = load_model(path, config["use_ema"], **elsewhere)
+    precision = precision_of(fabric)
     origin = {
         "step": checkpoint["global_step"],
         "weights": "ema" if config["use_ema"] else "raw",
         "variance": model.variance.name,
         "data": type(data).__name__,
         "checkpoint": str(path),
-        "precision": config["trainer"].get("precision"),
+        "precision": precision,
+        "device": device_name(fabric.device),
     }
-    return Trained(model.eval(), data, origin)
+    suffix = ("" if config["use_ema"] else "_raw") + ("" if precision == "32-true" else f"_{precision}")
+    parts = {part: checkpoint[CONFIG][part] for part in MODEL_PARTS}
+    return Trained(model, data, parts, origin, suffix)
 
 
-def from_checkpoint(config: dict[str, Any], trained: Trained, sampler: Any) -> Generated:
+def from_checkpoint(config: dict[str, Any], trained: Trained, sampler: Any, device: str) -> Generated:
     """The images that the model makes, in a folder beside the checkpoints unless another is given."""
     label = sampler.label(trained.model)  # raises where there is no such chain
     step, weights = trained.origin["step"], trained.origin["weights"]
     name = f"step{step:07d}_{weights}_{label}_seed{config['seed']}"
     beside = Path(config["checkpoint"]).parent.parent / "generated" / name
-    suffix = ("" if label == "ancestral" else f"_{label}") + ("" if weights == "ema" else "_raw")
     return Generated(
         model=trained.model,
         data=trained.data,
@@ -115,14 +118,16 @@ def from_checkpoint(config: dict[str, Any], trained: Trained, sampler: Any) -> G
         shards=Shards(beside if config["generated"] is None else Path(config["generated"])),
         recipe={
             "weights_sha256": digest(trained.model.state_dict()),
+            "model": trained.parts,
             "sampler": config["sampler"],
             "seed": config["seed"],
-            "precision": config["trainer"].get("precision"),
+            "precision": trained.origin["precision"],
+            "device": device,  # a CPU draws other noise than a GPU
         },
         n=config["num_images"],
         batch_size=config["batch_size"],
         seed=config["seed"],
-        suffix=suffix,
+        suffix=("" if label == "ancestral" else f"_{label}") + trained.suffix,
         origin={
             "sampler": config["sampler"],
             "sampler_steps": sampler.chain(trained.model).process.T,
@@ -130,21 +135,3 @@ def from_checkpoint(config: dict[str, Any], trained: Trained, sampler: Any) -> G
             **trained.origin,
         },
     )
-
-
-def with_warnings(found: dict[str, Any]) -> dict[str, Any]:
-    """The results, with a warning at each value that is no number."""
-    for record in found.values():
-        if not math.isfinite(record["value"]) and not record.get("warning"):
-            record["warning"] = "not finite: the model or the images hold values that are no numbers"
-    return found
-
-
-def tell(found: dict[str, Any], path: Path) -> None:
-    """Says what was found, and where it is written."""
-    for name, record in found.items():
-        spread = record.get("standard_error") or record.get("standard_deviation")
-        log.info("%s: %.5g%s %s", name, record["value"], f" ± {spread:.2g}" if spread else "", record.get("unit", ""))
-        if record.get("warning"):
-            log.warning("%s is %s", name, record["warning"])
-    log.info("Written to %s", relative(path))

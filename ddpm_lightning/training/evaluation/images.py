@@ -13,12 +13,14 @@ from lightning.fabric import Fabric
 from tqdm import tqdm
 
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
-from ddpm_lightning.diffusion.samplers import Sampler, end_of
+from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.image_files import find_images, open_image
+from ddpm_lightning.npz import read_npz
 from ddpm_lightning.training.build import ImageData
+from ddpm_lightning.training.evaluation.processes import together
 from ddpm_lightning.training.evaluation.shards import Shards
-from ddpm_lightning.training.generate import counted, walk
+from ddpm_lightning.training.generate import make_images
 from ddpm_lightning.training.manners import relative
 from ddpm_lightning.typing import Pixels
 
@@ -35,6 +37,12 @@ class ImageSource(Protocol):
     n: int
     suffix: str
     origin: dict[str, Any]
+
+    def check(self) -> None:
+        """Raises UserError where the images cannot be had."""
+
+    def open(self) -> None:
+        """Makes room for the images. For one process."""
 
     def prepare(self, fabric: Fabric) -> None:
         """Makes the images, on all processes, where they are not there yet."""
@@ -58,16 +66,24 @@ class Generated:
     suffix: str
     origin: dict[str, Any] = field(default_factory=dict)
 
+    def check(self) -> None:
+        self.shards.check(self.recipe)
+
+    def open(self) -> None:
+        self.shards.open(self.recipe)
+
     def prepare(self, fabric: Fabric) -> None:
-        if fabric.is_global_zero:
-            self.shards.open(self.recipe)
         fabric.barrier()
         missing = self.shards.missing(self.n, self.batch_size)[fabric.global_rank :: fabric.world_size]
         fabric.barrier()  # before anyone writes, everyone has looked
+        failure: UserError | None = None
         with self._bar(fabric, sum(len(numbers) for numbers in missing)) as bar, self._kept():
-            for numbers in missing:
-                self.shards.write(numbers, self._make(fabric, numbers, bar))
-        fabric.barrier()
+            try:
+                for numbers in missing:
+                    self.shards.write(numbers, self._make(fabric, numbers, bar))
+            except UserError as error:
+                failure = error
+        together(fabric, failure)
 
     def _bar(self, fabric: Fabric, count: int) -> "tqdm[Any]":
         total = count * self.sampler.chain(self.model).process.T
@@ -86,18 +102,8 @@ class Generated:
         return self.shards.read(self.n)
 
     def _make(self, fabric: Fabric, numbers: range, bar: "tqdm[Any]") -> Pixels:
-        shape = (self.data.channels, *self.data.size)
-        steps = walk(self.model, self.sampler, shape, len(numbers), seed=self.seed, first=numbers.start)
         with fabric.autocast():
-            x_0 = end_of(counted(steps, bar, len(numbers)))
-        finite = x_0.isfinite().flatten(1).all(1)
-        if not finite.all():
-            first = numbers[int((~finite).nonzero()[0])]
-            raise UserError(
-                f"image {first} of seed {self.seed} has pixels that are no numbers: the weights diverged in training, "
-                "or are damaged; take an earlier checkpoint"
-            )
-        return self.data.pixels.to_bytes(x_0)
+            return make_images(self.model, self.sampler, self.data, numbers, seed=self.seed, bar=bar)
 
 
 @dataclass
@@ -106,7 +112,7 @@ class Given:
 
     path: Path
     option: str = "images="
-    suffix: str = ""
+    suffix: str = "_images"
 
     def __post_init__(self) -> None:
         self.origin: dict[str, Any] = {"images": str(self.path)}
@@ -114,6 +120,12 @@ class Given:
         self.paths = find_images(self.path, self.option) if self.pixels is None else []
         self.n = len(self.paths if self.pixels is None else self.pixels)
         self.shape = _pixels(self.paths[0]).shape if self.pixels is None else self.pixels.shape[1:]
+
+    def check(self) -> None:
+        """They are there."""
+
+    def open(self) -> None:
+        """They are there."""
 
     def prepare(self, fabric: Fabric) -> None:
         """They are there."""
@@ -125,7 +137,7 @@ class Given:
             yield torch.stack([self._read(path) for path in self.paths[first : first + AT_ONCE]])
 
     def _read(self, path: Path) -> torch.Tensor:
-        pixels = _pixels(path)
+        pixels = _pixels(path, grey=self.shape[0] == 1)
         if pixels.shape != self.shape:
             raise UserError(
                 f"{path} is of {tuple(pixels.shape)} (channels, height, width) and {self.paths[0]} of "
@@ -134,18 +146,16 @@ class Given:
         return pixels
 
 
-def _pixels(path: Path) -> torch.Tensor:
+def _pixels(path: Path, grey: bool = True) -> torch.Tensor:
+    """[1, h, w] of a grey image, where that is allowed, and else [3, h, w]."""
     image = open_image(path)
-    array = np.array(image.convert("L" if image.mode in ("L", "1") else "RGB"))
+    array = np.array(image.convert("L" if grey and image.mode in ("L", "1") else "RGB"))
     return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()
 
 
 def _npz(path: Path) -> Pixels:
-    try:
-        with np.load(path) as file:
-            images = file["images"] if "images" in file else file["arr_0"]
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise UserError(f"{path} cannot be read as an .npz with `images` ({error}); give another file") from error
+    arrays = read_npz(path, ("images", "arr_0"), "give another images=")
+    images = arrays.get("images", next(iter(arrays.values())))
     if images.dtype != np.uint8 or images.ndim != 4:
         raise UserError(
             f"`images` in {path} is {images.dtype} of {images.ndim} axes, not uint8 [n, h, w, c] in 0..255; round it "

@@ -1,21 +1,32 @@
 """The processes that evaluate together, by way of Lightning Fabric."""
 
+from datetime import timedelta
 from typing import Any
 
+import torch
 from lightning.fabric import Fabric
+from lightning.fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.training.results import AddUp
 from ddpm_lightning.training.trainer import check_precision, choose_accelerator
 
+PATIENCE = timedelta(days=7)
+"""How long processes wait for the one that reads features off a million images."""
+
 
 def make_fabric(*, accelerator: str = "auto", precision: str = "32-true", **options: Any) -> Fabric:
     """Fabric for evaluation. precision: as in training, but float32 unless asked for, for the numbers are to be
     believed. options: passed on, such as devices and num_nodes."""
     accelerator = choose_accelerator(accelerator)
+    alone = options.get("devices", 1) in (1, "1") and options.get("num_nodes", 1) == 1
+    if not alone:
+        options.setdefault("strategy", DDPStrategy(timeout=PATIENCE))
+    torch.backends.cudnn.allow_tf32 = False  # which would keep ten bits of float32
     try:
-        return Fabric(accelerator=accelerator, precision=check_precision(precision, accelerator), **options)  # type: ignore[arg-type]
+        precision = check_precision(precision, accelerator)
+        return Fabric(accelerator=accelerator, precision=precision, **options)  # type: ignore[arg-type]
     except (TypeError, ValueError, RuntimeError) as error:
         raise error if isinstance(error, UserError) else UserError(f"trainer: {error}") from error
 
@@ -29,3 +40,17 @@ def add_up(fabric: Fabric) -> AddUp:
         return summed.cpu()
 
     return add
+
+
+def together(fabric: Fabric, failure: UserError | None) -> None:
+    """Waits for all processes. Raises UserError on every one of them if one failed, so that none waits for ever."""
+    failures = add_up(fabric)(torch.tensor(float(failure is not None)))
+    if failure is not None:
+        raise failure
+    if failures > 0:
+        raise UserError("another process could not go on; it says why")
+
+
+def precision_of(fabric: Fabric) -> str:
+    """The precision that is used, "auto" resolved."""
+    return str(fabric.strategy.precision.precision)

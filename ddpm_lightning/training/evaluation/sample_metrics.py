@@ -19,25 +19,35 @@ class SampleMetric:
     names: list[str] = field(default_factory=list)
 
     def check(self, subject: Subject) -> None:
-        """Raises UserError where the metric cannot be had, before an hour is spent on images."""
-        real = subject.reference_features(self.extractor) if self.score.compares else Reference()
-        self.score.check(subject.images.n, self.extractor.num_features, real)
+        """Raises UserError where the metric cannot be had, before an hour is spent on images: at once."""
+        if self.score.compares:
+            subject.check_reference()
+        self.score.check(subject.images.n, self.extractor.num_features, "generated")
+        subject.images.check()
+
+    def look(self, subject: Subject) -> None:
+        """The same, with a look at the real images, which may take a while."""
+        self.score.check_reference(self._real(subject), self.extractor.num_features)
+        subject.images.open()
 
     def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
         """The numbers by name, each with what it is a number of. One process measures."""
         subject.images.prepare(subject.fabric)
         if not subject.fabric.is_global_zero:
             return {}
-        real = subject.reference_features(self.extractor) if self.score.compares else Reference()
-        values = self.score(subject.generated_features(self.extractor), real)
+        values = self.score(subject.generated_features(self.extractor), self._real(subject))
         return {
             self._full_name(name, subject): self._record(value, subject)
             for name, value in zip(self.names, values, strict=True)
         }
 
+    def _real(self, subject: Subject) -> Reference:
+        return subject.reference_features(self.extractor) if self.score.compares else Reference()
+
     def _full_name(self, name: str, subject: Subject) -> str:
         compared_with = subject.reference_name if self.score.compares else None
-        return metric_name(name, subject.images.n, compared_with, subject.images.suffix)
+        suffix = self.score.suffix + self.extractor.suffix + subject.images.suffix
+        return metric_name(name, subject.images.n, compared_with, suffix)
 
     def _record(self, value: Value, subject: Subject) -> dict[str, Any]:
         reference = {"reference": str(subject.reference or f"{subject.split} split, not mirrored")}
@@ -45,6 +55,7 @@ class SampleMetric:
             **value._asdict(),
             "num_images": subject.images.n,
             **(reference if self.score.compares else {}),
+            "settings": vars(self.score),
             "extractor": self.extractor.name,
             "extractor_sha256": self.extractor.fingerprint,
             **subject.images.origin,

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import platform
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +15,11 @@ import torch
 from torch import Tensor
 
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.npz import read_npz
 from ddpm_lightning.training.results import write_results
 from ddpm_lightning.typing import Pixels
 
+NAME = re.compile(r"(?P<first>\d{6,})-(?P<last>\d{6,})\.npz")
 RECIPE = "recipe.json"
 """What the images of a folder are made of."""
 
@@ -27,13 +31,16 @@ class Shards:
     folder: Path
 
     def open(self, recipe: Mapping[str, Any]) -> None:
-        """Starts the folder, or sees that it is of the same recipe. Raises UserError where it is of another."""
-        path = self.folder / RECIPE
-        if not path.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_results(path, dict(recipe))
-        theirs = json.loads(path.read_text())
+        """Starts the folder, if it is not there. Raises UserError where that cannot be, or it is of another recipe."""
+        self.check(recipe)
+        if not (self.folder / RECIPE).exists():
+            self._start(dict(recipe))
+
+    def check(self, recipe: Mapping[str, Any]) -> None:
+        """Raises UserError where the folder is there and of another recipe."""
         ours = json.loads(json.dumps(recipe))
+        path = self.folder / RECIPE
+        theirs = _recipe(path) if path.exists() else ours
         differing = [key for key in ours if theirs.get(key) != ours[key]]
         if differing:
             key = differing[0]
@@ -42,10 +49,20 @@ class Shards:
                 "choose another folder with generated=PATH, or delete it"
             )
 
+    def _start(self, recipe: dict[str, Any]) -> None:
+        if self.ranges():
+            raise UserError(f"{self.folder} holds images but no {RECIPE} that says of what; choose generated=PATH")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_results(self.folder / RECIPE, recipe)
+        except OSError as error:
+            raise UserError(f"{self.folder} cannot be written ({error.strerror}); choose generated=PATH") from error
+
     def ranges(self) -> list[range]:
         """The numbers of the images that are there, shard by shard, in order."""
-        names = (path.stem.split("-") for path in sorted(self.folder.glob("[0-9]*-[0-9]*.npz")))
-        return [range(int(first), int(last) + 1) for first, last in names]
+        names = (NAME.fullmatch(path.name) for path in self.folder.glob("*.npz"))
+        found = [range(int(name["first"]), int(name["last"]) + 1) for name in names if name]
+        return sorted(found, key=lambda numbers: (numbers.start, numbers.stop))
 
     def missing(self, n: int, at_once: int) -> list[range]:
         """The numbers below n that are not there, in runs of at most `at_once`."""
@@ -60,26 +77,38 @@ class Shards:
 
     def write(self, numbers: range, images: Pixels) -> None:
         """Writes a shard whole or not at all."""
-        beside = self.folder / f"{os.getpid()}.tmp.npz"
+        beside = self.folder / f"{platform.node()}.{os.getpid()}.tmp.npz"
         np.savez_compressed(beside, images=images.cpu().numpy())
         beside.replace(self._path(numbers))
 
     def read(self, n: int) -> Iterator[Pixels]:
-        """Images 0..n−1 in order, shard by shard."""
+        """Images 0..n−1 in order, shard by shard, each once, though shards may overlap."""
+        following = 0
         for numbers in self.ranges():
-            if numbers.start < n:
-                yield self._read(numbers)[: n - numbers.start]
+            wanted = range(max(following, numbers.start), min(n, numbers.stop))
+            if wanted and wanted.start == following:
+                yield self._read(numbers)[wanted.start - numbers.start : wanted.stop - numbers.start]
+                following = wanted.stop
+        if following < n:
+            raise UserError(f"image {following} is missing in {self.folder}; give the command again to make it")
 
     def _read(self, numbers: range) -> Pixels:
         path = self._path(numbers)
-        try:
-            with np.load(path) as file:
-                return torch.from_numpy(file["images"])
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise UserError(f"{path} is damaged ({error}); delete it, and it is made anew") from error
+        advice = "delete it, and it is made anew"
+        images = read_npz(path, ("images",), advice)["images"]
+        if len(images) != len(numbers):
+            raise UserError(f"{path} holds {len(images)} images, not the {len(numbers)} of its name; {advice}")
+        return torch.from_numpy(images)
 
     def _path(self, numbers: range) -> Path:
         return self.folder / f"{numbers[0]:06d}-{numbers[-1]:06d}.npz"
+
+
+def _recipe(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete its folder, or choose another generated=PATH") from error
 
 
 def digest(weights: Mapping[str, Tensor]) -> str:

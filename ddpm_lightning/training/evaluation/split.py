@@ -1,4 +1,4 @@
-"""This process's share of a split, each image with randomness of its own, and a bar; for bounds, exact or not."""
+"""This process's share of a split, a bar, and what results.json says of it; for bounds, exact or not."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +8,9 @@ import torch
 from tqdm import tqdm
 
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.generate import evaluating
-from ddpm_lightning.typing import Images
+from ddpm_lightning.typing import Examples
 
 
 def check_split(split: str) -> None:
@@ -20,14 +19,10 @@ def check_split(split: str) -> None:
         raise UserError(f"split={split} is none of train, test; choose one of them")
 
 
-def share_of_split(
-    subject: Subject, trained: Trained, split: str, purpose: str
-) -> Iterator[tuple[Images, NoisePerImage]]:
-    """Batches of x_0 on the device, every image once over all processes, with noise that belongs to (seed, image)."""
+def share_of_split(subject: Subject, trained: Trained, split: str) -> Iterator[Examples]:
+    """Batches on the device, every image once over all processes."""
     fabric = subject.fabric
-    batches = trained.data.in_order(split, fabric.device, rank=fabric.global_rank, world_size=fabric.world_size)
-    for batch in batches:
-        yield batch.x_0, NoisePerImage(subject.seed, batch.indices.tolist(), fabric.device, purpose)
+    return trained.data.in_order(split, fabric.device, rank=fabric.global_rank, world_size=fabric.world_size)
 
 
 @contextmanager
@@ -44,6 +39,12 @@ def measuring(subject: Subject, trained: Trained, split: str, calls_per_image: i
     )
     with torch.no_grad(), evaluating(trained.model), fabric.autocast(), bar:
         yield bar
+
+
+def bound_label(trained: Trained, clip_x_0: bool) -> str:
+    """What the name of a bound says: the variance, for bounds of two variances do not compare, and what is not as in
+    the paper's evaluation."""
+    return trained.model.variance.name + ("" if clip_x_0 else "_unclipped") + trained.suffix
 
 
 def bound_origin(trained: Trained, split: str, clip_x_0: bool, num_images: int) -> dict[str, Any]:

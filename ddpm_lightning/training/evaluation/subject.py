@@ -13,14 +13,23 @@ from ddpm_lightning.metrics.reference import Reference, load_reference, save_ref
 from ddpm_lightning.training.build import EvaluationData
 from ddpm_lightning.training.evaluation.images import Given, ImageSource
 
+FORMAT = "v1"
+"""Of the cache: to be raised when reading images or extracting features changes."""
+
 
 @dataclass(frozen=True)
 class Trained:
-    """A model, its data, and what results.json says of it: step, weights, data, checkpoint."""
+    """A model, its data, and what results.json says of it: step, weights, data, checkpoint.
+
+    parts: the configuration that the model is made by.
+    suffix: what a result's name adds where the weights are not the averaged ones, or the precision is not float32.
+    """
 
     model: DenoisingDiffusion
     data: EvaluationData
+    parts: dict[str, Any]
     origin: dict[str, Any]
+    suffix: str = ""
 
 
 @dataclass
@@ -48,6 +57,11 @@ class Subject:
             raise UserError(f"{metric} is a number of a model, and only images were given; add checkpoint=PATH")
         return self.trained
 
+    def check_reference(self) -> None:
+        """Raises UserError where there is nothing to compare the images with."""
+        if self.trained is None and self.reference is None:
+            raise UserError("there is nothing to compare the images with; add reference=FOLDER or reference=FILE.npz")
+
     @property
     def reference_name(self) -> str:
         """What a result's name says of the reference."""
@@ -73,13 +87,12 @@ class Subject:
         return load_reference(self.reference, extractor.num_features)
 
     def _reference_of_data(self, extractor: Extractor) -> Reference:
-        if self.trained is None:
-            raise UserError("there is nothing to compare the images with; add reference=FOLDER, reference=FILE.npz")
+        assert self.trained is not None
         data = self.trained.data
-        print_of_data = data.images(self.split).fingerprint()[:16]
-        name = f"{type(data).__name__}_{self.split}_{print_of_data}_{extractor.name}_{extractor.fingerprint[:16]}.npz"
-        path = self.cache / name
+        known_by = f"{data.images(self.split).fingerprint()[:16]}_{data.pixels.levels}levels"
+        seen_by = f"{extractor.name}_{extractor.fingerprint[:16]}"
+        path = self.cache / FORMAT / f"{type(data).__name__}_{self.split}_{known_by}_{seen_by}.npz"
         if not path.is_file():
             batches = (data.pixels.to_bytes(batch.x_0) for batch in data.in_order(self.split))
             save_reference(path, extract_all(extractor, batches))
-        return load_reference(path, extractor.num_features)
+        return load_reference(path, extractor.num_features, "delete it, and it is made anew")

@@ -1,6 +1,6 @@
 """`python evaluate.py`, whole: what it writes, one process and two, going on after a kill, and wrong input."""
 
-import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ddpm_lightning.metrics.extractor import sha256_of
 from ddpm_lightning.metrics.inception import FILE
 from ddpm_lightning.training.evaluation.images import Generated
 from ddpm_lightning.training.evaluation.shards import Shards
@@ -18,7 +19,7 @@ from tests.conftest import ROOT
 from tests.metrics.inception_weights import write_random_weights
 from tests.training.commands import command, error_of, results, train
 
-LIKE_DIGITS = ("data.size=[8,8]", "data.num_images=80", "callbacks.grid=null", "callbacks.strip=null")
+LIKE_DIGITS = ("data.size=[8,8]", "data.num_images=81", "callbacks.grid=null", "callbacks.strip=null")
 
 
 @pytest.fixture(scope="module")
@@ -141,20 +142,20 @@ def test_features_of_real_images_are_kept_by_data_split_and_extractor(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluate(checkpoint, tmp_path, "metrics=[fd_digits]")
-    (kept,) = (tmp_path / "cache").iterdir()
+    (kept,) = (tmp_path / "cache").rglob("*.npz")
     assert kept.name.startswith("FakeDataModule_train_")
     assert "classifier_digits" in kept.name
     before = kept.stat().st_mtime_ns
     evaluate(checkpoint, tmp_path, "metrics=[fd_digits]")
     assert kept.stat().st_mtime_ns == before
     evaluate(checkpoint, tmp_path, "metrics=[fd_digits]", "split=test")
-    assert len(list((tmp_path / "cache").iterdir())) == 2
+    assert len(list((tmp_path / "cache").rglob("*.npz"))) == 2
 
 
 def test_a_reference_can_be_a_folder_or_a_file(
     checkpoint: Path, found: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
-    (kept,) = (found[0] / "cache").iterdir()
+    (kept,) = (found[0] / "cache").rglob("*.npz")
     expected = found[1]["fd_digits_70_train"]["value"]
     with np.load(kept) as file:
         np.savez(tmp_path / "statistics.npz", mu=file["mu"].astype(np.float64), sigma=file["sigma"])
@@ -166,16 +167,17 @@ def test_a_reference_can_be_a_folder_or_a_file(
 
 
 def test_a_set_compared_with_itself_is_reported_as_implausible(
-    found: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    np.savez(tmp_path / "set.npz", images=all_images(found[0]).transpose(0, 2, 3, 1))
+    images = np.random.default_rng(0).integers(0, 256, (140, 8, 8, 1), dtype=np.uint8)
+    np.savez(tmp_path / "set.npz", images=images)
     folder = tmp_path / "pngs"
     folder.mkdir()
-    for number, image in enumerate(all_images(found[0])):
-        Image.fromarray(image[0]).save(folder / f"{number:03d}.png")
+    for number, image in enumerate(images):
+        Image.fromarray(image[:, :, 0]).save(folder / f"{number:03d}.png")
     sets = (f"images={tmp_path / 'set.npz'}", f"reference={folder}")
     command("evaluate", *sets, "metrics=[fd_digits]", f"hydra.run.dir={tmp_path / 'out'}")
-    record = results(tmp_path / "out")["metrics"]["fd_digits_70_given"]
+    record = results(tmp_path / "out")["metrics"]["fd_digits_140_given_images"]
     assert abs(record["value"]) < 1e-3
     assert "copies of the reference" in record["warning"]
     assert "copies of the reference" in capsys.readouterr().out
@@ -204,9 +206,9 @@ def test_a_diverged_model_is_reported_as_such(
 
 
 WRONG = [
-    (["metrics=[fd_digits]", "num_images=64"], "num_images=64 does not exceed the extractor's 64 features"),
+    (["metrics=[fd_digits]", "num_images=64"], "64 generated images do not exceed the extractor's 64 features"),
     (["metrics=[fd_fashion_mnist]"], "cannot be judged by classifier_fashion_mnist"),
-    (["metrics=[score_digits]", "num_images=9"], "num_images=9 cannot be cut into 10 splits"),
+    (["metrics=[score_digits]", "num_images=9"], "9 generated images cannot be cut into 10 splits"),
     (["metrics=[fid]", "inception_weights=nowhere.pth"], "there is no file nowhere.pth of Inception's weights"),
     (["metrics=[]"], "no metric asked for"),
     (["num_images=0"], "num_images=0"),
@@ -217,6 +219,9 @@ WRONG = [
     (["metrics=[bpd_estimate]", "metrics.bpd_estimate.strata=1"], "strata=1"),
     (["reference=nowhere"], "there is no reference"),
     (["data.root=somewhere"], "FakeDataModule"),
+    (["metrics=[prc_digits]", "metrics.prc_digits.score.k=0"], "k=0"),
+    (["metrics=[kid]", "metrics.kid.score.subset_size=1"], "subset_size=1"),
+    (["metrics.bpd=null"], "no metric asked for"),
     (["trainer.precision=16-mixed"], "trainer.precision=16-mixed"),
     (["trainer.devices=0"], "trainer"),
     (["metrics=[bpd,typo]"], "typo"),
@@ -242,7 +247,7 @@ def test_wrong_sets_of_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         "empty": "holds no images",
         "mixed": "a set has images of one size",
         "nan.npz": "NaN and fractions are no pixels",
-        "other.npz": "cannot be read as an .npz with `images`",
+        "other.npz": "holds none of the arrays images, arr_0",
         "nowhere": "is no folder",
     }.items():
         where = [f"images={tmp_path / name}", f"reference={tmp_path / 'mixed'}", f"hydra.run.dir={tmp_path / 'out'}"]
@@ -261,11 +266,95 @@ def test_without_checkpoint_or_reference(tmp_path: Path, capsys: pytest.CaptureF
     assert "nothing to compare the images with" in error_of(capsys, "evaluate", where, images, "metrics=[fd_digits]")
 
 
-def test_the_papers_name_is_for_the_papers_number(checkpoint: Path, tmp_path: Path) -> None:
-    """50,000 images against the train split, in name; the count is real, so fewer bear another."""
+def test_the_papers_name_is_for_the_papers_number(
+    checkpoint: Path, found: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """Other weights of the extractor, other settings, images from elsewhere, raw weights, clipping: other names."""
+    shards = f"generated={found[0]}/images"  # made already
+    command("train_classifier", f"hydra.run.dir={tmp_path / 'classifier'}", "steps=1")
+    mine = tmp_path / "classifier" / "classifier.safetensors"
+    names = {
+        "weights": ["metrics=[fd_digits]", f"metrics.fd_digits.extractor.weights={mine}", shards],
+        "settings": ["metrics=[score_digits]", "metrics.score_digits.score.splits=2", shards],
+        "raw": ["metrics=[bpd_estimate]", "use_ema=false"],
+        "clipping": ["metrics=[bpd_estimate]", "metrics.bpd_estimate.clip_x_0=false"],
+        "precision": ["metrics=[bpd_estimate]", "trainer.precision=bf16-mixed"],
+    }
+    said = {why: list(evaluate(checkpoint, tmp_path / why, *how)) for why, how in names.items()}
+    bpd = "test/bpd_learned_range"
+    assert said == {
+        "weights": [f"fd_digits_70_train_{sha256_of(mine)[:8]}"],
+        "settings": ["score_digits_70_splits2"],
+        "raw": [f"{bpd}_raw_estimate"],
+        "clipping": [f"{bpd}_unclipped_estimate"],
+        "precision": [f"{bpd}_bf16-mixed_estimate"],
+    }
+
+
+def test_random_inception_is_not_called_inception(checkpoint: Path, tmp_path: Path) -> None:
     weights = write_random_weights(tmp_path / FILE)
-    images = [f"inception_weights={weights}", "metrics=[isc]", "metrics.isc.score.splits=2", "num_images=6"]
-    assert list(evaluate(checkpoint, tmp_path, *images)) == ["isc_6"]
-    defaults = json.dumps((ROOT / "conf" / "evaluate.yaml").read_text())
-    assert "num_images: 50000" in defaults
-    assert "split: train" in defaults
+    images = [f"inception_weights={weights}", "metrics=[isc]", "num_images=10"]
+    assert list(evaluate(checkpoint, tmp_path, *images)) == [f"isc_10_{sha256_of(weights)[:8]}"]
+
+
+def test_a_training_run_is_not_written_over(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = checkpoint.parent.parent
+    before = (run / "results.json").read_bytes(), (run / ".hydra" / "config.yaml").read_bytes()
+    assert "holds a training run" in error_of(capsys, "evaluate", *options(checkpoint, run))
+    assert ((run / "results.json").read_bytes(), (run / ".hydra" / "config.yaml").read_bytes()) == before
+
+
+def test_a_folder_of_other_images_is_told_at_once(
+    checkpoint: Path, found: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options_ = options(checkpoint, tmp_path, "metrics=[bpd,fd_digits]", "seed=1")
+    options_ = [f"generated={found[0]}/images" if option.startswith("generated=") else option for option in options_]
+    assert "holds images of another seed (0)" in error_of(capsys, "evaluate", *options_)
+    assert not (tmp_path / "results.json").exists()
+
+
+DAMAGED = {
+    "half": lambda whole: whole[: len(whole) // 2],
+    "text": lambda whole: b"<html>not found</html>",
+    "empty": lambda whole: b"",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED.keys())
+def test_damaged_files_are_named(
+    checkpoint: Path,
+    found: tuple[Path, dict[str, Any]],
+    damage: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(found[0] / "images", tmp_path / "images")
+    shutil.copytree(found[0] / "cache", tmp_path / "cache")
+    (shard,) = (tmp_path / "images").glob("*.npz")
+    (kept,) = (tmp_path / "cache").rglob("*.npz")
+    for file, option in ((kept, ""), (shard, ""), (kept, f"reference={kept}"), (shard, f"images={shard}")):
+        whole = file.read_bytes()
+        file.write_bytes(damage(whole))
+        more = ["metrics=[fd_digits]", *([option] if option else [])]
+        said = error_of(capsys, "evaluate", *options(checkpoint, tmp_path, *more))
+        assert f"{file} cannot be read as an .npz" in said
+        file.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"mu": np.zeros(64), "sigma": np.zeros(64)}, "it is of another extractor"),
+        ({"mu": np.zeros(2048), "sigma": np.eye(2048)}, "it is of another extractor"),
+        ({"mu": np.full(64, np.nan), "sigma": np.eye(64)}, "values that are no numbers"),
+        ({"features": np.zeros(64)}, "it is of another extractor"),
+        ({"mu": np.zeros(64)}, "it is of another extractor"),
+        ({"other": np.zeros(64)}, "holds none of the arrays"),
+    ],
+)
+def test_wrong_references_are_named(
+    arrays: dict[str, np.ndarray], words: str, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "reference.npz", **arrays)
+    more = ("metrics=[fd_digits]", f"reference={tmp_path / 'reference.npz'}")
+    assert words in error_of(capsys, "evaluate", *options(checkpoint, tmp_path, *more))

@@ -54,7 +54,7 @@ def test_a_shard_half_written_is_none(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
     (tmp_path / "000000-000003.npz").write_bytes(b"noise")
-    with pytest.raises(UserError, match=r"000000-000003.npz is damaged .* delete it"):
+    with pytest.raises(UserError, match=r"000000-000003.npz cannot be read .* delete it"):
         list(Shards(tmp_path).read(4))
 
 
@@ -63,6 +63,32 @@ def test_a_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:
     Shards(tmp_path).open({"seed": 0, "sampler": {"eta": 0.0}})
     with pytest.raises(UserError, match=r"holds images of another seed \(0\) than this command's \(1\)"):
         Shards(tmp_path).open({"seed": 1, "sampler": {"eta": 0.0}})
+
+
+def test_shards_that_overlap_are_read_once(tmp_path: Path) -> None:
+    """As two commands at once would leave them."""
+    shards = Shards(tmp_path)
+    for numbers in (range(0, 8), range(0, 5), range(5, 10), range(8, 20)):
+        shards.write(numbers, images(numbers))
+    assert read(shards, 15) == list(range(15))
+
+
+def test_a_shard_that_is_not_what_its_name_says_is_named(tmp_path: Path) -> None:
+    Shards(tmp_path).write(range(4), images(range(3)))
+    with pytest.raises(UserError, match="holds 3 images, not the 4 of its name"):
+        list(Shards(tmp_path).read(4))
+
+
+def test_strange_files_do_not_matter_but_images_without_a_recipe_do(tmp_path: Path) -> None:
+    (tmp_path / "2024-01-05.npz").write_bytes(b"")
+    Shards(tmp_path).open({"seed": 0})
+    (tmp_path / "recipe.json").write_text("{")
+    with pytest.raises(UserError, match="is damaged"):
+        Shards(tmp_path).open({"seed": 0})
+    (tmp_path / "recipe.json").unlink()
+    Shards(tmp_path).write(range(4), images(range(4)))
+    with pytest.raises(UserError, match="holds images but no recipe"):
+        Shards(tmp_path).open({"seed": 0})
 
 
 def test_digest_knows_every_weight_and_name() -> None:

@@ -1,0 +1,22 @@
+"""Reading .npz files of others."""
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ddpm_lightning.errors import UserError
+
+
+def read_npz(path: Path, keys: Sequence[str], advice: str) -> dict[str, np.ndarray]:
+    """Those of the named arrays that the file holds. Raises UserError where it holds none, or cannot be read."""
+    try:
+        with np.load(path) as file:
+            arrays = {key: file[key] for key in keys if key in file}
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} cannot be read as an .npz ({error}); {advice}") from error
+    if not arrays:
+        raise UserError(f"{path} holds none of the arrays {', '.join(keys)}; {advice}")
+    return arrays

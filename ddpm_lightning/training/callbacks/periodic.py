@@ -1,0 +1,63 @@
+"""A callback that measures the model every so often, on averaged weights, raw ones, or both."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import lightning as L
+
+from ddpm_lightning.errors import check_boolean
+from ddpm_lightning.training.callbacks.ema import averaged, keeps_average
+from ddpm_lightning.training.callbacks.when import check_interval, is_due
+from ddpm_lightning.training.module import DDPM
+
+
+class Periodic(L.Callback):
+    """Acts every so many optimizer steps, and at the end if it has not just done so.
+
+    raw: also on the weights as the optimizer left them. records: what it found last, by name, for results.json.
+    """
+
+    def __init__(self, owner: str, every_n_steps: int, raw: bool) -> None:
+        check_boolean(f"{owner}.raw", raw, "false measures averaged weights alone")
+        self.raw = raw
+        self.every_n_steps = check_interval(owner, every_n_steps)
+        self.acted_at = -1
+        self.records: dict[str, dict[str, Any]] = {}
+
+    @abstractmethod
+    def measure(self, trainer: L.Trainer, module: DDPM, suffix: str) -> None:
+        """Measures the model as it now is, on every process. suffix: what a result's name adds for its weights."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: DDPM, outputs: Any, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
+        if is_due(trainer, batch_idx, self.every_n_steps):
+            self._act(trainer, module)
+
+    def on_fit_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
+        # Not on_train_end: a run that was stopped here has no step left to train, and still wants its numbers.
+        if self.acted_at != trainer.global_step:
+            self._act(trainer, module)
+
+    def _act(self, trainer: L.Trainer, module: DDPM) -> None:
+        self.acted_at = trainer.global_step
+        for weights, suffix in self._weights(trainer, module):
+            with weights:
+                self.measure(trainer, module, suffix)
+
+    def _weights(self, trainer: L.Trainer, module: DDPM) -> Iterator[tuple[AbstractContextManager[None], str]]:
+        # Averaged ones, if any are kept; raw ones, if there are no others, or they are asked for.
+        if keeps_average(trainer):
+            yield averaged(trainer, module), ""
+        if self.raw or not keeps_average(trainer):
+            yield nullcontext(), "_raw"
+
+    def tell(self, trainer: L.Trainer, records: dict[str, dict[str, Any]]) -> None:
+        """Logs the values, and keeps the records."""
+        self.records |= records
+        self.log_metrics(trainer, {name: record["value"] for name, record in records.items()})
+
+    def log_metrics(self, trainer: L.Trainer, metrics: dict[str, float]) -> None:
+        """Tells every logger, at the optimizer step."""
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=trainer.global_step)
