@@ -19,7 +19,7 @@ def draw_bound(arrays: dict[str, np.ndarray], path: Path, label: str) -> None:
 
 
 def _terms(axes: Any, arrays: dict[str, np.ndarray], label: str) -> None:
-    axes.semilogy(arrays["t"], arrays["term"])
+    axes.loglog(arrays["t"], arrays["term"])
     axes.set(xlabel="t", ylabel=r"$L_{t-1}$ (bits/dim)", title=f"Terms of the bound: {arrays['bound']:.3f} bits/dim")
     axes.annotate(f"{label}; $L_0$ is the point at t = 1", (0.97, 0.93), **_CORNER)
 
