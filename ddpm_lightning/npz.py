@@ -16,7 +16,8 @@ def read_npz(path: Path, keys: Sequence[str], advice: str) -> dict[str, np.ndarr
         with np.load(path) as file:
             arrays = {key: file[key] for key in keys if key in file}
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} cannot be read as an .npz ({error}); {advice}") from error
+        reason = "it is none" if "pickle" in str(error) else str(error)  # NumPy would advise to run what is in it
+        raise UserError(f"{path} cannot be read as an .npz ({reason}); {advice}") from error
     if not arrays:
         raise UserError(f"{path} holds none of the arrays {', '.join(keys)}; {advice}")
     return arrays

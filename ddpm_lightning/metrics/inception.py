@@ -69,7 +69,10 @@ def load_inception(path: Path) -> FeatureExtractorInceptionV3:
         torch.load(path, map_location="cpu", weights_only=True)  # torch-fidelity itself would run code in the file
         return FeatureExtractorInceptionV3(Inception.name, ["2048", "logits_unbiased"], os.fspath(path))
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = (
+            "it is no file of tensors" if isinstance(error, pickle.UnpicklingError) else " ".join(str(error).split())
+        )
+        reason = reason if len(reason) <= 160 else f"{reason[:160]} …"
         raise UserError(
             f"{path} does not hold the weights of torch-fidelity's {FILE} ({reason}); fetch it again"
         ) from error

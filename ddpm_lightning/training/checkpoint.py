@@ -57,6 +57,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).partition(". ")[0].strip() or type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):
+            reason = "it is no file of tensors and plain values"
         raise UserError(f"{path} is damaged or no checkpoint of PyTorch ({reason})") from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(CONFIG), dict):
         raise UserError(f"{path} holds no configuration of a run, so it was not written by this project's train.py")

@@ -101,17 +101,26 @@ def with_warnings(found: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-SPREADS = ("estimation_error", "standard_error", "standard_deviation")
-"""What is told after a value's ±: the first of these that it has."""
+SPREADS = {
+    "estimation_error": "against the whole sum",
+    "standard_error": "over images",
+    "standard_deviation": "over splits or subsets",
+}
+"""What is told after a value's ±, the first of these that it has; and of what it is the spread."""
 
 
 def tell(found: dict[str, Any]) -> None:
     """Says what was found, and what is wrong with it."""
     for name, record in found.items():
-        spread = next((record[key] for key in SPREADS if record.get(key)), None)
-        log.info("%s: %.5g%s %s", name, record["value"], f" ± {spread:.2g}" if spread else "", record.get("unit", ""))
+        spread = next((f" ± {record[key]:.2g} {of}" for key, of in SPREADS.items() if record.get(key)), "")
+        log.info("%s: %.5g%s", " ".join([name, *unit(record)]), record["value"], spread)
         if record.get("warning"):
             log.warning("%s is %s", name, record["warning"])
+
+
+def unit(record: dict[str, Any]) -> list[str]:
+    """The unit in brackets, if there is one."""
+    return [f"({record['unit']})"] if "unit" in record else []
 
 
 def write_results(path: Path, results: dict[str, Any]) -> None:

@@ -88,13 +88,13 @@ def test_every_number_equals_torch_fidelitys_command_line(weights: Path, tmp_pat
 @pytest.mark.slow
 def test_fid_equals_torch_fidelitys_command_line_and_torchmetrics(weights: Path, tmp_path: Path) -> None:
     """More images than features, as a distance that means something needs."""
-    one, other = folder_of_images(tmp_path / "one", 2100, 200), folder_of_images(tmp_path / "other", 2100, 255)
+    one, other = folder_of_images(tmp_path / "one", 2052, 200), folder_of_images(tmp_path / "other", 2052, 255)
     command(
         "evaluate",
         *(f"images={one}", f"reference={other}", f"inception_weights={weights}", "metrics=[fid]"),
         f"hydra.run.dir={tmp_path / 'out'}",
     )
-    found = results(tmp_path / "out")["metrics"][f"fid_2100_given_{sha256_of(weights)[:8]}_images"]["value"]
+    found = results(tmp_path / "out")["metrics"][f"fid_2052_given_{sha256_of(weights)[:8]}_images"]["value"]
     assert found == pytest.approx(torch_fidelity(one, other, weights, "--fid")["frechet_inception_distance"], rel=1e-6)
     assert found == pytest.approx(torchmetrics(one, other, weights), rel=1e-6)
 

@@ -99,7 +99,7 @@ class ExactBound:
         label = bound_label(trained, self.clip_x_0)
         write_bound(subject.run_dir / f"bound_{self.split}_{label}", arrays, label)
         origin = {
-            "estimator": "exact: every t of every image, one draw of x_t each",
+            "estimator": "every t of every image; one draw of x_t each, so another seed gives other last digits",
             **bound_origin(trained, self.split, self.clip_x_0, bound.total.count),
         }
         return {f"{self.split}/{key}_{label}": {**value, **origin} for key, value in summary(bound, arrays).items()}

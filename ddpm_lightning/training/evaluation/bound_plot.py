@@ -19,9 +19,10 @@ def draw_bound(arrays: dict[str, np.ndarray], path: Path, label: str) -> None:
 
 
 def _terms(axes: Any, arrays: dict[str, np.ndarray], label: str) -> None:
-    axes.loglog(arrays["t"], arrays["term"])
+    axes.loglog(arrays["t"][1:], arrays["term"][1:])
     axes.set(xlabel="t", ylabel=r"$L_{t-1}$ (bits/dim)", title=f"Terms of the bound: {arrays['bound']:.3f} bits/dim")
-    axes.annotate(f"{label}; $L_0$ is the point at t = 1", (0.97, 0.93), **_CORNER)
+    decoder, prior = float(arrays["term"][0]), float(arrays["prior"])
+    axes.annotate(f"variance {label}; $L_0$ = {decoder:.2g}, $L_T$ = {prior:.2g}", (0.97, 0.93), **_CORNER)
 
 
 def _along_the_chain(axes: Any, arrays: dict[str, np.ndarray]) -> None:

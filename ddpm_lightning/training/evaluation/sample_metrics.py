@@ -52,7 +52,7 @@ class SampleMetric:
     def _record(self, value: Value, subject: Subject) -> dict[str, Any]:
         reference = {"reference": str(subject.reference or f"{subject.split} split, not mirrored")}
         return {
-            **value._asdict(),
+            **{key: part for key, part in value._asdict().items() if part is not None},
             "num_images": subject.images.n,
             **(reference if self.score.compares else {}),
             "settings": vars(self.score),
