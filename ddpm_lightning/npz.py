@@ -1,8 +1,11 @@
-"""Reading .npz files of others."""
+"""Reading .npz files of others, and writing ours whole."""
 
+import os
+import platform
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,3 +24,11 @@ def read_npz(path: Path, keys: Sequence[str], advice: str) -> dict[str, np.ndarr
     if not arrays:
         raise UserError(f"{path} holds none of the arrays {', '.join(keys)}; {advice}")
     return arrays
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Gives a path beside this one to write to, which then takes its name: a reader sees a whole file or none."""
+    beside = path.with_name(f"{path.stem}.{platform.node()}.{os.getpid()}.tmp.npz")
+    yield beside
+    beside.replace(path)

@@ -1,6 +1,5 @@
 """What generated images are compared with: the features of real ones, or only their mean and covariance."""
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.metrics.extractor import Extracted
-from ddpm_lightning.npz import read_npz
+from ddpm_lightning.npz import read_npz, written_whole
 from ddpm_lightning.typing import FeatureVectors
 
 Statistics = dict[str, Any]
@@ -72,9 +71,8 @@ def frechet_distance(one: Statistics, other: Statistics) -> float:
 def save_reference(path: Path, said: Extracted) -> None:
     """Keeps features and their statistics as an .npz, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(f".{os.getpid()}.tmp.npz")
-    np.savez(beside, features=said.features.numpy(), **statistics_of(said.features))
-    beside.replace(path)
+    with written_whole(path) as beside:
+        np.savez(beside, features=said.features.numpy(), **statistics_of(said.features))
 
 
 def load_reference(path: Path, num_features: int, advice: str = "give another reference=") -> Reference:

@@ -70,6 +70,11 @@ class EvaluationData(ImageData, Protocol):
     ) -> Iterator[Examples]: ...
 
 
+def real_images(data: EvaluationData, split: str, device: torch.device | str = "cpu", **share: int) -> Iterator[Pixels]:
+    """A split in 0..255, in order, not mirrored, batch by batch; share: rank and world_size."""
+    return (data.pixels.to_bytes(batch.x_0) for batch in data.in_order(split, device, **share))
+
+
 def data_of(trainer: L.Trainer) -> EvaluationData:
     """The DataModule that the trainer was given."""
     data = trainer.datamodule  # type: ignore[attr-defined]

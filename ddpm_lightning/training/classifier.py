@@ -13,7 +13,7 @@ from tqdm import trange
 from ddpm_lightning.errors import UserError, check_positive, check_whole
 from ddpm_lightning.metrics.classifier import SmallClassifier, describe
 from ddpm_lightning.seeding import generator
-from ddpm_lightning.training.build import EvaluationData, make, plain
+from ddpm_lightning.training.build import EvaluationData, make, plain, real_images
 from ddpm_lightning.training.manners import relative, told_plainly
 from ddpm_lightning.training.results import commit
 from ddpm_lightning.typing import Labels, Pixels
@@ -54,7 +54,7 @@ def check_options(config: dict[str, Any]) -> None:
 
 def as_bytes(data: LabelledData, split: str) -> Pixels:
     """The whole split in 0..255."""
-    return torch.cat([data.pixels.to_bytes(batch.x_0) for batch in data.in_order(split)])
+    return torch.cat(list(real_images(data, split)))
 
 
 def fit(config: dict[str, Any], images: Pixels, labels: Labels) -> SmallClassifier:

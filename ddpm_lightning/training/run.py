@@ -114,10 +114,11 @@ def is_finished(checkpoint: Path | None, config: dict[str, Any]) -> bool:
 
 def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer) -> None:
     """Writes results.json, tells the loggers, and says where the run lies."""
-    found = {**test_result(module, trainer), **last_measured(trainer)}
+    tested = test_result(module, trainer)
+    found = {**tested, **last_measured(trainer)}
     run_dir = relative(Path(config["run_dir"]))
     write_results(run_dir / "results.json", {"metrics": with_warnings(found), **provenance(config["seed"])})
-    for name, record in test_result(module, trainer).items():
+    for name, record in tested.items():
         for logger in trainer.loggers:
             logger.log_metrics({name: record["value"]}, step=trainer.global_step)
     tell(found)

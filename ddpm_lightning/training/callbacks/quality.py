@@ -10,7 +10,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.metrics.extractor import Extractor
-from ddpm_lightning.training.build import data_of
+from ddpm_lightning.training.build import data_of, real_images
 from ddpm_lightning.training.callbacks.periodic import Periodic
 from ddpm_lightning.training.generate import NotFinite, make_images
 from ddpm_lightning.training.module import DDPM
@@ -73,10 +73,9 @@ class SampleQuality(Periodic):
     def _see_real_images(self, trainer: L.Trainer, module: DDPM) -> None:
         if self.distance.real_features_num_samples > 0:
             return
-        data = data_of(trainer)
-        ranks = {"rank": trainer.global_rank, "world_size": trainer.world_size}
-        for batch in data.in_order("train", module.device, **ranks):
-            self.distance.update(data.pixels.to_bytes(batch.x_0), real=True)
+        share = {"rank": trainer.global_rank, "world_size": trainer.world_size}
+        for images in real_images(data_of(trainer), "train", module.device, **share):
+            self.distance.update(images, real=True)
 
     def _see_generated_images(self, trainer: L.Trainer, module: DDPM) -> bool:
         """This process's share of them. False where, on any process, the model makes NaN: which bytes cannot show."""

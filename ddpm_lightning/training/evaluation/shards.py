@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import platform
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.npz import read_npz
+from ddpm_lightning.npz import read_npz, written_whole
 from ddpm_lightning.training.results import write_results
 from ddpm_lightning.typing import Pixels
 
@@ -77,9 +75,8 @@ class Shards:
 
     def write(self, numbers: range, images: Pixels) -> None:
         """Writes a shard whole or not at all."""
-        beside = self.folder / f"{platform.node()}.{os.getpid()}.tmp.npz"
-        np.savez_compressed(beside, images=images.cpu().numpy())
-        beside.replace(self._path(numbers))
+        with written_whole(self._path(numbers)) as beside:
+            np.savez_compressed(beside, images=images.cpu().numpy())
 
     def read(self, n: int) -> Iterator[Pixels]:
         """Images 0..n−1 in order, shard by shard, each once, though shards may overlap."""

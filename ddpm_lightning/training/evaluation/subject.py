@@ -10,7 +10,7 @@ from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.metrics.extractor import Extracted, Extractor, extract_all
 from ddpm_lightning.metrics.reference import Reference, load_reference, save_reference
-from ddpm_lightning.training.build import EvaluationData
+from ddpm_lightning.training.build import EvaluationData, real_images
 from ddpm_lightning.training.evaluation.images import Given, ImageSource
 
 FORMAT = "v1"
@@ -93,6 +93,5 @@ class Subject:
         seen_by = f"{extractor.name}_{extractor.fingerprint[:16]}"
         path = self.cache / FORMAT / f"{type(data).__name__}_{self.split}_{known_by}_{seen_by}.npz"
         if not path.is_file():
-            batches = (data.pixels.to_bytes(batch.x_0) for batch in data.in_order(self.split))
-            save_reference(path, extract_all(extractor, batches))
+            save_reference(path, extract_all(extractor, real_images(data, self.split)))
         return load_reference(path, extractor.num_features, "delete it, and it is made anew")
