@@ -25,7 +25,9 @@ def in_float64(scheduler: Scheduler) -> Scheduler:
     return scheduler
 
 
-def unet_of_diffusers(size: int, channels: list[int], attention_at: set[int], blocks: int, groups: int) -> UNet2DModel:
+def unet_of_diffusers(
+    size: int, channels: list[int], attention_at: set[int], blocks: int, groups: int, dropout: float = 0.0
+) -> UNet2DModel:
     """diffusers' U-Net with the settings of google/ddpm-cifar10-32; attention_at: levels that have it."""
     attend = [i in attention_at for i in range(len(channels))]
     return UNet2DModel(
@@ -40,6 +42,7 @@ def unet_of_diffusers(size: int, channels: list[int], attention_at: set[int], bl
         freq_shift=1,
         norm_eps=1e-6,
         norm_num_groups=groups,
+        dropout=dropout,
     )
 
 

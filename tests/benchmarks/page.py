@@ -1,0 +1,105 @@
+"""The tables of the page, from the files of results: no number is typed by hand."""
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.results import Record, read
+
+PLACE = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+"""Where the tables of a benchmark stand."""
+
+NOTHING = "Not measured yet.\n"
+
+
+def with_tables(page: str, folder: Path) -> str:
+    """The page with the tables of every benchmark that it has a place for."""
+
+    def fill(place: re.Match[str]) -> str:
+        record = read(place[2], folder)
+        return place[1] + (NOTHING if record is None else "\n".join(_lines(record)) + "\n") + place[3]
+
+    return PLACE.sub(fill, page)
+
+
+def _lines(record: Record) -> Iterator[str]:
+    yield from _comparisons(record["comparisons"])
+    yield from _figures(record["figures"])
+    for series in record["series"]:
+        yield from _series(series)
+    if record["series"]:
+        yield f"![{record['question']}](results/{record['name']}.png)\n"
+    yield _origin(record)
+
+
+def _comparisons(comparisons: list[Record]) -> Iterator[str]:
+    if comparisons:
+        yield from _head("what", "ours", "theirs", "ratio (quartiles)", "at least", "reached")
+    for each in comparisons:
+        ours = f"{each['our_name']}: {_number(each['ours'])} {each['unit']}"
+        theirs = f"{each['their_name']}: {_number(each['theirs'])} {each['unit']}"
+        reached = each["target"] is not None and each["ratio"]["median"] >= each["target"]
+        yield _row(each["what"], ours, theirs, _spread(each["ratio"]), *_verdict(each["target"], reached))
+    yield ""
+
+
+def _figures(figures: list[Record]) -> Iterator[str]:
+    if figures:
+        yield from _head("what", "median (quartiles)", "unit", "at most", "reached")
+    for each in figures:
+        reached = each["limit"] is not None and each["value"]["median"] <= each["limit"]
+        yield _row(each["what"], _spread(each["value"]), each["unit"], *_verdict(each["limit"], reached))
+    yield ""
+
+
+def _series(series: Record) -> Iterator[str]:
+    yield from _head(series["along"], f"{series['what']}, {series['unit']} (quartiles)", "grows with the power of")
+    before = None
+    for here in zip(series["places"], series["values"], strict=True):
+        yield _row(_number(here[0]), _spread(here[1]), "" if before is None else f"{_exponent(before, here):.2f}")
+        before = here
+    yield ""
+
+
+def _exponent(before: tuple[float, Record], here: tuple[float, Record]) -> float:
+    """p where the cost went as place^p between two places: 1 is linear."""
+    return math.log(here[1]["median"] / before[1]["median"]) / math.log(here[0] / before[0])
+
+
+def _origin(record: Record) -> str:
+    machine = record["machine"]
+    parts = [
+        f"`{record['command']}`",
+        f"commit {str(record['commit'])[:8]}",
+        f"{machine['gpu'] or machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads",
+        f"torch {machine['torch']}",
+        f"load {machine['load_at_start']} at the start",
+    ]
+    return "; ".join(parts) + f". Settings: {_settings(record['settings'])}.\n"
+
+
+def _settings(settings: Record) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items() if not isinstance(value, dict))
+
+
+def _verdict(bound: float | None, reached: bool) -> tuple[str, str]:
+    return ("", "") if bound is None else (_number(bound), "yes" if reached else "no")
+
+
+def _spread(spread: Record) -> str:
+    return f"{_number(spread['median'])} ({_number(spread['lower'])} – {_number(spread['upper'])})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _head(*names: str) -> Iterator[str]:
+    yield _row(*names)
+    yield "|" + "---|" * len(names)
+
+
+def _row(*cells: Any) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"

@@ -1,0 +1,106 @@
+"""Which benchmarks there are: at full size for the page, and small ones that only show that the program runs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from tests.benchmarks.benchmark import Benchmark
+from tests.benchmarks.bound_estimate import BoundEstimate
+from tests.benchmarks.checkpoint import Checkpoint
+from tests.benchmarks.data_pipeline import DataPipeline
+from tests.benchmarks.device import HALF_PRECISION
+from tests.benchmarks.ema_update import EMAUpdate
+from tests.benchmarks.growth import Growth
+from tests.benchmarks.memory import Memory
+from tests.benchmarks.ours import SAME_MODEL
+from tests.benchmarks.peak_share import PeakShare
+from tests.benchmarks.peers import TrainDiffusers, TrainLucidrains, TrainNarrowLucidrains, TrainPlain
+from tests.benchmarks.platform_cost import PlatformCost
+from tests.benchmarks.sample_quality import SampleQuality
+from tests.benchmarks.sampling import SamplingStep
+from tests.benchmarks.shape import SMALL
+from tests.benchmarks.start import Start
+from tests.benchmarks.training_defaults import TrainingDefaults
+from tests.benchmarks.training_step import TrainingStep
+
+ALL_PEERS = (TrainDiffusers(), TrainLucidrains(), TrainNarrowLucidrains(), TrainPlain())
+OF_PAPER = (*SAME_MODEL, "data.batch_size=16", "data.num_images=1024")
+OF_DIGITS = ("data=digits", "network=tiny", "quality=none", "logger=csv")
+
+
+def full(checkpoint: Path | None) -> tuple[Benchmark, ...]:
+    """For the page. checkpoint: of a trained model, which two of them need."""
+    return (
+        Start(name="start"),
+        EMAUpdate(name="ema_update"),
+        DataPipeline(name="data_pipeline"),
+        TrainingStep(name="training_step_16", batch_size=16, peers=ALL_PEERS),
+        TrainingStep(name="training_step_64", batch_size=64, peers=(TrainDiffusers(), TrainLucidrains())),
+        TrainingStep(name="training_step_16_bf16", batch_size=16, precision=HALF_PRECISION),
+        TrainingDefaults(name="training_defaults"),
+        SamplingStep(name="sampling_step"),
+        SamplingStep(name="sampling_step_tiny", batch_size=1, shape=SMALL, at_least=0.5),
+        PlatformCost(name="platform_cost", overrides=OF_PAPER, what="35.7M", share=0.97),
+        PlatformCost(
+            name="platform_cost_tiny", overrides=OF_DIGITS, what="tiny network", rounds=300, warmups=20, added=0.0005
+        ),
+        PeakShare(name="peak_share"),
+        Memory(name="memory"),
+        BoundEstimate(name="bound_estimate", checkpoint=Checkpoint(checkpoint)),
+        SampleQuality(name="sample_quality", checkpoint=Checkpoint(checkpoint)),
+        Growth(name="growth"),
+    )
+
+
+def small(checkpoint: Path | None) -> tuple[Benchmark, ...]:
+    """Seconds each; what they measure means nothing."""
+    return (
+        Start(name="start", rounds=1),
+        EMAUpdate(name="ema_update", rounds=2, shape=SMALL, at_least=0),
+        DataPipeline(name="data_pipeline", rounds=2, num_images=64, batch_size=8, at_least=0, shape=SMALL),
+        TrainingStep(name="training_step_16", rounds=2, batch_size=2, shape=SMALL, peers=ALL_PEERS),
+        TrainingDefaults(name="training_defaults", rounds=2, shape=SMALL),
+        SamplingStep(name="sampling_step", rounds=2, batch_size=2, shape=SMALL),
+        PlatformCost(name="platform_cost_tiny", overrides=OF_DIGITS, what="tiny network", rounds=3),
+        PeakShare(
+            name="peak_share",
+            rounds=2,
+            matrices=(64,),
+            convolutions=((8, 8),),
+            train_batch_size=2,
+            sample_batch_size=2,
+            shape=SMALL,
+        ),
+        Memory(name="memory", rounds=1, batch_size=2, shape=SMALL, peers=(TrainPlain(),)),
+        BoundEstimate(
+            name="bound_estimate",
+            rounds=2,
+            checkpoint=Checkpoint(checkpoint),
+            num_images=8,
+            tolerance=1e9,
+            pilot_images=2,
+            pilot_steps=4,
+        ),
+        SampleQuality(name="sample_quality", rounds=1, checkpoint=Checkpoint(checkpoint), budgets=(3,), num_images=70),
+        Growth(
+            name="growth",
+            rounds=2,
+            base=SMALL,
+            batch_size=2,
+            batch_sizes=(1, 2),
+            sides=(8, 16),
+            widths=(8, 16),
+            steps=(2, 4),
+            processes=(1,),
+            process_steps=8,
+        ),
+    )
+
+
+CHECKED = ("start", "ema_update", "data_pipeline", "training_step_16", "sampling_step_tiny", "platform_cost_tiny")
+"""Those that `make bench-check` repeats."""
+
+
+def short() -> tuple[Benchmark, ...]:
+    """The same work as the full ones, fewer times: so the ratios compare."""
+    chosen = (benchmark for benchmark in full(None) if benchmark.name in CHECKED)
+    return tuple(replace(benchmark, rounds=max(3, benchmark.rounds // 3)) for benchmark in chosen)

@@ -1,0 +1,55 @@
+"""One benchmark, one file: what was found, with which settings, on what machine, at which commit, by which command."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ddpm_lightning.training.results import commit, write_results
+from tests.benchmarks.benchmark import Benchmark
+from tests.benchmarks.device import machine
+from tests.benchmarks.plot import draw_series
+
+Record = dict[str, Any]
+
+
+def run(benchmark: Benchmark) -> Record:
+    """Measures, and notes everything that the numbers depend on."""
+    where = machine()
+    findings = benchmark.measure()
+    return {
+        "name": benchmark.name,
+        "question": benchmark.question,
+        **_plain(asdict(findings)),
+        "settings": settings(benchmark),
+        "machine": where,
+        "commit": commit(),
+        "command": f"python -m tests.benchmarks {benchmark.name}",
+    }
+
+
+def settings(benchmark: Benchmark) -> Record:
+    """The fields, as JSON has them."""
+    fields = asdict(benchmark)
+    fields["peers"] = [peer.name for peer in getattr(benchmark, "peers", ())]
+    return {key: value for key, value in _plain(fields).items() if key != "name" and value != []}
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))
+
+
+def write(record: Record, folder: Path) -> Path:
+    """NAME.json, whole or not at all, and NAME.png where something grows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{record['name']}.json"
+    write_results(path, record)
+    if record["series"]:
+        draw_series(record["series"], path.with_suffix(".png"))
+    return path
+
+
+def read(name: str, folder: Path) -> Record | None:
+    """What was found last, if anything was."""
+    path = folder / f"{name}.json"
+    return dict(json.loads(path.read_text())) if path.is_file() else None

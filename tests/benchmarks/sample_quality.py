@@ -1,0 +1,151 @@
+"""The quality of samples for so many network calls: our samplers against diffusers' schedulers, on the same weights."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DEISMultistepScheduler,
+    DPMSolverMultistepScheduler,
+    UniPCMultistepScheduler,
+)
+from torch import Tensor
+
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.diffusion.parameterizations import Epsilon
+from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
+from ddpm_lightning.diffusion.spacing import QuadraticSpacing
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.metrics.extractor import Extractor, extract_all
+from ddpm_lightning.metrics.reference import Statistics, frechet_distance, statistics_of
+from ddpm_lightning.seeding import NoisePerImage
+from ddpm_lightning.training.build import EvaluationData, real_images
+from ddpm_lightning.training.generate import make_images
+from tests.benchmarks.benchmark import Benchmark
+from tests.benchmarks.checkpoint import Checkpoint
+from tests.benchmarks.device import device
+from tests.benchmarks.findings import Comparison, Figure, Findings, compare
+from tests.benchmarks.measure import spread
+
+MakeSampler = Callable[[int], Sampler]
+MakeScheduler = Callable[..., Any]
+
+OURS: dict[str, MakeSampler] = {
+    "ancestral": lambda calls: AncestralSampler(num_steps=calls),
+    "ancestral, quadratic": lambda calls: AncestralSampler(num_steps=calls, spacing=QuadraticSpacing()),
+    "ddim": lambda calls: DDIMSampler(num_steps=calls),
+    "ddim, quadratic": lambda calls: DDIMSampler(num_steps=calls, spacing=QuadraticSpacing()),
+}
+THEIRS: dict[str, MakeScheduler] = {
+    "DDPMScheduler": DDPMScheduler,
+    "DDIMScheduler": DDIMScheduler,
+    "DDIMScheduler, trailing": partial(DDIMScheduler, timestep_spacing="trailing"),
+    "DPMSolverMultistepScheduler": DPMSolverMultistepScheduler,
+    "DEISMultistepScheduler": DEISMultistepScheduler,
+    "UniPCMultistepScheduler": UniPCMultistepScheduler,
+}
+
+AT_ONCE = 500
+"""Images that are judged together."""
+
+Distances = dict[str, list[float]]
+"""By sampler: one distance for each seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleQuality(Benchmark):
+    """The Fréchet distance to the training images on the features that the run itself was judged by. Every round has
+    a seed of its own; in it, both sides begin with the same x_T. The weights are the averaged ones."""
+
+    rounds: int = 3
+    checkpoint: Checkpoint
+    budgets: tuple[int, ...] = (10, 20, 50, 100)
+    num_images: int = 500
+
+    question = "How good are the samples for so many network calls an image?"
+
+    def measure(self) -> Findings:
+        model, data = self.checkpoint.load()
+        if not isinstance(model.parameterization, Epsilon):
+            raise UserError("diffusers' schedulers are given ε̂ here; give a checkpoint with parameterization=epsilon")
+        judge = Judge.of(self.checkpoint.extractor(), data)
+        findings = Findings()
+        for calls in self.budgets:
+            ours, theirs = self._distances(model, data, judge, calls)
+            findings.comparisons.append(_best(calls, ours, theirs))
+            findings.figures += [
+                Figure(f"{calls} calls: {name}", spread(values), "Fréchet distance")
+                for name, values in (ours | theirs).items()
+            ]
+        return findings
+
+    def _distances(
+        self, model: DenoisingDiffusion, data: EvaluationData, judge: "Judge", calls: int
+    ) -> tuple[Distances, Distances]:
+        images, seeds = range(self.num_images), range(self.rounds)
+        ours = {
+            name: [judge(make_images(model, make(calls), data, images, seed=seed)) for seed in seeds]
+            for name, make in OURS.items()
+        }
+        theirs = {
+            name: [judge(data.pixels.to_bytes(_walk(model, data, make, calls, images, seed))) for seed in seeds]
+            for name, make in THEIRS.items()
+        }
+        return ours, theirs
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Images in 0..255 to their Fréchet distance to the training images."""
+
+    extractor: Extractor
+    real: Statistics
+
+    @classmethod
+    def of(cls, extractor: Extractor, data: EvaluationData) -> "Judge":
+        """The judge of this data."""
+        return cls(extractor, statistics_of(extract_all(extractor, real_images(data, "train")).features))
+
+    def __call__(self, images: Tensor) -> float:
+        return frechet_distance(
+            self.real, statistics_of(extract_all(self.extractor, torch.split(images, 500)).features)
+        )
+
+
+def _best(calls: int, ours: Distances, theirs: Distances) -> Comparison:
+    our_name, their_name = (min(found, key=lambda name: spread(found[name]).median) for found in (ours, theirs))
+    return compare(
+        f"{calls} network calls, the best of each side",
+        (our_name, their_name),
+        ours[our_name],
+        theirs[their_name],
+        "Fréchet distance",
+        target=1.0,
+    )
+
+
+@torch.no_grad()
+def _walk(
+    model: DenoisingDiffusion, data: EvaluationData, make: MakeScheduler, calls: int, numbers: range, seed: int
+) -> Tensor:
+    """x_0 by a scheduler of diffusers, on the model's own β, with the model's own noise for each image."""
+    betas = model.process.beta[1:].cpu().numpy()
+    scheduler = make(num_train_timesteps=model.process.T, trained_betas=betas)
+    scheduler.set_timesteps(calls)
+    assert len(scheduler.timesteps) == calls
+    noise = NoisePerImage(seed, numbers, device())
+    x = noise.randn(data.channels, *data.size)
+    draws = torch.Generator(device()).manual_seed(seed)
+    for t in scheduler.timesteps:
+        eps_hat = model.network(x, t.expand(len(x)).to(device()))
+        x = scheduler.step(eps_hat, t, x, **_randomness(scheduler, draws)).prev_sample
+    return x
+
+
+def _randomness(scheduler: Any, draws: torch.Generator) -> dict[str, torch.Generator]:
+    """The generator, for the one scheduler that draws."""
+    return {"generator": draws} if isinstance(scheduler, DDPMScheduler) else {}

@@ -1,0 +1,47 @@
+"""The training step, side by side with the peers'."""
+
+from dataclasses import dataclass
+
+from tests.benchmarks.benchmark import Benchmark
+from tests.benchmarks.device import FULL_PRECISION
+from tests.benchmarks.findings import Figure, Findings, compare
+from tests.benchmarks.flops import flops_of_step
+from tests.benchmarks.measure import spread, take_turns
+from tests.benchmarks.ours import NAME, TrainOurs
+from tests.benchmarks.peers import (
+    TrainDiffusers,
+    TrainLucidrains,
+    TrainNarrowLucidrains,
+    TrainPlain,
+)
+from tests.benchmarks.shape import PAPER, Shape
+
+Maker = TrainOurs | TrainDiffusers | TrainLucidrains | TrainNarrowLucidrains | TrainPlain
+TARGET = 1.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingStep(Benchmark):
+    """Forward, backward, clipping and Adam on one batch; every side at the same precision and dropout, without EMA."""
+
+    batch_size: int
+    precision: str = FULL_PRECISION
+    shape: Shape = PAPER
+    peers: tuple[Maker, ...] = (TrainDiffusers(), TrainLucidrains(), TrainPlain())
+
+    question = "How long does a training step take, at the same precision as the peer?"
+
+    def measure(self) -> Findings:
+        what = f"training step, batch {self.batch_size}, {self.precision}"
+        makers = (TrainOurs(), *self.peers)
+        found = take_turns({m.name: m(self.shape, self.batch_size, self.precision) for m in makers}, self.rounds)
+        return Findings(
+            [compare(what, (NAME, peer.name), found[NAME], found[peer.name], target=TARGET) for peer in self.peers],
+            [self._rate(maker, found[maker.name]) for maker in makers],
+        )
+
+    def _rate(self, maker: Maker, took: list[float]) -> Figure:
+        """What a side gets out of the machine: without it, a peer with less to compute would seem faster."""
+        flops = flops_of_step(maker.network, self.shape, self.batch_size) / 1e9
+        what = f"{maker.name}: its {flops:.0f} GFLOP a step"
+        return Figure(what, spread([flops / seconds for seconds in took]), "GFLOP/s")
