@@ -4,10 +4,10 @@ BIN := .venv/bin
 INSTALLED := .venv/installed-from-lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow lint format lock clean
+.PHONY: help setup train test test-slow bench bench-check lint format lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(INSTALLED) ## make .venv from requirements.lock (6 GB with PyTorch's CUDA libraries)
 
@@ -25,6 +25,12 @@ test: setup ## the offline test suite
 
 test-slow: setup ## the longer checks
 	$(BIN)/python -m pytest -m slow
+
+bench: setup ## side by side with every peer, about an hour; CHECKPOINT=PATH of a trained model for two of the rows
+	$(BIN)/python -m tests.benchmarks $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
+
+bench-check: setup ## a short run of some of it: no ratio is worse than the recorded one
+	$(BIN)/python -m tests.benchmarks --check
 
 lint: setup ## linter, formatter and type checker
 	$(BIN)/ruff check .

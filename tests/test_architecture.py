@@ -13,6 +13,7 @@ from tests.readme_lines import README, ROW, with_lines
 
 PACKAGE = ROOT / "ddpm_lightning"
 FILES = sorted(PACKAGE.rglob("*.py"))
+BENCHMARKS = sorted((ROOT / "tests" / "benchmarks").glob("*.py"))
 SHARED = {"typing", "errors", "image_files", "npz"}
 """The rooms of ddpm_lightning that everyone may enter."""
 
@@ -78,6 +79,14 @@ def test_median_function_is_under_ten_lines() -> None:
 def test_entry_scripts_have_no_logic() -> None:
     for script in ("train.py", "sample.py", "evaluate.py", "train_classifier.py"):
         assert len((ROOT / script).read_text().splitlines()) <= 14
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.name)
+def test_benchmarks_measure_the_package_as_users_run_it(path: Path) -> None:
+    """tests.conftest checks every annotation at run time, which takes time; so no benchmark may import it."""
+    assert not any(module.startswith("tests.conftest") for module in imports(path))
+    assert len(path.read_text().splitlines()) <= 300
+    assert ast.get_docstring(ast.parse(path.read_text()))
 
 
 def test_every_target_of_the_configs_exists() -> None:

@@ -16,6 +16,11 @@ class Benchmark(ABC):
 
     question: ClassVar[str]
 
+    @property
+    def command(self) -> str:
+        """What measures it anew."""
+        return f"python -m tests.benchmarks {self.name}"
+
     @abstractmethod
     def measure(self) -> Findings:
         """Does the work."""

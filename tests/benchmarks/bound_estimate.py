@@ -14,8 +14,7 @@ from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.training.generate import estimate_batch
 from ddpm_lightning.typing import Examples
-from tests.benchmarks.benchmark import Benchmark
-from tests.benchmarks.checkpoint import Checkpoint
+from tests.benchmarks.checkpoint import OfTrainedModel
 from tests.benchmarks.findings import Figure, Findings, compare
 from tests.benchmarks.measure import spread
 
@@ -30,11 +29,10 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoundEstimate(Benchmark):
+class BoundEstimate(OfTrainedModel):
     """The estimate takes more draws of t an image, until twice its own standard error is below the tolerance; each
     round has a seed of its own. Cost counts every network call an image, the pilot's among them."""
 
-    checkpoint: Checkpoint
     num_images: int = 256
     tolerance: float = 0.01
     pilot_images: int = 16

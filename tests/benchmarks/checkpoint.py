@@ -9,6 +9,7 @@ from ddpm_lightning.errors import UserError
 from ddpm_lightning.metrics.extractor import Extractor
 from ddpm_lightning.training.build import EvaluationData, make
 from ddpm_lightning.training.checkpoint import load_model, read_checkpoint
+from tests.benchmarks.benchmark import Benchmark
 from tests.benchmarks.device import device
 
 
@@ -36,6 +37,9 @@ class Checkpoint:
         assert isinstance(extractor, Extractor)
         return extractor
 
+    def __str__(self) -> str:
+        return str(self.path)
+
     def _given(self) -> Path:
         if self.path is None:
             raise UserError(
@@ -43,3 +47,14 @@ class Checkpoint:
                 "outputs/RUN/checkpoints/last.ckpt after `make train`"
             )
         return self.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfTrainedModel(Benchmark):
+    """A benchmark that needs a trained model."""
+
+    checkpoint: Checkpoint
+
+    @property
+    def command(self) -> str:
+        return f"{super().command} --checkpoint {self.checkpoint}"

@@ -33,9 +33,19 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def threads() -> int:
+    """As many as cores, or as OMP_NUM_THREADS says."""
+    return int(os.environ.get("OMP_NUM_THREADS", cores()))
+
+
 def fix_threads() -> None:
-    """As many threads as cores, or as OMP_NUM_THREADS says, from now on."""
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", cores())))
+    """That many threads, from now on."""
+    torch.set_num_threads(threads())
+
+
+def most_processes() -> int:
+    """How many processes can train side by side: one a GPU, or one a core."""
+    return torch.cuda.device_count() if device().type == "cuda" else cores()
 
 
 def finish() -> None:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from ddpm_lightning.diffusion.samplers import AncestralSampler
 from ddpm_lightning.training.generate import walk
 from tests.benchmarks.benchmark import Benchmark
-from tests.benchmarks.device import FULL_PRECISION, cores
+from tests.benchmarks.device import FULL_PRECISION, most_processes, threads
 from tests.benchmarks.findings import Findings, Series
 from tests.benchmarks.measure import Side, Spread, spread, take_turns
 from tests.benchmarks.ours import TrainOurs, module_of_shape
@@ -61,8 +61,9 @@ class Growth(Benchmark):
         return TrainOurs()(replace(self.base, channels=channels), self.batch_size, FULL_PRECISION)
 
     def _along_processes(self) -> Series:
-        values = [spread(_seconds_a_step(self.base, n, self.batch_size, self.process_steps)) for n in self.processes]
-        places = [float(n) for n in self.processes]
+        numbers = [n for n in self.processes if n <= most_processes()]
+        values = [spread(_seconds_a_step(self.base, n, self.batch_size, self.process_steps)) for n in numbers]
+        places = [float(n) for n in numbers]
         return Series(f"training step of {self.batch_size} images a process", "processes", places, values, "s")
 
 
@@ -97,7 +98,7 @@ def _seconds_a_step(shape: Shape, processes: int, batch_size: int, steps: int) -
             f"callbacks.metrics.every_n_steps={every}",
             f"hydra.run.dir={run_dir}",
         ]
-        environment = [f"OMP_NUM_THREADS={max(1, cores() // processes)}", sys.executable, "train.py"]
+        environment = [f"OMP_NUM_THREADS={max(1, threads() // processes)}", sys.executable, "train.py"]
         command = ["env", *environment, *overrides, *shape.overrides, *sizes]
         subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
         with (Path(run_dir) / "metrics.csv").open(newline="") as file:

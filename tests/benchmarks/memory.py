@@ -5,6 +5,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 
+from ddpm_lightning.training.manners import quiet
 from tests.benchmarks.benchmark import Benchmark
 from tests.benchmarks.device import FULL_PRECISION, fix_threads, meters
 from tests.benchmarks.findings import Findings, compare
@@ -60,13 +61,14 @@ def in_fresh_process(work: Callable[..., float], *arguments: object) -> float:
 def peak_mib(meter: str, make: Maker, shape: Shape, batch_size: int, precision: str) -> float:
     """The peak of making a side and taking two steps, beyond what the libraries take for a tiny network."""
     fix_threads()
+    tiny = replace(SMALL, dropout=shape.dropout)
 
     def two_steps_of(side: Side) -> None:
         side()
         side()
 
-    tiny = replace(SMALL, dropout=shape.dropout)
-    peak = meters()[meter](
-        lambda: two_steps_of(make(tiny, 2, precision)), lambda: two_steps_of(make(shape, batch_size, precision))
-    )
+    with quiet():
+        peak = meters()[meter](
+            lambda: two_steps_of(make(tiny, 2, precision)), lambda: two_steps_of(make(shape, batch_size, precision))
+        )
     return peak / MIB

@@ -81,7 +81,12 @@ def _origin(record: Record) -> str:
 
 
 def _settings(settings: Record) -> str:
-    return ", ".join(f"{key} {value}" for key, value in settings.items() if not isinstance(value, dict))
+    """Without the shape of the network, which the file tells."""
+    return ", ".join(f"{key} {_setting(value)}" for key, value in settings.items() if not isinstance(value, dict))
+
+
+def _setting(value: Any) -> str:
+    return " + ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _verdict(bound: float | None, reached: bool) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from tests.benchmarks.checkpoint import Checkpoint
 from tests.benchmarks.data_pipeline import DataPipeline
 from tests.benchmarks.device import HALF_PRECISION
 from tests.benchmarks.ema_update import EMAUpdate
-from tests.benchmarks.growth import Growth
+from tests.benchmarks.growth import MIDDLE, Growth
 from tests.benchmarks.memory import Memory
 from tests.benchmarks.ours import SAME_MODEL
 from tests.benchmarks.peak_share import PeakShare
@@ -70,7 +70,7 @@ def small(checkpoint: Path | None) -> tuple[Benchmark, ...]:
             sample_batch_size=2,
             shape=SMALL,
         ),
-        Memory(name="memory", rounds=1, batch_size=2, shape=SMALL, peers=(TrainPlain(),)),
+        Memory(name="memory", rounds=1, batch_size=2, shape=MIDDLE, peers=(TrainPlain(),)),
         BoundEstimate(
             name="bound_estimate",
             rounds=2,

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,27 @@ def run(benchmark: Benchmark) -> Record:
         "settings": settings(benchmark),
         "machine": where,
         "commit": commit(),
-        "command": f"python -m tests.benchmarks {benchmark.name}",
+        "libraries": _versions(),
+        "command": benchmark.command,
     }
+
+
+def _versions() -> Record:
+    """Of the sides; None where a peer is not installed."""
+    return {name: _version(name) for name in ("torch", "lightning", "diffusers", "denoising-diffusion-pytorch")}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def settings(benchmark: Benchmark) -> Record:
     """The fields, as JSON has them."""
-    fields = asdict(benchmark)
-    fields["peers"] = [peer.name for peer in getattr(benchmark, "peers", ())]
-    return {key: value for key, value in _plain(fields).items() if key != "name" and value != []}
+    fields = {**asdict(benchmark), "peers": [peer.name for peer in getattr(benchmark, "peers", ())]}
+    return {key: value for key, value in _plain(fields).items() if key != "name" and value not in ([], None)}
 
 
 def _plain(value: Any) -> Any:

@@ -25,8 +25,7 @@ from ddpm_lightning.metrics.reference import Statistics, frechet_distance, stati
 from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.training.build import EvaluationData, real_images
 from ddpm_lightning.training.generate import make_images
-from tests.benchmarks.benchmark import Benchmark
-from tests.benchmarks.checkpoint import Checkpoint
+from tests.benchmarks.checkpoint import OfTrainedModel
 from tests.benchmarks.device import device
 from tests.benchmarks.findings import Comparison, Figure, Findings, compare
 from tests.benchmarks.measure import spread
@@ -57,12 +56,11 @@ Distances = dict[str, list[float]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleQuality(Benchmark):
+class SampleQuality(OfTrainedModel):
     """The Fréchet distance to the training images on the features that the run itself was judged by. Every round has
     a seed of its own; in it, both sides begin with the same x_T. The weights are the averaged ones."""
 
     rounds: int = 3
-    checkpoint: Checkpoint
     budgets: tuple[int, ...] = (10, 20, 50, 100)
     num_images: int = 500
 

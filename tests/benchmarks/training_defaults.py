@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -75,9 +75,16 @@ def documented_loop(shape: Shape, batch_size: int) -> Side:
 
 
 @contextmanager
+def silent() -> Iterator[None]:
+    """Inside, what a library prints goes nowhere."""
+    with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere), redirect_stdout(nowhere):
+        yield
+
+
+@contextmanager
 def trainer_of_lucidrains(shape: Shape, batch_size: int) -> Iterator[Side]:
     """Its own Trainer on a folder of images, one step longer at every call; without FID, which wants a download."""
-    with TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
+    with TemporaryDirectory() as folder, silent():
         for i, image in enumerate(torch.rand(IMAGES, 3, shape.side, shape.side)):
             to_pil_image(image).save(Path(folder) / f"{i:03}.png")
         package = lucidrains()
