@@ -26,4 +26,4 @@ def _count(make_network: Callable[[Shape], nn.Module], shape: Shape, after: Call
     with torch.device("meta"), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         output = make_network(shape)(torch.randn(1, 3, shape.side, shape.side), torch.zeros(1, dtype=torch.long))
         after(output if isinstance(output, torch.Tensor) else output.sample)
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
