@@ -48,8 +48,11 @@ class Sampler(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def step(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps) -> Denoised:
-        """x̂_0 and the distribution of x_{t−1} given x_t: [b, *d], at t: [b] in 1..T of the chain walked."""
+    def step(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps, before: Images | None = None) -> Denoised:
+        """x̂_0 and the distribution of x_{t−1} given x_t: [b, *d], at t: [b] in 1..T of the chain walked.
+
+        before: x̂_0 of the step before this one, for samplers that look back.
+        """
 
     def label(self, model: DenoisingDiffusion) -> str:
         """What tells this walk from the paper's, "ancestral": ddim50, ancestral100_unclipped …; fit for file names."""
@@ -66,10 +69,10 @@ class Sampler(ABC):
     def trajectory(self, model: DenoisingDiffusion, x_T: Images, *, randn_like: RandnLike) -> Iterator[Step]:
         """Every step from x_T down to x_0; the last step adds no noise."""
         model = self.chain(model)
-        x = x_T
+        x, x_0_hat = x_T, None
         for t in range(model.process.T, 0, -1):
             with torch.no_grad():  # not around `yield`, where the caller's own mode holds
-                x_0_hat, reverse = self.step(model, x, torch.full((len(x),), t, device=x.device))
+                x_0_hat, reverse = self.step(model, x, torch.full((len(x),), t, device=x.device), x_0_hat)
                 x = reverse.sample(randn_like(x)) if t > 1 else reverse.mean
             yield Step(t, x, x_0_hat)
 
@@ -92,7 +95,7 @@ class AncestralSampler(Sampler):
             )
         return super().chain(model)
 
-    def step(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps) -> Denoised:
+    def step(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps, before: Images | None = None) -> Denoised:
         return model.denoise(x_t, t, self.clip_x_0)
 
 
@@ -114,7 +117,7 @@ class DDIMSampler(Sampler):
     def label(self, model: DenoisingDiffusion) -> str:
         return super().label(model) + (f"_eta{self.eta:g}" if self.eta else "")
 
-    def step(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps) -> Denoised:
+    def step(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps, before: Images | None = None) -> Denoised:
         x_0_hat = model.predict_x_0(x_t, t, self.clip_x_0)
         alpha_bar = model.process.alpha_bar
         alpha_bar_s = alpha_bar.roll(1)  # ᾱ of the step before; like all tables in float64, for 1 − ᾱ can be 1e-4

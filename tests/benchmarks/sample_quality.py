@@ -15,6 +15,7 @@ from diffusers import (
 )
 from torch import Tensor
 
+from ddpm_lightning.diffusion.dpm_solver import DPMSolver
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import Epsilon
 from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
@@ -37,6 +38,7 @@ OURS: dict[str, MakeSampler] = {
     "ancestral": lambda calls: AncestralSampler(num_steps=calls),
     "ancestral, quadratic": lambda calls: AncestralSampler(num_steps=calls, spacing=QuadraticSpacing()),
     "ddim": lambda calls: DDIMSampler(num_steps=calls),
+    "dpm_solver": lambda calls: DPMSolver(num_steps=calls, spacing=QuadraticSpacing()),
     "ddim, quadratic": lambda calls: DDIMSampler(num_steps=calls, spacing=QuadraticSpacing()),
 }
 THEIRS: dict[str, MakeScheduler] = {
