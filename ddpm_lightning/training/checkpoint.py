@@ -1,8 +1,11 @@
 """Checkpoints: written whole or not at all, self-describing, and read as data, never as code."""
 
 import contextlib
+import logging
 import os
 import pickle
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +23,41 @@ from ddpm_lightning.training.build import (
     make,
 )
 
+log = logging.getLogger(__name__)
+
 CONFIG = "config"
 """The checkpoint's key of the run's resolved configuration, a plain dict."""
+
+UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError),
+    *(pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError),
+)
+"""What a damaged file makes zipfile and torch say."""
 
 EMA = "ema"
 """The checkpoint's key of the averaged weights, by the names of the model's parameters."""
 
 
+PREVIOUS = "previous.ckpt"
+"""What becomes of a checkpoint when the next one takes its name."""
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, syncs, renames: a reader sees the old file or the new one, both whole."""
+    """Writes beside the target, syncs, renames: a reader sees the old file or the new one, both whole. The old one
+    stays as previous.ckpt."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         target = Path(path)
         beside = target.with_name(f"{target.name}.{os.getpid()}.tmp")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(exist_ok=True)  # but not the run directory: where that vanished, something is wrong
             with beside.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
+            _keep(target)
             beside.replace(target)
+            _sync(target.parent)
         except (OSError, RuntimeError) as error:  # a full disk is the latter, in torch's words
             with contextlib.suppress(OSError):
                 beside.unlink(missing_ok=True)
@@ -49,13 +67,54 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             ) from error
 
 
+def _keep(target: Path) -> None:
+    if not target.exists():
+        return
+    link = target.with_name(f"{PREVIOUS}.{os.getpid()}.tmp")
+    link.unlink(missing_ok=True)
+    link.hardlink_to(target)  # so that there is a whole last.ckpt at any moment
+    link.replace(target.with_name(PREVIOUS))
+
+
+def _sync(folder: Path) -> None:
+    """Makes what was renamed in the folder outlive a power failure."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def newest_whole(path: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The checkpoint at this path, or the one before where it is damaged, and what is in it; None where there is none.
+    Raises UserError where there are only damaged ones."""
+    candidates = [each for each in (path, path.with_name(PREVIOUS)) if each.exists()]
+    for number, each in enumerate(candidates):
+        try:
+            return each, read_checkpoint(each)
+        except UserError as error:
+            if number == len(candidates) - 1:
+                raise
+            log.warning("%s; the one before it is used, %s", error, PREVIOUS)
+    return None
+
+
+def _check_sums(path: Path) -> None:
+    """Compares every part of the file, which is a zip, with the checksum beside it: PyTorch does not."""
+    with zipfile.ZipFile(path) as file:
+        damaged = file.testzip()
+    if damaged is not None:
+        raise ValueError(f"checksum of {damaged} is wrong")
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The checkpoint as tensors and plain values. Raises UserError where the file is missing or is no checkpoint."""
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path.resolve()}; a run keeps its own at checkpoints/last.ckpt")
     try:
+        _check_sums(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except UNREADABLE as error:
         reason = str(error).partition(". ")[0].strip() or type(error).__name__
         if isinstance(error, pickle.UnpicklingError):
             reason = "it is no file of tensors and plain values"
@@ -95,7 +154,7 @@ def load_model(
 DECIDING = (*MODEL_PARTS, "data", "loss", "timesteps", "optimizer", "module", "seed")
 """What makes two runs the same run."""
 
-HARMLESS = {"root", "num_workers", "eval_batch_size", "test_strata"}
+HARMLESS = {"root", "num_workers", "eval_batch_size", "test_strata", "max_skipped"}
 """Keys of these that may change between a run and its continuation."""
 
 

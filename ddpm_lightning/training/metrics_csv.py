@@ -46,7 +46,7 @@ class MetricsCSV(Logger):
     def _rewrite(self, row: dict[str, Any]) -> None:
         rows = read_rows(self.path) if self.path.is_file() else []
         if not self.opened:
-            rows = [old for old in rows if int(old["step"]) < row["step"]]
+            rows = [old for old in rows if _stays(old, row)]
         self.opened = True
         rows.append(row)
         self.columns = list(dict.fromkeys(column for each in rows for column in each))
@@ -55,6 +55,12 @@ class MetricsCSV(Logger):
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(rows)
+
+
+def _stays(old: dict[str, str], row: dict[str, Any]) -> bool:
+    """Whether an old row is from before the first new one: by step, and at the same step if it has other metrics."""
+    step = int(old["step"])
+    return step < row["step"] or (step == row["step"] and not any(old.get(key) for key in row if key != "step"))
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

@@ -10,18 +10,19 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Checkpoint
 from omegaconf import DictConfig
 
 from ddpm_lightning.errors import check_whole
 from ddpm_lightning.training.build import build_model, make, make_all, make_with, plain
-from ddpm_lightning.training.callbacks.checkpoint import SelfDescription, last_checkpoint
+from ddpm_lightning.training.callbacks.checkpoint import SelfDescription, keeps_checkpoints, last_checkpoint
 from ddpm_lightning.training.callbacks.ema import keeps_average
 from ddpm_lightning.training.callbacks.periodic import Periodic
-from ddpm_lightning.training.checkpoint import check_same_run, read_checkpoint
+from ddpm_lightning.training.callbacks.stop import StopOnSignal
+from ddpm_lightning.training.checkpoint import check_same_run, newest_whole
 from ddpm_lightning.training.manners import closing, quiet, relative, told_plainly
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.results import provenance, tell, with_warnings, write_results
+from ddpm_lightning.training.signals import STOP, Interrupted
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def train(cfg: DictConfig) -> None:
         data = make(config["data"])
         torch.manual_seed(config["seed"])
         module = make_module(config, build_model(config, data))
-        callbacks = [SelfDescription(config), *make_all(config["callbacks"])]
+        callbacks = [SelfDescription(config), *make_all(config["callbacks"]), StopOnSignal()]
         loggers = make_all(config["logger"])
         trainer = make_with(config["trainer"], callbacks=callbacks, logger=loggers)
         data.setup("fit")  # Lightning would do so later; a wrong folder is better told now
@@ -65,19 +66,28 @@ def fit_and_test(
 
 @contextmanager
 def going_on(trainer: L.Trainer) -> Iterator[None]:
-    """Inside, Ctrl-C ends the command with a word on how to go on."""
+    """Inside, being asked to stop (Ctrl-C, SIGTERM, SIGUSR1, SIGUSR2) ends the command with a word on how to go on."""
     try:
         yield
-    except SystemExit:  # what Lightning makes of KeyboardInterrupt
-        run_dir = relative(Path(trainer.default_root_dir))
-        found = last_checkpoint(run_dir).exists()
-        log.info(
-            "Stopped at step %d; the same options with hydra.run.dir=%s go on from %s",
-            trainer.global_step,
-            run_dir,
-            last_checkpoint(run_dir) if found else "the start, for there is no checkpoint yet",
-        )
-        raise
+    except Interrupted as error:
+        tell_how_to_go_on(trainer, str(error))
+        # Lightning kills everyone once a process that it started ends with another code than 0.
+        raise SystemExit(error.exit_code if trainer.is_global_zero else 0) from None
+    finally:
+        STOP.forget()
+
+
+def tell_how_to_go_on(trainer: L.Trainer, why: str) -> None:
+    """Says where the run stopped, and what goes on with it."""
+    run_dir = relative(Path(trainer.default_root_dir))
+    found = last_checkpoint(run_dir).exists()
+    log.info(
+        "Stopped by %s at step %d; the same options with hydra.run.dir=%s go on from %s",
+        why,
+        trainer.global_step,
+        run_dir,
+        last_checkpoint(run_dir) if found else "the start, for there is no checkpoint yet",
+    )
 
 
 def check_choices(config: dict[str, Any]) -> None:
@@ -96,10 +106,11 @@ def make_module(config: dict[str, Any], model: torch.nn.Module) -> DDPM:
 
 def resumable(config: dict[str, Any]) -> Path | None:
     """The checkpoint in the run directory that this run goes on from, if there is one."""
-    path = last_checkpoint(config["run_dir"])
-    if not path.exists():
+    found = newest_whole(last_checkpoint(config["run_dir"]))
+    if found is None:
         return None
-    check_same_run(read_checkpoint(path), config, path)
+    path, checkpoint = found
+    check_same_run(checkpoint, config, path)
     return path
 
 
@@ -123,7 +134,7 @@ def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer) -> None:
             logger.log_metrics({name: record["value"]}, step=trainer.global_step)
     tell(found)
     how = ""
-    if any(isinstance(callback, Checkpoint) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+    if keeps_checkpoints(trainer):
         how = f" Sample from it with: {relative(Path(sys.executable))} sample.py checkpoint={last_checkpoint(run_dir)}"
     log.info("The run lies in %s.%s", run_dir, how)
 

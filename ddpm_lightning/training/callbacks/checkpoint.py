@@ -24,8 +24,14 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if is_due(trainer, batch_idx, self.every_n_steps) or trainer.global_step >= trainer.max_steps:
+        due = is_due(trainer, batch_idx, self.every_n_steps) or trainer.global_step >= trainer.max_steps
+        if due and module.is_sound():
             trainer.save_checkpoint(last_checkpoint(trainer.default_root_dir))
+
+
+def keeps_checkpoints(trainer: L.Trainer) -> bool:
+    """Whether the run keeps any."""
+    return any(isinstance(callback, LastCheckpoint) for callback in trainer.callbacks)  # type: ignore[attr-defined]
 
 
 class SelfDescription(L.Callback):

@@ -15,7 +15,8 @@ from ddpm_lightning.training.checkpoint import EMA as KEY
 
 
 class EMA(L.Callback):
-    """θ̄ ← decay·θ̄ + (1 − decay)·θ after each optimizer step, in float32; the first step copies.
+    """θ̄ ← decay·θ̄ + (1 − decay)·θ after each optimizer step, in float32; the first step copies, a skipped one counts
+    not.
 
     Testing and validation run on θ̄; so does whatever runs inside `average_parameters`. A checkpoint holds θ as its
     weights and θ̄ under a key of its own, also when it is written while θ̄ is in use.
@@ -35,7 +36,7 @@ class EMA(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if not stepped(trainer, batch_idx):
+        if not stepped(trainer, batch_idx) or not module.healthy:
             return
         weights = _weights(module)
         if not self.shadow:

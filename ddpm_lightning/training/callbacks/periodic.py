@@ -9,7 +9,7 @@ import lightning as L
 
 from ddpm_lightning.errors import check_boolean
 from ddpm_lightning.training.callbacks.ema import averaged, keeps_average
-from ddpm_lightning.training.callbacks.when import check_interval, is_due
+from ddpm_lightning.training.callbacks.when import check_interval, is_due, is_overdue
 from ddpm_lightning.training.module import DDPM
 
 
@@ -30,6 +30,17 @@ class Periodic(L.Callback):
     def measure(self, trainer: L.Trainer, module: DDPM, suffix: str) -> None:
         """Measures the model as it now is, on every process. suffix: what a result's name adds for its weights."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """When it acted last, so that what was due at a checkpoint's step, and was not done, is done on resume."""
+        return {"acted_at": self.acted_at}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.acted_at = state_dict["acted_at"]
+
+    def on_train_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
+        if is_overdue(trainer, self.every_n_steps, self.acted_at):
+            self._act(trainer, module)
+
     def on_train_batch_end(self, trainer: L.Trainer, module: DDPM, outputs: Any, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
         if is_due(trainer, batch_idx, self.every_n_steps):
             self._act(trainer, module)
@@ -40,10 +51,10 @@ class Periodic(L.Callback):
             self._act(trainer, module)
 
     def _act(self, trainer: L.Trainer, module: DDPM) -> None:
-        self.acted_at = trainer.global_step
         for weights, suffix in self._weights(trainer, module):
             with weights:
                 self.measure(trainer, module, suffix)
+        self.acted_at = trainer.global_step
 
     def _weights(self, trainer: L.Trainer, module: DDPM) -> Iterator[tuple[AbstractContextManager[None], str]]:
         # Averaged ones, if any are kept; raw ones, if there are no others, or they are asked for.

@@ -1,0 +1,34 @@
+"""Ends a run that was asked to stop: after the step, when everything else has done its part, and saved."""
+
+import signal
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+
+from ddpm_lightning.training.callbacks.checkpoint import keeps_checkpoints, last_checkpoint
+from ddpm_lightning.training.signals import STOP, Interrupted
+
+
+class StopOnSignal(Checkpoint):
+    """A Checkpoint only so that Lightning runs it last. All processes stop at the same step."""
+
+    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        STOP.listen(alone=trainer.world_size == 1)  # here, for Lightning has just put its own handlers
+
+    def on_test_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        STOP.listen(alone=trainer.world_size == 1)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        asked = STOP.signum is not None
+        if trainer.world_size > 1:
+            asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
+        if asked:
+            raise Interrupted(STOP.signum or signal.SIGTERM)
+
+    def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
+        # The step is done; what was due after it, and was broken off, is done when the run goes on.
+        if isinstance(exception, Interrupted) and trainer.training and module.is_sound() and keeps_checkpoints(trainer):
+            trainer.save_checkpoint(last_checkpoint(trainer.default_root_dir))
