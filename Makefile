@@ -37,7 +37,7 @@ format: setup ## let the formatter write, and the line numbers in the README
 	$(BIN)/python -m tests.readme_lines
 
 lock: ## resolve pyproject.toml anew into requirements.lock; needs uv
-	uv pip compile --universal --generate-hashes --python-version 3.11 --extra dev pyproject.toml \
+	uv pip compile --universal --generate-hashes --python-version 3.11 --all-extras pyproject.toml \
 		--custom-compile-command "make lock" --output-file requirements.lock
 
 clean: ## remove .venv and caches; runs stay
