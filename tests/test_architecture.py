@@ -31,7 +31,7 @@ MAY_IMPORT = {
 PURE = {"diffusion", "networks"}
 STANDARD = {"math", "abc", "collections", "dataclasses", "typing", "itertools", "contextlib", "functools"}
 ENTRIES = ("run", "sampling", "evaluation/evaluate", "classifier")
-HYDRA = {f"training/{name}.py" for name in (*ENTRIES, "build", "run_dir", "manners")}
+HYDRA = {f"training/{name}.py" for name in (*ENTRIES, "build", "run_dir", "manners", "processes")}
 
 
 def imports(path: Path) -> Iterator[str]:

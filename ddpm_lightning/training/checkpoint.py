@@ -48,7 +48,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         target = Path(path)
-        beside = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+        beside = target.with_name(f"{target.name}.tmp")
         try:
             target.parent.mkdir(exist_ok=True)  # but not the run directory: where that vanished, something is wrong
             with beside.open("wb") as file:
@@ -70,7 +70,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def _keep(target: Path) -> None:
     if not target.exists():
         return
-    link = target.with_name(f"{PREVIOUS}.{os.getpid()}.tmp")
+    link = target.with_name(f"{PREVIOUS}.tmp")
     link.unlink(missing_ok=True)
     link.hardlink_to(target)  # so that there is a whole last.ckpt at any moment
     link.replace(target.with_name(PREVIOUS))

@@ -4,12 +4,13 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 
 from ddpm_lightning.errors import check_whole
@@ -21,7 +22,9 @@ from ddpm_lightning.training.callbacks.stop import StopOnSignal
 from ddpm_lightning.training.checkpoint import check_same_run, newest_whole
 from ddpm_lightning.training.manners import closing, quiet, relative, told_plainly
 from ddpm_lightning.training.module import DDPM
+from ddpm_lightning.training.processes import in_processes
 from ddpm_lightning.training.results import provenance, tell, with_warnings, write_results
+from ddpm_lightning.training.run_dir import alone_in
 from ddpm_lightning.training.signals import STOP, Interrupted
 
 log = logging.getLogger(__name__)
@@ -29,8 +32,14 @@ log = logging.getLogger(__name__)
 
 def train(cfg: DictConfig) -> None:
     """Trains, tests the averaged weights and writes the run directory; goes on where that holds a checkpoint."""
-    with told_plainly(), quiet():
-        config = plain(cfg)
+    with told_plainly():
+        in_processes(train_here, plain(cfg))
+
+
+def train_here(config: dict[str, Any]) -> None:
+    """The same in this process, which may be one of several."""
+    is_first = getattr(rank_zero_only, "rank", 0) == 0
+    with quiet(), alone_in(Path(config["run_dir"])) if is_first else nullcontext():
         checkpoint = resumable(config)
         if is_finished(checkpoint, config):
             log.info("This run is finished: %s", relative(Path(config["run_dir"]) / "results.json"))
@@ -66,15 +75,13 @@ def fit_and_test(
 
 @contextmanager
 def going_on(trainer: L.Trainer) -> Iterator[None]:
-    """Inside, being asked to stop (Ctrl-C, SIGTERM, SIGUSR1, SIGUSR2) ends the command with a word on how to go on."""
-    try:
-        yield
-    except Interrupted as error:
-        tell_how_to_go_on(trainer, str(error))
-        # Lightning kills everyone once a process that it started ends with another code than 0.
-        raise SystemExit(error.exit_code if trainer.is_global_zero else 0) from None
-    finally:
-        STOP.forget()
+    """Inside, being asked to stop (Ctrl-C, SIGTERM, SIGUSR1, SIGUSR2) ends the run with a word on how to go on."""
+    with STOP.listening():
+        try:
+            yield
+        except Interrupted as stop:
+            tell_how_to_go_on(trainer, str(stop))
+            raise
 
 
 def tell_how_to_go_on(trainer: L.Trainer, why: str) -> None:

@@ -1,12 +1,17 @@
-"""The first thing that a command does: see that its run directory can be written. Imports nothing heavy."""
+"""The run directory: writable, as the first thing that a command sees to, and of one process. Imports nothing heavy."""
 
+import contextlib
+import fcntl
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+
+from ddpm_lightning.errors import UserError
 
 
 class RunDirectoryCheck(Callback):
@@ -42,3 +47,15 @@ def check_writable(folder: Path, option: str) -> None:
             f"Error: the run directory {folder} cannot be written ({error.strerror or error}); "
             f"choose another with {option}=PATH"
         )
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Inside, no other process may train there. Raises UserError where one does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:  # a process that ends, however it does, unlocks it
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is training in {folder}; wait for it, or stop it first") from None
+        yield

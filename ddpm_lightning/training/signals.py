@@ -1,9 +1,15 @@
 """Being asked to stop: Ctrl-C, SIGTERM, the warnings of a cluster. The step is finished, the run saved and ended."""
 
+import os
 import signal
+import subprocess
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+Handler = Callable[[int, FrameType | None], None]
 
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -21,31 +27,39 @@ class Interrupted(Exception):
         return 128 + self.signum
 
 
+@contextmanager
+def heard_by(handler: Handler) -> Iterator[None]:
+    """Inside, signals that ask to stop come to the handler; after, to whom they came before."""
+    before = {signum: signal.getsignal(signum) for signum in ASKING}
+    _tell(dict.fromkeys(ASKING, handler))
+    try:
+        yield
+    finally:
+        _tell(before)
+
+
+def _tell(handlers: dict[signal.Signals, Any]) -> None:
+    if threading.current_thread() is threading.main_thread():  # Python gives signals to no other
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+
+
 class StopRequest:
-    """Remembers the first signal that asks to stop; a second Ctrl-C ends at once."""
+    """Remembers the first signal that asks to stop; a second Ctrl-C ends at once.
+
+    may_interrupt: whether this is the only process of the run, so that it may stop without asking the others.
+    """
 
     def __init__(self) -> None:
         self.signum: int | None = None
         self.may_interrupt = True
-        self.before: dict[int, Any] = {}
 
-    def listen(self, alone: bool) -> None:
-        """From now on. alone: whether this is the only process, so that it may stop without asking the others."""
-        self.may_interrupt = alone
-        if threading.current_thread() is not threading.main_thread():
-            return  # where Python gives no signals
-        for signum in ASKING:
-            current = signal.getsignal(signum)
-            if current != self._hear:
-                self.before[signum] = current
-                signal.signal(signum, self._hear)
-
-    def forget(self) -> None:
-        """Puts back what listened before."""
-        for signum, handler in self.before.items():
-            signal.signal(signum, handler)
-        self.before.clear()
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Inside, this hears what asks to stop."""
         self.signum = None
+        with heard_by(self._hear):
+            yield
 
     def check(self) -> None:
         """Raises Interrupted if asked to stop, between two steps of a long work that can be done again."""
@@ -60,3 +74,14 @@ class StopRequest:
 
 STOP = StopRequest()
 """Of this process: signals come to it as a whole."""
+
+
+def requeue(signum: int) -> None:
+    """After a warning of the cluster (SIGUSR1, SIGUSR2), once all is saved: hands it on to whom it came before, such as
+    submitit, which sends the job to the queue again; where nobody listened, asks Slurm to."""
+    if signum not in (signal.SIGUSR1, signal.SIGUSR2):
+        return
+    if callable(signal.getsignal(signum)):
+        signal.raise_signal(signum)
+    elif "SLURM_JOB_ID" in os.environ and os.environ.get("SLURM_PROCID", "0") == "0":
+        subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False)

@@ -33,7 +33,7 @@ def make_trainer(
         )
     accelerator = choose_accelerator(accelerator)
     try:
-        return L.Trainer(
+        trainer = L.Trainer(
             accelerator=accelerator,
             enable_checkpointing=any(isinstance(c, Checkpoint) for c in options.get("callbacks") or []),
             default_root_dir=run_dir,
@@ -48,6 +48,9 @@ def make_trainer(
         )
     except (MisconfigurationException, TypeError, ValueError) as error:
         raise UserError(f"trainer: {error}") from error
+    # Its own handlers would hang several processes (a collective call inside a handler); signals.py has ours.
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    return trainer
 
 
 def choose_accelerator(accelerator: str) -> str:

@@ -18,13 +18,14 @@ MOMENTS = ("backward", "after the step", "drawing", "saving", "between renames",
 
 
 class SignalAt(L.Callback):
-    """Sends itself a signal, once, at the first such moment from this step on."""
+    """Sends itself a signal, once, at the first such moment from this step on; of several processes, one does."""
 
-    def __init__(self, moment: str, step: int, signum: int = signal.SIGKILL) -> None:
-        self.moment, self.step, self.signum, self.sent = moment, step, signum, False
+    def __init__(self, moment: str, step: int, signum: int = signal.SIGKILL, rank: int = 0) -> None:
+        self.moment, self.step, self.signum, self.rank, self.sent = moment, step, signum, rank, False
 
     def setup(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
         self.trainer = trainer
+        self.sent = trainer.global_rank != self.rank
         places: dict[str, list[tuple[Any, str]]] = {
             "drawing": [(Preview, "walk")],
             "bound": [(ValidationBound, "measure")],
@@ -67,6 +68,17 @@ class SignalAt(L.Callback):
 
 
 ORIGINAL_SAVE = torch.save
+
+
+class FailAt(L.Callback):
+    """A bug in one process of several."""
+
+    def __init__(self, step: int, rank: int) -> None:
+        self.step, self.rank = step, rank
+
+    def on_after_backward(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if trainer.global_step == self.step and trainer.global_rank == self.rank:
+            raise RuntimeError("a bug")
 
 
 class Spoil(L.Callback):

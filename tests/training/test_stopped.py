@@ -114,14 +114,14 @@ def test_kills_at_random_times_leave_no_trace(whole: Path, tmp_path: Path) -> No
 
 
 ASKED = [
-    (signal.SIGTERM, "after the step", 2),
-    (signal.SIGINT, "drawing", 2),
-    (signal.SIGUSR1, "bound", 4),
-    (signal.SIGUSR2, "testing", 7),
+    pytest.param(signal.SIGTERM, "after the step", 2, id="SIGTERM after the step"),
+    pytest.param(signal.SIGINT, "drawing", 2, id="SIGINT drawing"),
+    pytest.param(signal.SIGUSR1, "bound", 4, id="SIGUSR1 bound", marks=pytest.mark.slow),
+    pytest.param(signal.SIGUSR2, "testing", 7, id="SIGUSR2 testing", marks=pytest.mark.slow),
 ]
 
 
-@pytest.mark.parametrize(("signum", "moment", "step"), ASKED, ids=[f"{s.name} {m}" for s, m, _ in ASKED])
+@pytest.mark.parametrize(("signum", "moment", "step"), ASKED)
 def test_a_run_that_is_asked_to_stop_saves_and_goes_on(
     whole: Path, tmp_path: Path, signum: int, moment: str, step: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,11 +13,8 @@ from ddpm_lightning.training.signals import STOP, Interrupted
 class StopOnSignal(Checkpoint):
     """A Checkpoint only so that Lightning runs it last. All processes stop at the same step."""
 
-    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        STOP.listen(alone=trainer.world_size == 1)  # here, for Lightning has just put its own handlers
-
-    def on_test_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        STOP.listen(alone=trainer.world_size == 1)
+    def setup(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
+        STOP.may_interrupt = trainer.world_size == 1
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -11,12 +11,13 @@ from omegaconf import DictConfig
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
 from ddpm_lightning.training.build import MODEL_PARTS, make, make_all, plain
 from ddpm_lightning.training.checkpoint import CONFIG, load_model
+from ddpm_lightning.training.evaluation.fabric import precision_of
 from ddpm_lightning.training.evaluation.images import Generated, Given, ImageSource
-from ddpm_lightning.training.evaluation.processes import precision_of
 from ddpm_lightning.training.evaluation.shards import Shards, digest
 from ddpm_lightning.training.evaluation.split import check_split
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.manners import quiet, relative, told_plainly
+from ddpm_lightning.training.processes import in_processes
 from ddpm_lightning.training.results import device_name, provenance, tell, with_warnings, write_results
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,13 @@ log = logging.getLogger(__name__)
 
 def evaluate(cfg: DictConfig) -> None:
     """Measures every metric that was asked for, and writes results.json after each."""
-    with told_plainly(), quiet():
-        config = plain(cfg)
+    with told_plainly():
+        in_processes(evaluate_here, plain(cfg))
+
+
+def evaluate_here(config: dict[str, Any]) -> None:
+    """The same in this process, which may be one of several."""
+    with quiet():
         check_options(config)
         metrics = make_all(config["metrics"])
         fabric = make(config["trainer"])

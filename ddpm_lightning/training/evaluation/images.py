@@ -18,7 +18,7 @@ from ddpm_lightning.errors import UserError
 from ddpm_lightning.image_files import find_images, open_image
 from ddpm_lightning.npz import read_npz
 from ddpm_lightning.training.build import ImageData
-from ddpm_lightning.training.evaluation.processes import together
+from ddpm_lightning.training.evaluation.fabric import together
 from ddpm_lightning.training.evaluation.shards import Shards
 from ddpm_lightning.training.generate import make_images
 from ddpm_lightning.training.manners import relative
