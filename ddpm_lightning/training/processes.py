@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
@@ -129,7 +129,7 @@ class Team:
         pending = {process.sentinel: process for process in self.processes}
         while pending:
             for sentinel in wait(list(pending)):
-                ended = pending.pop(sentinel)  # type: ignore[index]
+                ended = pending.pop(cast(int, sentinel))
                 ended.join()
                 if ended.exitcode not in (0, *STOPPED) and self.asked is None:
                     self._judge_and_end(list(pending))
@@ -166,8 +166,8 @@ def death(codes: list[int]) -> str:
     """Of which process, and how."""
     rank, code = next((rank, code) for rank, code in enumerate(codes) if code < 0)
     return (
-        f"process {rank} of {len(codes)} was ended by {signal.Signals(-code).name} (as a machine that is short of memory "
-        "does), and so the others were ended; the same command goes on from the last checkpoint"
+        f"process {rank} of {len(codes)} was ended by {signal.Signals(-code).name} (as a machine that is short of "
+        "memory does), and so the others were ended; the same command goes on from the last checkpoint"
     )
 
 
@@ -187,7 +187,7 @@ def _member(
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ |= {"MASTER_ADDR": "127.0.0.1"} | {key: str(value) for key, value in place.items()} | _given()
     os.environ.pop("SLURM_NTASKS", None)  # or Lightning would look for Slurm's tasks
-    rank_zero_only.rank = rank
+    rank_zero_only.rank = rank  # type: ignore[attr-defined]
     if log is not None and rank == 0:
         logging.config.dictConfig(log)
     try:

@@ -93,12 +93,8 @@ def test_a_process_that_is_killed_ends_the_run(tmp_path: Path, capsys: pytest.Ca
 def test_a_process_that_fails_ends_the_run_with_its_error(
     tmp_path: Path,
 ) -> None:
-    fail = [
-        "+callbacks.fail._target_=tests.training.moments.FailAt",
-        "+callbacks.fail.step=2",
-        "+callbacks.fail.rank=1",
-    ]
-    call = [sys.executable, "train.py", f"hydra.run.dir={tmp_path}", *SMALL, TWO, *fail]
+    fail = "+callbacks.fail={_target_: tests.training.moments.FailAt, step: 2, rank: 1}"
+    call = [sys.executable, "train.py", f"hydra.run.dir={tmp_path}", *SMALL, TWO, fail]
     said = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert said.returncode == 1
     assert "RuntimeError: a bug" in said.stderr

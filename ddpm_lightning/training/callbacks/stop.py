@@ -7,6 +7,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
 from ddpm_lightning.training.callbacks.checkpoint import keeps_checkpoints, last_checkpoint
+from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.signals import STOP, Interrupted
 
 
@@ -16,16 +17,14 @@ class StopOnSignal(Checkpoint):
     def setup(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
         STOP.may_interrupt = trainer.world_size == 1
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, module: DDPM, outputs: Any, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
         asked = STOP.signum is not None
         if trainer.world_size > 1:
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
         if asked:
             raise Interrupted(STOP.signum or signal.SIGTERM)
 
-    def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: L.Trainer, module: DDPM, exception: BaseException) -> None:  # type: ignore[override]
         # The step is done; what was due after it, and was broken off, is done when the run goes on.
         if isinstance(exception, Interrupted) and trainer.training and module.is_sound() and keeps_checkpoints(trainer):
             trainer.save_checkpoint(last_checkpoint(trainer.default_root_dir))
