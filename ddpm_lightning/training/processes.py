@@ -5,6 +5,7 @@ Lightning would start the others by the command line, which in a sweep is the wh
 
 import logging
 import logging.config
+import multiprocessing
 import os
 import signal
 import sys
@@ -113,8 +114,9 @@ class Team:
         """Starts them and returns when all have ended well. Raises Interrupted if they were asked to stop, UserError if
         one failed."""
         with heard_by(self._pass_on):
-            for process in self.processes:
-                process.start()
+            with spawning():
+                for process in self.processes:
+                    process.start()
             self._wait()
         self._judge()
 
@@ -160,6 +162,17 @@ class Team:
         if any(codes):
             print("\n".join(text for text, is_mistake in said), file=sys.stderr)
             raise UserError("a process failed; what it was about stands above")
+
+
+@contextmanager
+def spawning() -> Iterator[None]:
+    """Inside, children start anew; a worker of joblib would have them start as joblib's do, which they cannot."""
+    before = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        yield
+    finally:
+        multiprocessing.set_start_method(before, force=True)
 
 
 def death(codes: list[int]) -> str:
