@@ -1,7 +1,5 @@
-"""From a configuration to objects; and what a configuration that comes from a file may name."""
+"""From a configuration to objects."""
 
-import importlib
-import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,13 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.training.targets import check_buildable
 from ddpm_lightning.typing import Examples, Images, Pixels
 
 MODEL_PARTS = ("schedule", "parameterization", "variance", "network")
 """The parts of a configuration that make p_θ."""
-
-ALLOWED = ("ddpm_lightning.diffusion.", "ddpm_lightning.networks.", "ddpm_lightning.data.")
-"""Where the classes live that a checkpoint's configuration may name."""
 
 
 @runtime_checkable
@@ -83,7 +79,8 @@ def data_of(trainer: L.Trainer) -> EvaluationData:
 
 
 def make(node: Any, **arguments: Any) -> Any:
-    """Hydra's `instantiate`, with the reason of a failure as one UserError."""
+    """Hydra's `instantiate`, for a node that may be built, with the reason of a failure as one UserError."""
+    check_buildable(node)
     try:
         return instantiate(node, **arguments, _convert_="all")
     except InstantiationException as error:
@@ -133,35 +130,3 @@ def load_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], so
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"the weights in {source} do not fit the network of its configuration: {reason}") from error
-
-
-def check_targets(node: Any, source: str) -> None:
-    """Raises UserError where a configuration from a file names anything but this project's own model parts."""
-    if isinstance(node, list | tuple):
-        for item in node:
-            check_targets(item, source)
-    elif isinstance(node, dict):
-        if "_target_" in node and not _is_allowed(node["_target_"]):
-            raise UserError(
-                f"{source} asks to build {node['_target_']!r}, which is no part of a model; do not use the file unless "
-                "you trust it, and then only after you have mended its configuration"
-            )
-        for key, value in node.items():
-            check_targets(key, source)
-            check_targets(value, source)
-    elif isinstance(node, str) and "${" in node:
-        raise UserError(f"{source} has an unresolved {node!r} in its configuration, which could read your environment")
-    elif not isinstance(node, str | int | float | None):
-        raise UserError(f"{source} has a {type(node).__name__} in its configuration, which no configuration has")
-
-
-def _is_allowed(target: Any) -> bool:
-    if not isinstance(target, str) or not target.startswith(ALLOWED):
-        return False
-    module, _, name = target.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError):
-        return False
-    # Defined there, not merely reachable from there: `…digits.torch.load` must not pass.
-    return inspect.isclass(found) and found.__module__ == module

@@ -18,10 +18,10 @@ from ddpm_lightning.training.build import (
     MODEL_PARTS,
     EvaluationData,
     build_model,
-    check_targets,
     load_weights,
     make,
 )
+from ddpm_lightning.training.targets import check_model_parts
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     missing += [part for part in (*MODEL_PARTS, "data") if "_target_" not in (checkpoint[CONFIG].get(part) or {})]
     if missing:
         raise UserError(f"{path} lacks {', '.join(missing)}, so it was not written by this project's train.py")
-    check_targets({part: checkpoint[CONFIG][part] for part in (*MODEL_PARTS, "data")}, source=str(path))
+    check_model_parts({part: checkpoint[CONFIG][part] for part in (*MODEL_PARTS, "data")}, source=str(path))
     return checkpoint
 
 
