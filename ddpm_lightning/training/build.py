@@ -113,14 +113,28 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 def build_model(config: Mapping[str, Any], data: ImageData) -> DenoisingDiffusion:
     """p_θ of a resolved configuration, for the channels, size and levels of the data."""
     variance = make(config["variance"])
-    network = make(
-        config["network"],
-        in_channels=data.channels,
-        out_channels=data.channels + variance.extra_channels(data.channels),
-        size=data.size,
-    )
+    shape = {
+        "in_channels": data.channels,
+        "out_channels": data.channels + variance.extra_channels(data.channels),
+        "size": data.size,
+    }
+    check_network(config["network"], shape)
+    network = make(config["network"], **shape)
     process = GaussianDiffusion(make(config["schedule"]))
     return DenoisingDiffusion(network, process, make(config["parameterization"]), variance, data.pixels.levels)
+
+
+MOST_PARAMETERS = 2**31
+"""Eight times the paper's largest network."""
+
+
+def check_network(node: Any, shape: dict[str, Any]) -> None:
+    """Raises UserError where the network would fill the memory, before it does."""
+    with torch.device("meta"):
+        network = make(node, **shape)
+    count = sum(parameter.numel() for parameter in network.parameters())
+    if count > MOST_PARAMETERS:
+        raise UserError(f"the network would have {count:,} parameters, more than fit in memory; lower network.channels")
 
 
 def load_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], source: str) -> None:

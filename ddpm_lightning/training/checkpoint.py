@@ -5,7 +5,6 @@ import logging
 import os
 import pickle
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,6 @@ log = logging.getLogger(__name__)
 
 CONFIG = "config"
 """The checkpoint's key of the run's resolved configuration, a plain dict."""
-
-UNREADABLE = (
-    *(zipfile.BadZipFile, zlib.error, NotImplementedError),
-    *(pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError),
-)
-"""What a damaged file makes zipfile and torch say."""
 
 EMA = "ema"
 """The checkpoint's key of the averaged weights, by the names of the model's parameters."""
@@ -102,6 +95,11 @@ def newest_whole(path: Path) -> tuple[Path, dict[str, Any]] | None:
 def _check_sums(path: Path) -> None:
     """Compares every part of the file, which is a zip, with the checksum beside it: PyTorch does not."""
     with zipfile.ZipFile(path) as file:
+        parts = file.infolist()
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+            raise ValueError("it is compressed, as PyTorch's are not")
+        if sum(part.file_size for part in parts) > path.stat().st_size:
+            raise ValueError("its parts claim to be more than the whole")
         damaged = file.testzip()
     if damaged is not None:
         raise ValueError(f"checksum of {damaged} is wrong")
@@ -114,7 +112,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         _check_sums(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
+    except Exception as error:  # a damaged file can make zipfile and torch say nearly anything
         reason = str(error).partition(". ")[0].strip() or type(error).__name__
         if isinstance(error, pickle.UnpicklingError):
             reason = "it is no file of tensors and plain values"

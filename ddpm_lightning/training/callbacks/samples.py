@@ -12,7 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ddpm_lightning.diffusion.samplers import DDIMSampler, Sampler, Step, end_of
-from ddpm_lightning.errors import check_whole
+from ddpm_lightning.errors import check_at_most, check_whole
 from ddpm_lightning.training.callbacks.ema import averaged
 from ddpm_lightning.training.callbacks.when import check_interval, is_due, is_overdue
 from ddpm_lightning.training.generate import walk
@@ -29,6 +29,7 @@ class Preview(L.Callback):
 
     def __init__(self, num_images: int, every_n_steps: int = 1000, num_steps: int = 50, seed: int = 0) -> None:
         check_whole(f"callbacks.{self.name}.num_images", num_images, 1, "give a number of images")
+        check_at_most(f"callbacks.{self.name}.num_images", num_images, 4096, "no eye takes in more; use 64")
         check_whole(f"callbacks.{self.name}.num_steps", num_steps, 2, "give a number of DDIM steps")
         self.num_images = num_images
         self.every_n_steps = check_interval(f"callbacks.{self.name}", every_n_steps)

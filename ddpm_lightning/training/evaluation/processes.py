@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.training.results import AddUp
-from ddpm_lightning.training.trainer import check_precision, choose_accelerator
+from ddpm_lightning.training.trainer import check_devices, check_precision, choose_accelerator
 
 PATIENCE = timedelta(days=7)
 """How long processes wait for the one that reads features off a million images."""
@@ -19,6 +19,7 @@ PATIENCE = timedelta(days=7)
 def make_fabric(*, accelerator: str = "auto", precision: str = "32-true", **options: Any) -> Fabric:
     """Fabric for evaluation. precision: as in training, but float32 unless asked for, for the numbers are to be
     believed. options: passed on, such as devices and num_nodes."""
+    check_devices(options.get("devices", 1))
     accelerator = choose_accelerator(accelerator)
     alone = options.get("devices", 1) in (1, "1") and options.get("num_nodes", 1) == 1
     if not alone:
