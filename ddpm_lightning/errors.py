@@ -12,14 +12,14 @@ LARGEST = 2**63 - 1
 def check_whole(name: str, value: object, least: int, advice: str) -> None:
     """Raises UserError unless value is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UserError(f"{name}={_shown(value)} is not a whole number of at least {least}: {advice}")
+        raise UserError(f"{name}={shown(value)} is not a whole number of at least {least}: {advice}")
     check_at_most(name, value, LARGEST, "PyTorch counts no further; choose a smaller number")
 
 
 def check_at_most(name: str, value: int, most: int, advice: str) -> None:
     """Raises UserError where a whole number is so large that the machine would give up in the middle."""
     if value > most:
-        raise UserError(f"{name}={_shown(value)} exceeds {most}: {advice}")
+        raise UserError(f"{name}={shown(value)} exceeds {most}: {advice}")
 
 
 def check_positive(name: str, value: object, advice: str) -> None:
@@ -34,7 +34,7 @@ def check_boolean(name: str, value: object, advice: str) -> None:
         raise UserError(f"{name}={value} is neither true nor false; {advice}")
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """The value, if it is not longer than the sentence around it."""
     words = str(value)
     return words if len(words) <= 80 else f"{words[:80]} …"

@@ -10,8 +10,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.diffusion.parameterizations import Parameterization
 from ddpm_lightning.diffusion.process import GaussianDiffusion
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.diffusion.schedules import Schedule
+from ddpm_lightning.diffusion.variances import Variance
+from ddpm_lightning.errors import UserError, shown
+from ddpm_lightning.training.arguments import check_arguments
 from ddpm_lightning.training.targets import check_buildable
 from ddpm_lightning.typing import Examples, Images, Pixels
 
@@ -78,29 +82,41 @@ def data_of(trainer: L.Trainer) -> EvaluationData:
     return data
 
 
-def make(node: Any, **arguments: Any) -> Any:
-    """Hydra's `instantiate`, for a node that may be built, with the reason of a failure as one UserError."""
+def make(node: Any, kind: Any = object, **arguments: Any) -> Any:
+    """Hydra's `instantiate`, for a node that may be built and builds this kind, with the reason of a failure as one
+    UserError."""
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise UserError(f"{shown(node)} is nothing that can be built: a {kind.__name__} needs a _target_; leave it out")
     check_buildable(node)
+    made = _make(node, **arguments)
+    check_arguments(node)
+    if not isinstance(made, kind):
+        raise UserError(f"{node['_target_']} is no {kind.__name__}, which is needed in its place; choose another")
+    return made
+
+
+def _make(node: dict[str, Any], **arguments: Any) -> Any:
     try:
         return instantiate(node, **arguments, _convert_="all")
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
+    except (InstantiationException, TypeError) as error:
+        if isinstance(error.__cause__, UserError):  # a class's own words say more than its annotations
             raise error.__cause__ from error
+        check_arguments(node)
         raise UserError(" ".join(str(error).split())) from error
 
 
-def make_with(node: dict[str, Any], **parts: Any) -> Any:
+def make_with(node: Any, **parts: Any) -> Any:
     """Like `make`, for arguments that are objects already."""
-    maker = make({**node, "_partial_": True})
+    maker = make({**node, "_partial_": True} if isinstance(node, dict) else node)
     try:
         return maker(**parts)
     except (TypeError, ValueError) as error:
         raise error if isinstance(error, UserError) else UserError(f"{node['_target_']}: {error}") from error
 
 
-def make_all(nodes: dict[str, Any] | None) -> list[Any]:
+def make_all(nodes: dict[str, Any] | None, kind: Any = object) -> list[Any]:
     """The objects of a group of named ones; an option set to null is left out."""
-    return [make(node) for node in (nodes or {}).values() if node is not None]
+    return [make(node, kind) for node in (nodes or {}).values() if node is not None]
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -112,16 +128,17 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 def build_model(config: Mapping[str, Any], data: ImageData) -> DenoisingDiffusion:
     """p_θ of a resolved configuration, for the channels, size and levels of the data."""
-    variance = make(config["variance"])
+    variance = make(config["variance"], Variance)
     shape = {
         "in_channels": data.channels,
         "out_channels": data.channels + variance.extra_channels(data.channels),
         "size": data.size,
     }
     check_network(config["network"], shape)
-    network = make(config["network"], **shape)
-    process = GaussianDiffusion(make(config["schedule"]))
-    return DenoisingDiffusion(network, process, make(config["parameterization"]), variance, data.pixels.levels)
+    network = make(config["network"], torch.nn.Module, **shape)
+    process = GaussianDiffusion(make(config["schedule"], Schedule))
+    parameterization = make(config["parameterization"], Parameterization)
+    return DenoisingDiffusion(network, process, parameterization, variance, data.pixels.levels)
 
 
 MOST_PARAMETERS = 2**31
@@ -131,7 +148,7 @@ MOST_PARAMETERS = 2**31
 def check_network(node: Any, shape: dict[str, Any]) -> None:
     """Raises UserError where the network would fill the memory, before it does."""
     with torch.device("meta"):
-        network = make(node, **shape)
+        network = make(node, torch.nn.Module, **shape)
     count = sum(parameter.numel() for parameter in network.parameters())
     if count > MOST_PARAMETERS:
         raise UserError(f"the network would have {count:,} parameters, more than fit in memory; lower network.channels")

@@ -143,7 +143,7 @@ def load_model(
 ) -> tuple[dict[str, Any], EvaluationData, DenoisingDiffusion]:
     """The checkpoint, its data (which may lie `elsewhere` on this machine: root=…) and its model."""
     checkpoint = read_checkpoint(path)
-    data = make({**checkpoint[CONFIG]["data"], **elsewhere})
+    data = make({**checkpoint[CONFIG]["data"], **elsewhere}, EvaluationData)
     model = build_model(checkpoint[CONFIG], data)
     load_weights(model, model_weights(checkpoint, use_ema), str(path))
     return checkpoint, data, model.eval()

@@ -60,7 +60,7 @@ class CheckedLoader(ConfigLoaderImpl):
             assert isinstance(config, dict)
             check_no_secrets(config)
             check_hydra(config["hydra"])
-        except UserError as error:
+        except ValueError as error:  # a UserError, or Hydra's own on `experiment=null`
             raise CompactHydraException(f"Error: {error}") from error
         return cfg
 

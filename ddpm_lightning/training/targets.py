@@ -65,6 +65,11 @@ def _targets(node: Any, source: str) -> Iterator[Any]:
         raise UserError(f"{source} has a {type(node).__name__} in its configuration, which no configuration has")
 
 
+def find_known(target: Any) -> Any:
+    """The class or function that a target names; None where that is of a package that only the user knows."""
+    return _find(target, (OURS, *PUBLIC))
+
+
 def _is_trusted(target: Any) -> bool:
     packages = [package.strip() for package in os.environ.get(TRUST, "").split(",")]
     return isinstance(target, str) and any(_inside(target, package) for package in packages if package)

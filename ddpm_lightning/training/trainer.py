@@ -54,10 +54,8 @@ def make_trainer(
 
 def check_devices(devices: object) -> None:
     """Raises UserError where so many processes would be started that the machine stands still."""
-    if isinstance(devices, int):
-        check_at_most(
-            "trainer.devices", devices, 64, "each is a process on one machine; trainer.num_nodes= adds others"
-        )
+    if str(devices).isdigit():
+        check_at_most("trainer.devices", int(str(devices)), 64, "each is a process of this machine; use 1")
 
 
 def choose_accelerator(accelerator: str) -> str:

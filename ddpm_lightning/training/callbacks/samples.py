@@ -17,7 +17,7 @@ from ddpm_lightning.training.callbacks.ema import averaged
 from ddpm_lightning.training.callbacks.when import check_interval, is_due, is_overdue
 from ddpm_lightning.training.generate import walk
 from ddpm_lightning.training.module import DDPM
-from ddpm_lightning.training.pictures import picture, save
+from ddpm_lightning.training.pictures import check_drawable, picture, save
 
 
 class Preview(L.Callback):
@@ -43,6 +43,9 @@ class Preview(L.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.acted_at = state_dict["acted_at"]
+
+    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        check_drawable(image_shape(trainer)[0])
 
     def on_train_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
         if is_overdue(trainer, self.every_n_steps, self.acted_at):
