@@ -35,6 +35,6 @@ def check_boolean(name: str, value: object, advice: str) -> None:
 
 
 def shown(value: object) -> str:
-    """The value, if it is not longer than the sentence around it."""
+    """The value, if it is not longer than the sentence around it; else how it begins."""
     words = str(value)
-    return words if len(words) <= 80 else f"{words[:80]} …"
+    return words if len(words) <= 160 else f"{words[:160]} …"

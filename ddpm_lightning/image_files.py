@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, shown
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
@@ -40,4 +40,4 @@ def open_image(path: Path, mode: Callable[[str], str]) -> Image.Image:
     except UserError:
         raise
     except Exception as error:  # a damaged image can make Pillow raise nearly anything
-        raise UserError(f"{path} cannot be read as an image ({error}); mend or remove it") from error
+        raise UserError(f"{path} cannot be read as an image ({shown(error)}); mend or remove it") from error

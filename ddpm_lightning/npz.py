@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, shown
 
 ROOM = 2**30
 """Bytes that any file may inflate to; to more, only as many times its size:"""
@@ -23,7 +23,7 @@ def read_npz(path: Path, keys: Sequence[str], advice: str) -> dict[str, np.ndarr
         with np.load(path) as file:
             arrays = {key: file[key] for key in keys if key in file}
     except Exception as error:  # a damaged file can raise nearly anything
-        reason = "it is none" if "pickle" in str(error) else str(error)  # NumPy would advise to run what is in it
+        reason = "it is none" if "pickle" in str(error) else shown(error)  # NumPy would advise to run what is in it
         raise UserError(f"{path} cannot be read as an .npz ({reason}); {advice}") from error
     if not arrays:
         raise UserError(f"{path} holds none of the arrays {', '.join(keys)}; {advice}")

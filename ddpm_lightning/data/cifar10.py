@@ -11,7 +11,7 @@ import torch
 from ddpm_lightning.data.base import ImageDataModule
 from ddpm_lightning.data.batches import ImageDataset, InMemoryImages
 from ddpm_lightning.data.download import download
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, shown
 from ddpm_lightning.typing import Pixels
 
 FOLDER = "cifar-10-batches-py"
@@ -70,4 +70,4 @@ def read_batch(path: Path) -> Pixels:
         rows = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="bytes").load()[b"data"]
         return torch.from_numpy(rows.array.reshape(-1, 3, 32, 32).copy())
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise UserError(f"{path} is no whole batch file of CIFAR-10 ({error}); fetch it again") from error
+        raise UserError(f"{path} is no whole batch file of CIFAR-10 ({shown(error)}); fetch it again") from error

@@ -12,7 +12,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, shown
 from ddpm_lightning.training.build import (
     MODEL_PARTS,
     EvaluationData,
@@ -113,7 +113,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         _check_sums(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can make zipfile and torch say nearly anything
-        reason = str(error).partition(". ")[0].strip() or type(error).__name__
+        reason = shown(str(error).partition(". ")[0].strip()) or type(error).__name__
         if isinstance(error, pickle.UnpicklingError):
             reason = "it is no file of tensors and plain values"
         raise UserError(f"{path} is damaged or no checkpoint of PyTorch ({reason})") from error

@@ -93,7 +93,7 @@ def _find(target: Any, importable: tuple[str, ...]) -> Any:
     module, _, name = target.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name, None)
-    except ImportError:
+    except (ImportError, ValueError):  # the latter where there is no name before the dot
         return None
 
 

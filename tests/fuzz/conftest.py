@@ -38,12 +38,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_idx(path: Path, images: np.ndarray) -> None:
-    """An idx file of bytes, gzipped."""
+    """An idx file of bytes, gzipped if it is so named."""
     header = np.array([fashion_mnist.IDX_OF_BYTES + images.ndim, *images.shape], dtype=">i4")
-    path.write_bytes(gzip.compress(header.tobytes() + images.tobytes()))
+    content = header.tobytes() + images.tobytes()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
 
 
 def write_cifar(path: Path, rows: np.ndarray) -> None:
     """A batch file of CIFAR-10."""
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(pickle.dumps({b"data": rows, b"labels": [0] * len(rows)}, protocol=2))
+    path.write_bytes(pickle.dumps({b"data": rows, b"labels": [0] * len(rows)}))
