@@ -8,6 +8,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from ddpm_lightning.errors import UserError, shown
 from ddpm_lightning.training.targets import find_known
 
+HYDRAS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
+"""Keys of a node that are Hydra's own."""
+
 
 def check_arguments(node: Any) -> None:
     """Raises UserError where a node, or one inside it, has a value of another type than its target's annotation."""
@@ -15,7 +18,9 @@ def check_arguments(node: Any) -> None:
         for item in node:
             check_arguments(item)
     elif isinstance(node, dict):
-        hints = _hints(find_known(node.get("_target_")))
+        target = find_known(node.get("_target_"))
+        hints = _hints(target)
+        _check_names(node, target)
         for name, value in node.items():
             check_arguments(value)
             if not fits(value, hints.get(name, Any)):
@@ -23,6 +28,17 @@ def check_arguments(node: Any) -> None:
                 raise UserError(
                     f"{name}={shown(value)} does not fit {node['_target_']}, which takes {kind or hints[name]} there"
                 )
+
+
+def _check_names(node: Mapping[str, Any], target: Any) -> None:
+    try:
+        taken = inspect.signature(target).parameters
+    except (TypeError, ValueError):  # not known here, or written in C
+        return
+    open_ended = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values())
+    unknown = [name for name in node if name not in taken and name not in HYDRAS]
+    if unknown and not open_ended:
+        raise UserError(f"{node['_target_']} takes no {unknown[0]}; leave it out, or choose of {', '.join(taken)}")
 
 
 def fits(value: Any, hint: Any) -> bool:

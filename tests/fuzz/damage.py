@@ -12,12 +12,10 @@ def damaged(draw: DrawFn, content: bytes) -> bytes:
     place = st.integers(0, len(content) - 1)
     result = bytearray(content)
     for how in draw(st.lists(st.sampled_from(["flip", "cut", "repeat", "zero", "swap"]), min_size=1, max_size=4)):
-        first, last = sorted((draw(place), draw(place)))
+        first, last = sorted(min(draw(place), len(result) - 1) for _ in range(2))
         middle = (first + last) // 2
         if how == "flip":
-            result[first : first + 1] = bytes(
-                byte ^ (1 << draw(st.integers(0, 7))) for byte in result[first : first + 1]
-            )
+            result[first] ^= draw(st.integers(1, 255))
         elif how == "cut":
             del result[first : first + 1 + (last - first) // 4]
         elif how == "repeat":

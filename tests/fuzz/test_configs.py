@@ -24,8 +24,8 @@ EXTREMES = (
     *("[]", "[0]", "[-1,2]", "[1000000000,1000000000]", "[null]", "[nan,inf]", "{{}}", "{{a:1}}"),
 )
 
-MAY_BE_LONG = {"trainer.max_steps", "trainer.num_nodes"}
-"""Where a large number is no mistake, or waits for other machines."""
+MAY_BE_LONG = {"trainer.max_steps", "trainer.devices"}
+"""Where a large number is no mistake, but takes its time."""
 
 SIZES = [override for override in SMALL if not override.startswith(("data", "trainer.max_steps"))]
 DATA = {
