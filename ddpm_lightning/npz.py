@@ -22,6 +22,8 @@ def read_npz(path: Path, keys: Sequence[str], advice: str) -> dict[str, np.ndarr
         _check_inflated(path)
         with np.load(path) as file:
             arrays = {key: file[key] for key in keys if key in file}
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("it holds something else by that name")
     except Exception as error:  # a damaged file can raise nearly anything
         reason = "it is none" if "pickle" in str(error) else shown(error)  # NumPy would advise to run what is in it
         raise UserError(f"{path} cannot be read as an .npz ({reason}); {advice}") from error

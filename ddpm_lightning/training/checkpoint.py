@@ -120,11 +120,24 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(CONFIG), dict):
         raise UserError(f"{path} holds no configuration of a run, so it was not written by this project's train.py")
     missing = [key for key in ("state_dict", "global_step") if key not in checkpoint]
-    missing += [part for part in (*MODEL_PARTS, "data") if "_target_" not in (checkpoint[CONFIG].get(part) or {})]
+    missing += [part for part in (*MODEL_PARTS, "data") if not _is_node(checkpoint[CONFIG].get(part))]
     if missing:
         raise UserError(f"{path} lacks {', '.join(missing)}, so it was not written by this project's train.py")
+    wrong = [key for key in ("state_dict", EMA) if not _are_weights(checkpoint.get(key, {}))]
+    if wrong or not isinstance(checkpoint["global_step"], int):
+        raise UserError(f"{path} has something else for its {(wrong or ['global_step'])[0]}; take another checkpoint")
     check_model_parts({part: checkpoint[CONFIG][part] for part in (*MODEL_PARTS, "data")}, source=str(path))
     return checkpoint
+
+
+def _is_node(value: Any) -> bool:
+    return isinstance(value, dict) and "_target_" in value
+
+
+def _are_weights(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and isinstance(weight, torch.Tensor) for name, weight in value.items()
+    )
 
 
 def model_weights(checkpoint: dict[str, Any], use_ema: bool) -> dict[str, torch.Tensor]:
@@ -138,6 +151,12 @@ def model_weights(checkpoint: dict[str, Any], use_ema: bool) -> dict[str, torch.
     return {**raw, **checkpoint[EMA]}  # a buffer, if a network has one, is not averaged
 
 
+def check_average(average: dict[str, torch.Tensor], model: torch.nn.Module) -> None:
+    """Raises UserError where averaged weights are not of this model: one that is missing would pass for its raw one."""
+    if {k: v.shape for k, v in average.items()} != {k: v.shape for k, v in model.named_parameters()}:
+        raise UserError("the checkpoint's averaged weights are not those of its network; take another checkpoint")
+
+
 def load_model(
     path: Path, use_ema: bool, **elsewhere: Any
 ) -> tuple[dict[str, Any], EvaluationData, DenoisingDiffusion]:
@@ -145,6 +164,8 @@ def load_model(
     checkpoint = read_checkpoint(path)
     data = make({**checkpoint[CONFIG]["data"], **elsewhere}, EvaluationData)
     model = build_model(checkpoint[CONFIG], data)
+    if use_ema and EMA in checkpoint:
+        check_average(checkpoint[EMA], model)
     load_weights(model, model_weights(checkpoint, use_ema), str(path))
     return checkpoint, data, model.eval()
 

@@ -1,21 +1,29 @@
-"""Ways in which a file or a configuration can be wrong."""
+"""Ways in which a file or a configuration can be wrong. They are drawn apart from what they spoil, to be short to read
+when a test fails."""
 
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.strategies import DrawFn
+
+PLACE = st.floats(0, 1, exclude_max=True)
+Edit = tuple[str, float, float, int]
+
+EDITS = st.lists(
+    st.tuples(st.sampled_from(["flip", "cut", "repeat", "zero", "swap"]), PLACE, PLACE, st.integers(1, 255)),
+    min_size=1,
+    max_size=4,
+)
+"""What befalls the bytes of a file, and where: from 0, its start, to 1, its end."""
 
 
-@st.composite
-def damaged(draw: DrawFn, content: bytes) -> bytes:
-    """The content with bits flipped, cut off, repeated, zeroed or swapped."""
-    place = st.integers(0, len(content) - 1)
+def damaged(content: bytes, edits: list[Edit]) -> bytes:
+    """The content with bits flipped, parts cut out, repeated, zeroed or swapped."""
     result = bytearray(content)
-    for how in draw(st.lists(st.sampled_from(["flip", "cut", "repeat", "zero", "swap"]), min_size=1, max_size=4)):
-        first, last = sorted(min(draw(place), len(result) - 1) for _ in range(2))
+    for how, *places, bits in edits:
+        first, last = sorted(int(place * len(result)) for place in places)
         middle = (first + last) // 2
-        if how == "flip":
-            result[first] ^= draw(st.integers(1, 255))
+        if how == "flip" and result:
+            result[first] ^= bits
         elif how == "cut":
             del result[first : first + 1 + (last - first) // 4]
         elif how == "repeat":
@@ -29,13 +37,17 @@ def damaged(draw: DrawFn, content: bytes) -> bytes:
 
 WRONG: list[Any] = [None, True, 0, -1, 7, 2**40, 2**70, 0.5, float("nan"), float("inf"), 1e300, "", "abc"]
 WRONG += [[], [1, 2], [None], {}, {"a": 1}, {"_target_": "os.system"}, "${oc.env:HOME}", b"bytes", {1, 2}, 1j]
+Change = tuple[float, str, Any]
+
+CHANGES = st.tuples(PLACE, st.sampled_from(["drop", "rename", "replace"]), st.sampled_from(WRONG))
+"""What befalls an entry of nested dicts, and which."""
 
 
-@st.composite
-def misshapen(draw: DrawFn, node: Any) -> Any:
-    """The dict with some entry, anywhere in it, dropped, renamed or replaced by a wrong value."""
-    path = draw(st.sampled_from(sorted(paths(node), key=repr)))
-    return edited(node, path, draw(st.sampled_from(["drop", "rename", "replace"])), draw(st.sampled_from(WRONG)))
+def misshapen(node: dict[Any, Any], change: Change) -> dict[Any, Any]:
+    """The nested dict with one entry dropped, renamed or replaced by a wrong value."""
+    place, how, wrong = change
+    ways = paths(node)
+    return edited(node, ways[int(place * len(ways))], how, wrong)
 
 
 def paths(node: Any) -> list[tuple[Any, ...]]:

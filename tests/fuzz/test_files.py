@@ -5,7 +5,6 @@ import pickle
 import tempfile
 import warnings
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from ddpm_lightning.training.evaluation.images import Given
 from ddpm_lightning.training.evaluation.shards import RECIPE, Shards
 from ddpm_lightning.training.generate import make_images
 from tests.fuzz.conftest import write_idx
-from tests.fuzz.damage import damaged, misshapen
+from tests.fuzz.damage import CHANGES, EDITS, Change, Edit, damaged, misshapen
 from tests.fuzz.runner import Runner, assert_whole_or_told
 from tests.training.commands import SMALL, train
 
@@ -134,19 +133,19 @@ def test_the_whole_file_is_read(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @settings(QUICK)
-@given(data=st.data())
-def test_a_damaged_file_is_refused_or_read(kind: str, data: st.DataObject) -> None:
+@given(edits=EDITS)
+def test_a_damaged_file_is_refused_or_read(kind: str, edits: list[Edit]) -> None:
     name, content, read = KINDS[kind]
-    right_or_refused(read, name, data.draw(damaged(content)))
+    right_or_refused(read, name, damaged(content, edits))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @settings(SLOW)
-@given(data=st.data())
-def test_many_damaged_files_are_refused_or_read(kind: str, data: st.DataObject) -> None:
+@given(edits=EDITS)
+def test_many_damaged_files_are_refused_or_read(kind: str, edits: list[Edit]) -> None:
     name, content, read = KINDS[kind]
-    right_or_refused(read, name, data.draw(damaged(content)))
+    right_or_refused(read, name, damaged(content, edits))
 
 
 DTYPES = ["u1", "i8", ">f4", "f2", "f8", "g", "c16", "U3", "S5", "M8[s]", "?", "V4"]
@@ -181,14 +180,9 @@ def test_images_of_any_kind_are_refused_or_read(mode: str, kind: str, size: tupl
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small run that has two checkpoints."""
-    return train(tmp_path_factory.mktemp("run"), "trainer.max_steps=3")
-
-
-@pytest.fixture(scope="session")
-def checkpoint(run: Path) -> bytes:
-    return (run / "checkpoints" / "last.ckpt").read_bytes()
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a small run."""
+    return train(tmp_path_factory.mktemp("run"), "trainer.max_steps=3") / "checkpoints" / "last.ckpt"
 
 
 def use(path: Path) -> None:
@@ -198,51 +192,54 @@ def use(path: Path) -> None:
     assert images.dtype == torch.uint8
 
 
+def bad(checkpoint: Path, edits: list[Edit], change: Change, where: str) -> bytes:
+    """The checkpoint, damaged as a file or misshapen inside; where: how the names of
+    the parts begin that are misshapen."""
+    if edits:
+        return damaged(checkpoint.read_bytes(), edits)
+    content = torch.load(checkpoint, weights_only=True)
+    parts = misshapen({key: value for key, value in content.items() if key.startswith(where)}, change)
+    file = io.BytesIO()
+    torch.save({**{key: value for key, value in content.items() if not key.startswith(where)}, **parts}, file)
+    return file.getvalue()
+
+
+PARTS = st.sampled_from(["", "config", "callbacks", "loops", "optimizer_states", "ema"])
+
+
 @settings(QUICK, max_examples=40)
-@given(data=st.data())
-def test_a_damaged_checkpoint_is_refused_or_read(checkpoint: bytes, data: st.DataObject) -> None:
-    right_or_refused(use, "a.ckpt", data.draw(damaged(checkpoint)))
+@given(edits=EDITS)
+def test_a_damaged_checkpoint_is_refused_or_read(checkpoint: Path, edits: list[Edit]) -> None:
+    right_or_refused(use, "a.ckpt", damaged(checkpoint.read_bytes(), edits))
 
 
 @settings(QUICK, max_examples=15)
-@given(data=st.data())
-def test_a_misshapen_checkpoint_is_refused_or_read(checkpoint: bytes, data: st.DataObject) -> None:
-    right_or_refused(use, "a.ckpt", misshapen_checkpoint(checkpoint, data))
+@given(change=CHANGES, where=st.sampled_from(["", "config"]))
+def test_a_misshapen_checkpoint_is_refused_or_read(checkpoint: Path, change: Change, where: str) -> None:
+    right_or_refused(use, "a.ckpt", bad(checkpoint, [], change, where))
 
 
 @pytest.mark.slow
 @settings(SLOW)
-@given(data=st.data())
-def test_many_bad_checkpoints_are_refused_or_read(checkpoint: bytes, data: st.DataObject) -> None:
-    make = data.draw(st.sampled_from([partial(misshapen_checkpoint, checkpoint), partial(flipped, checkpoint)]))
-    right_or_refused(use, "a.ckpt", make(data))
-
-
-def flipped(checkpoint: bytes, data: st.DataObject) -> bytes:
-    return data.draw(damaged(checkpoint))
-
-
-def misshapen_checkpoint(checkpoint: bytes, data: st.DataObject) -> bytes:
-    content = torch.load(io.BytesIO(checkpoint), weights_only=True)
-    file = io.BytesIO()
-    torch.save(data.draw(misshapen(content)), file)
-    return file.getvalue()
+@given(edits=st.just([]) | EDITS, change=CHANGES, where=st.sampled_from(["", "config"]))
+def test_many_bad_checkpoints_are_refused_or_read(
+    checkpoint: Path, edits: list[Edit], change: Change, where: str
+) -> None:
+    right_or_refused(use, "a.ckpt", bad(checkpoint, edits, change, where))
 
 
 @pytest.mark.slow
 @settings(QUICK, derandomize=False, max_examples=150)
-@given(data=st.data())
+@given(edits=st.just([]) | EDITS, change=CHANGES, where=PARTS)
 def test_a_run_on_a_bad_checkpoint_goes_on_or_says_why_not(
-    runner: Runner, run: Path, checkpoint: bytes, data: st.DataObject
+    runner: Runner, checkpoint: Path, edits: list[Edit], change: Change, where: str
 ) -> None:
-    make = data.draw(st.sampled_from([partial(misshapen_checkpoint, checkpoint), partial(flipped, checkpoint)]))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run" / "checkpoints" / "last.ckpt"
         path.parent.mkdir(parents=True)
-        path.write_bytes(make(data))
+        path.write_bytes(bad(checkpoint, edits, change, where))
         outcome = runner.run("train", f"hydra.run.dir={folder}/run", *SMALL, "trainer.max_steps=4")
+        assert "Traceback" not in outcome["said"], outcome["said"]
         if outcome["code"] == 0:
             assert newest_whole(path) is not None
             assert_whole_or_told(outcome, Path(folder) / "run")
-        else:
-            assert "Traceback" not in outcome["said"]
