@@ -5,7 +5,6 @@ import logging
 import os
 import pickle
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +12,20 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, shown
 from ddpm_lightning.training.build import (
     MODEL_PARTS,
     EvaluationData,
     build_model,
-    check_targets,
     load_weights,
     make,
 )
+from ddpm_lightning.training.targets import check_model_parts
 
 log = logging.getLogger(__name__)
 
 CONFIG = "config"
 """The checkpoint's key of the run's resolved configuration, a plain dict."""
-
-UNREADABLE = (
-    *(zipfile.BadZipFile, zlib.error, NotImplementedError),
-    *(pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError),
-)
-"""What a damaged file makes zipfile and torch say."""
 
 EMA = "ema"
 """The checkpoint's key of the averaged weights, by the names of the model's parameters."""
@@ -102,6 +95,11 @@ def newest_whole(path: Path) -> tuple[Path, dict[str, Any]] | None:
 def _check_sums(path: Path) -> None:
     """Compares every part of the file, which is a zip, with the checksum beside it: PyTorch does not."""
     with zipfile.ZipFile(path) as file:
+        parts = file.infolist()
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+            raise ValueError("it is compressed, as PyTorch's are not")
+        if sum(part.file_size for part in parts) > path.stat().st_size:
+            raise ValueError("its parts claim to be more than the whole")
         damaged = file.testzip()
     if damaged is not None:
         raise ValueError(f"checksum of {damaged} is wrong")
@@ -114,19 +112,32 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         _check_sums(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        reason = str(error).partition(". ")[0].strip() or type(error).__name__
+    except Exception as error:  # a damaged file can make zipfile and torch say nearly anything
+        reason = shown(str(error).partition(". ")[0].strip()) or type(error).__name__
         if isinstance(error, pickle.UnpicklingError):
             reason = "it is no file of tensors and plain values"
         raise UserError(f"{path} is damaged or no checkpoint of PyTorch ({reason})") from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(CONFIG), dict):
         raise UserError(f"{path} holds no configuration of a run, so it was not written by this project's train.py")
     missing = [key for key in ("state_dict", "global_step") if key not in checkpoint]
-    missing += [part for part in (*MODEL_PARTS, "data") if "_target_" not in (checkpoint[CONFIG].get(part) or {})]
+    missing += [part for part in (*MODEL_PARTS, "data") if not _is_node(checkpoint[CONFIG].get(part))]
     if missing:
         raise UserError(f"{path} lacks {', '.join(missing)}, so it was not written by this project's train.py")
-    check_targets({part: checkpoint[CONFIG][part] for part in (*MODEL_PARTS, "data")}, source=str(path))
+    wrong = [key for key in ("state_dict", EMA) if not _are_weights(checkpoint.get(key, {}))]
+    if wrong or not isinstance(checkpoint["global_step"], int):
+        raise UserError(f"{path} has something else for its {(wrong or ['global_step'])[0]}; take another checkpoint")
+    check_model_parts({part: checkpoint[CONFIG][part] for part in (*MODEL_PARTS, "data")}, source=str(path))
     return checkpoint
+
+
+def _is_node(value: Any) -> bool:
+    return isinstance(value, dict) and "_target_" in value
+
+
+def _are_weights(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and isinstance(weight, torch.Tensor) for name, weight in value.items()
+    )
 
 
 def model_weights(checkpoint: dict[str, Any], use_ema: bool) -> dict[str, torch.Tensor]:
@@ -140,13 +151,21 @@ def model_weights(checkpoint: dict[str, Any], use_ema: bool) -> dict[str, torch.
     return {**raw, **checkpoint[EMA]}  # a buffer, if a network has one, is not averaged
 
 
+def check_average(average: dict[str, torch.Tensor], model: torch.nn.Module) -> None:
+    """Raises UserError where averaged weights are not of this model: one that is missing would pass for its raw one."""
+    if {k: v.shape for k, v in average.items()} != {k: v.shape for k, v in model.named_parameters()}:
+        raise UserError("the checkpoint's averaged weights are not those of its network; take another checkpoint")
+
+
 def load_model(
     path: Path, use_ema: bool, **elsewhere: Any
 ) -> tuple[dict[str, Any], EvaluationData, DenoisingDiffusion]:
     """The checkpoint, its data (which may lie `elsewhere` on this machine: root=…) and its model."""
     checkpoint = read_checkpoint(path)
-    data = make({**checkpoint[CONFIG]["data"], **elsewhere})
+    data = make({**checkpoint[CONFIG]["data"], **elsewhere}, EvaluationData)
     model = build_model(checkpoint[CONFIG], data)
+    if use_ema and EMA in checkpoint:
+        check_average(checkpoint[EMA], model)
     load_weights(model, model_weights(checkpoint, use_ema), str(path))
     return checkpoint, data, model.eval()
 

@@ -15,7 +15,7 @@ from ddpm_lightning.diffusion.losses import Loss
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.diffusion.timesteps import Drawn, TimestepDistribution, UniformTimesteps
-from ddpm_lightning.errors import UserError, check_positive, check_whole
+from ddpm_lightning.errors import UserError, check_at_most, check_positive, check_whole
 from ddpm_lightning.seeding import derive, generator
 from ddpm_lightning.training.generate import estimate_batch
 from ddpm_lightning.training.results import MeanAndError, add_up
@@ -53,6 +53,7 @@ class DDPM(L.LightningModule):
         check_positive("module.max_grad_norm", max_grad_norm, "nothing would be learned; the paper uses 1.0")
         check_whole("module.max_skipped", max_skipped, 0, "0 ends the run at the first, 10 is the default")
         check_whole("module.test_strata", test_strata, 2, "the bound needs some draws of t; use 50")
+        check_at_most("module.test_strata", test_strata, 10_000, "each is a network call an image; use 50")
         check_whole("seed", seed, 0, "it numbers the run's randomness; use 0")
         loss.check(model.variance)
         sampler.chain(model)  # raises where there is no such chain

@@ -27,7 +27,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import OmegaConf
 
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, check_at_most
 from ddpm_lightning.training.manners import told_plainly
 from ddpm_lightning.training.signals import ASKING, Interrupted, heard_by, requeue
 from ddpm_lightning.training.trainer import choose_accelerator
@@ -60,8 +60,10 @@ def in_processes(work: Work, config: Config) -> None:
         raise SystemExit(stop.exit_code) from None
 
 
-def number_of_processes(trainer: Config) -> int:
+def number_of_processes(trainer: Any) -> int:
     """One for each device on this machine."""
+    if not isinstance(trainer, dict):
+        return 1  # and what builds a trainer says what is wrong
     devices = trainer.get("devices", 1)
     on_gpu = choose_accelerator(trainer.get("accelerator", "auto")) in ("cuda", "gpu")
     accelerator = CUDAAccelerator if on_gpu else CPUAccelerator
@@ -69,7 +71,9 @@ def number_of_processes(trainer: Config) -> int:
         found = accelerator.auto_device_count() if devices == "auto" else accelerator.parse_devices(devices)
     except (MisconfigurationException, TypeError, ValueError) as error:
         raise UserError(f"trainer.devices={devices}: {error}") from error
-    return len(found) if isinstance(found, list) else int(found or 1)
+    count = len(found) if isinstance(found, list) else int(found or 1)
+    check_at_most("trainer.devices", count, 64, "each is a process of this machine; use 1")
+    return count
 
 
 def started_by_others() -> bool:

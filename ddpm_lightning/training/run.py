@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,19 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
+from ddpm_lightning.diffusion.losses import Loss
+from ddpm_lightning.diffusion.samplers import Sampler
+from ddpm_lightning.diffusion.timesteps import TimestepDistribution
+from ddpm_lightning.diffusion.variances import Variance
 from ddpm_lightning.errors import check_whole
 from ddpm_lightning.training.build import build_model, make, make_all, make_with, plain
 from ddpm_lightning.training.callbacks.checkpoint import SelfDescription, keeps_checkpoints, last_checkpoint
 from ddpm_lightning.training.callbacks.ema import keeps_average
 from ddpm_lightning.training.callbacks.periodic import Periodic
+from ddpm_lightning.training.callbacks.restoring import restoring
 from ddpm_lightning.training.callbacks.stop import StopOnSignal
 from ddpm_lightning.training.checkpoint import check_same_run, newest_whole
 from ddpm_lightning.training.manners import closing, quiet, relative, told_plainly
@@ -45,11 +51,11 @@ def train_here(config: dict[str, Any]) -> None:
             log.info("This run is finished: %s", relative(Path(config["run_dir"]) / "results.json"))
             return
         check_choices(config)
-        data = make(config["data"])
+        data = make(config["data"], L.LightningDataModule)
         torch.manual_seed(config["seed"])
         module = make_module(config, build_model(config, data))
-        callbacks = [SelfDescription(config), *make_all(config["callbacks"]), StopOnSignal()]
-        loggers = make_all(config["logger"])
+        callbacks = [SelfDescription(config), *make_all(config["callbacks"], L.Callback), StopOnSignal()]
+        loggers = make_all(config["logger"], Logger)
         trainer = make_with(config["trainer"], callbacks=callbacks, logger=loggers)
         data.setup("fit")  # Lightning would do so later; a wrong folder is better told now
         with closing(loggers):
@@ -67,7 +73,8 @@ def fit_and_test(
     for logger in loggers:
         logger.log_hyperparams(config)
     with going_on(trainer):
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        with restoring(trainer, checkpoint):
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         trainer.test(module, datamodule=data, verbose=False)
     if trainer.is_global_zero:
         report(config, module, trainer)
@@ -100,12 +107,13 @@ def tell_how_to_go_on(trainer: L.Trainer, why: str) -> None:
 def check_choices(config: dict[str, Any]) -> None:
     """Raises UserError for an illegal combination, before anything is read or built."""
     check_whole("seed", config["seed"], 0, "it numbers the run's randomness; use 0")
-    make(config["loss"]).check(make(config["variance"]))
+    make(config["loss"], Loss).check(make(config["variance"], Variance))
 
 
 def make_module(config: dict[str, Any], model: torch.nn.Module) -> DDPM:
     """The LightningModule of a configuration around p_θ."""
-    parts = {part: make(config[part]) for part in ("loss", "sampler", "optimizer", "timesteps")}
+    kinds: dict[str, Any] = {"loss": Loss, "sampler": Sampler, "optimizer": Callable, "timesteps": TimestepDistribution}
+    parts = {part: make(config[part], kind) for part, kind in kinds.items()}
     module = make_with(config["module"], model=model, **parts)
     assert isinstance(module, DDPM)
     return module

@@ -10,7 +10,7 @@ from unittest.mock import patch
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from tests.conftest import ROOT
+ROOT = Path(__file__).parents[2]  # not conftest's, whose type checker tests/fuzz does without
 
 SMALL = [
     "network.channels=8",

@@ -12,6 +12,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.training.callbacks.when import stepped
 from ddpm_lightning.training.checkpoint import EMA as KEY
+from ddpm_lightning.training.checkpoint import check_average
 
 
 class EMA(L.Callback):
@@ -83,14 +84,20 @@ class EMA(L.Callback):
 
     def on_load_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         self.shadow = dict(checkpoint.get(KEY, {}))
+        if self.shadow:
+            check_average(self.shadow, _model(module))
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.shadow = {name: weight.to(module.device) for name, weight in self.shadow.items()}
 
 
-def _weights(module: L.LightningModule) -> dict[str, Tensor]:
+def _model(module: L.LightningModule) -> nn.Module:
     assert isinstance(module.model, nn.Module)
-    return dict(module.model.named_parameters())
+    return module.model
+
+
+def _weights(module: L.LightningModule) -> dict[str, Tensor]:
+    return dict(_model(module).named_parameters())
 
 
 def _fill(weights: dict[str, Tensor], values: dict[str, Tensor]) -> None:

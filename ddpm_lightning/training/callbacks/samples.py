@@ -12,12 +12,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from ddpm_lightning.diffusion.samplers import DDIMSampler, Sampler, Step, end_of
-from ddpm_lightning.errors import check_whole
+from ddpm_lightning.errors import check_at_most, check_whole
 from ddpm_lightning.training.callbacks.ema import averaged
 from ddpm_lightning.training.callbacks.when import check_interval, is_due, is_overdue
 from ddpm_lightning.training.generate import walk
 from ddpm_lightning.training.module import DDPM
-from ddpm_lightning.training.pictures import picture, save
+from ddpm_lightning.training.pictures import check_drawable, picture, save
 
 
 class Preview(L.Callback):
@@ -29,6 +29,7 @@ class Preview(L.Callback):
 
     def __init__(self, num_images: int, every_n_steps: int = 1000, num_steps: int = 50, seed: int = 0) -> None:
         check_whole(f"callbacks.{self.name}.num_images", num_images, 1, "give a number of images")
+        check_at_most(f"callbacks.{self.name}.num_images", num_images, 4096, "no eye takes in more; use 64")
         check_whole(f"callbacks.{self.name}.num_steps", num_steps, 2, "give a number of DDIM steps")
         self.num_images = num_images
         self.every_n_steps = check_interval(f"callbacks.{self.name}", every_n_steps)
@@ -42,6 +43,9 @@ class Preview(L.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.acted_at = state_dict["acted_at"]
+
+    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        check_drawable(image_shape(trainer)[0])
 
     def on_train_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
         if is_overdue(trainer, self.every_n_steps, self.acted_at):

@@ -8,6 +8,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 
+from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
 from ddpm_lightning.training.build import MODEL_PARTS, make, make_all, plain
 from ddpm_lightning.training.checkpoint import CONFIG, load_model
@@ -34,7 +35,7 @@ def evaluate_here(config: dict[str, Any]) -> None:
     with quiet():
         check_options(config)
         metrics = make_all(config["metrics"])
-        fabric = make(config["trainer"])
+        fabric = make(config["trainer"], Fabric)
         subject = make_subject(config, fabric)
         for metric in metrics:
             metric.check(subject)
@@ -78,7 +79,7 @@ def make_subject(config: dict[str, Any], fabric: Fabric) -> Subject:
         images: ImageSource = Given(Path(config["images"]))
     else:
         assert trained is not None
-        images = from_checkpoint(config, trained, make(config["sampler"]), fabric.device.type)
+        images = from_checkpoint(config, trained, make(config["sampler"], Sampler), fabric.device.type)
     return Subject(
         fabric=fabric,
         run_dir=Path(config["run_dir"]),

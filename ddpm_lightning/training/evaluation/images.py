@@ -148,8 +148,7 @@ class Given:
 
 def _pixels(path: Path, grey: bool = True) -> torch.Tensor:
     """[1, h, w] of a grey image, where that is allowed, and else [3, h, w]."""
-    image = open_image(path)
-    array = np.array(image.convert("L" if grey and image.mode in ("L", "1") else "RGB"))
+    array = np.array(open_image(path, lambda mode: "L" if grey and mode in ("L", "1") else "RGB"))
     return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()
 
 
@@ -161,4 +160,6 @@ def _npz(path: Path) -> Pixels:
             f"`images` in {path} is {images.dtype} of {images.ndim} axes, not uint8 [n, h, w, c] in 0..255; round it "
             "first, for NaN and fractions are no pixels"
         )
+    if images.size == 0:
+        raise UserError(f"`images` in {path} is empty: {images.shape}; give another images=")
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
