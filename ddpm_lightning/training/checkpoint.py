@@ -5,6 +5,7 @@ import logging
 import os
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -151,9 +152,9 @@ def model_weights(checkpoint: dict[str, Any], use_ema: bool) -> dict[str, torch.
     return {**raw, **checkpoint[EMA]}  # a buffer, if a network has one, is not averaged
 
 
-def check_average(average: dict[str, torch.Tensor], model: torch.nn.Module) -> None:
+def check_average(average: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> None:
     """Raises UserError where averaged weights are not of this model: one that is missing would pass for its raw one."""
-    if {k: v.shape for k, v in average.items()} != {k: v.shape for k, v in model.named_parameters()}:
+    if {k: v.shape for k, v in average.items()} != {k: v.shape for k, v in weights.items()}:
         raise UserError("the checkpoint's averaged weights are not those of its network; take another checkpoint")
 
 
@@ -165,7 +166,7 @@ def load_model(
     data = make({**checkpoint[CONFIG]["data"], **elsewhere}, EvaluationData)
     model = build_model(checkpoint[CONFIG], data)
     if use_ema and EMA in checkpoint:
-        check_average(checkpoint[EMA], model)
+        check_average(checkpoint[EMA], dict(model.named_parameters()))
     load_weights(model, model_weights(checkpoint, use_ema), str(path))
     return checkpoint, data, model.eval()
 
