@@ -5,6 +5,7 @@ import logging
 import os
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         target = Path(path)
-        beside = target.with_name(f"{target.name}.tmp")
+        beside = target.with_name(f"{target.name}.{os.getpid()}.tmp")
         try:
             target.parent.mkdir(exist_ok=True)  # but not the run directory: where that vanished, something is wrong
             with beside.open("wb") as file:
@@ -63,7 +64,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def _keep(target: Path) -> None:
     if not target.exists():
         return
-    link = target.with_name(f"{PREVIOUS}.tmp")
+    link = target.with_name(f"{PREVIOUS}.{os.getpid()}.tmp")
     link.unlink(missing_ok=True)
     link.hardlink_to(target)  # so that there is a whole last.ckpt at any moment
     link.replace(target.with_name(PREVIOUS))
@@ -151,9 +152,9 @@ def model_weights(checkpoint: dict[str, Any], use_ema: bool) -> dict[str, torch.
     return {**raw, **checkpoint[EMA]}  # a buffer, if a network has one, is not averaged
 
 
-def check_average(average: dict[str, torch.Tensor], model: torch.nn.Module) -> None:
+def check_average(average: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> None:
     """Raises UserError where averaged weights are not of this model: one that is missing would pass for its raw one."""
-    if {k: v.shape for k, v in average.items()} != {k: v.shape for k, v in model.named_parameters()}:
+    if {k: v.shape for k, v in average.items()} != {k: v.shape for k, v in weights.items()}:
         raise UserError("the checkpoint's averaged weights are not those of its network; take another checkpoint")
 
 
@@ -164,9 +165,9 @@ def load_model(
     checkpoint = read_checkpoint(path)
     data = make({**checkpoint[CONFIG]["data"], **elsewhere}, EvaluationData)
     model = build_model(checkpoint[CONFIG], data)
+    if use_ema and EMA in checkpoint:
+        check_average(checkpoint[EMA], dict(model.named_parameters()))
     load_weights(model, model_weights(checkpoint, use_ema), str(path))
-    if use_ema:
-        check_average(checkpoint[EMA], model)
     return checkpoint, data, model.eval()
 
 

@@ -55,9 +55,9 @@ def choices(draw: DrawFn) -> list[str]:
     variance = draw(st.sampled_from(options("variance")))
     loss = draw(st.sampled_from(["elbo", "hybrid"] if "learned" in variance else options("loss")))
     sampler = draw(st.sampled_from(["ancestral", "ddim sampler.num_steps=4", "ddim sampler.num_steps=null"])).split()
-    experiment = draw(st.sampled_from(["null", *options("experiment")]))
+    experiment = draw(st.sampled_from([[], *([f"experiment={option}"] for option in options("experiment"))]))
     return [
-        *(f"data={data}", f"experiment={experiment}", "quality=none", f"variance={variance}", f"loss={loss}"),
+        *(*experiment, f"data={data}", "quality=none", f"variance={variance}", f"loss={loss}"),
         *(f"sampler={sampler[0]}", *sampler[1:], *chosen, *SIZES, *DATA[data]),
         *("trainer.max_steps=1", "module.test_strata=3", "callbacks.bound.strata=2", "callbacks.bound.num_images=4"),
     ]

@@ -85,7 +85,11 @@ class EMA(L.Callback):
     def on_load_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         self.shadow = dict(checkpoint.get(KEY, {}))
         if self.shadow:
+<<<<<<< HEAD
             check_average(self.shadow, _model(module))
+=======
+            check_average(self.shadow, _weights(module))
+>>>>>>> secure
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.shadow = {name: weight.to(module.device) for name, weight in self.shadow.items()}
