@@ -85,23 +85,15 @@ class EMA(L.Callback):
     def on_load_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         self.shadow = dict(checkpoint.get(KEY, {}))
         if self.shadow:
-<<<<<<< HEAD
-            check_average(self.shadow, _model(module))
-=======
             check_average(self.shadow, _weights(module))
->>>>>>> secure
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.shadow = {name: weight.to(module.device) for name, weight in self.shadow.items()}
 
 
-def _model(module: L.LightningModule) -> nn.Module:
-    assert isinstance(module.model, nn.Module)
-    return module.model
-
-
 def _weights(module: L.LightningModule) -> dict[str, Tensor]:
-    return dict(_model(module).named_parameters())
+    assert isinstance(module.model, nn.Module)
+    return dict(module.model.named_parameters())
 
 
 def _fill(weights: dict[str, Tensor], values: dict[str, Tensor]) -> None:
