@@ -165,9 +165,9 @@ def load_model(
     checkpoint = read_checkpoint(path)
     data = make({**checkpoint[CONFIG]["data"], **elsewhere}, EvaluationData)
     model = build_model(checkpoint[CONFIG], data)
-    if use_ema and EMA in checkpoint:
-        check_average(checkpoint[EMA], dict(model.named_parameters()))
     load_weights(model, model_weights(checkpoint, use_ema), str(path))
+    if use_ema:
+        check_average(checkpoint[EMA], dict(model.named_parameters()))
     return checkpoint, data, model.eval()
 
 
