@@ -21,7 +21,7 @@ train: setup ## train on real digits, about 5 minutes of 2 cores; no network, no
 	$(BIN)/python train.py
 
 test: setup ## the offline test suite
-	$(BIN)/python -m pytest -m "not slow" --cov=ddpm_lightning.diffusion --cov-fail-under=100
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile --cov=ddpm_lightning.diffusion --cov-fail-under=100
 
 test-slow: setup ## the longer checks
 	$(BIN)/python -m pytest -m slow
