@@ -38,19 +38,25 @@ PREVIOUS = "previous.ckpt"
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, syncs, renames: a reader sees the old file or the new one, both whole. The old one
-    stays as previous.ckpt."""
+    stays as previous.ckpt, unless it is damaged: then what is there as previous.ckpt is the better one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: set[Path] = set()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         target = Path(path)
-        beside = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+        beside = target.with_name(f"{target.name}.tmp")
         try:
             target.parent.mkdir(exist_ok=True)  # but not the run directory: where that vanished, something is wrong
             with beside.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-            _keep(target)
+            if target in self.written or is_whole(target):
+                _keep(target)
             beside.replace(target)
+            self.written.add(target)
             _sync(target.parent)
         except (OSError, RuntimeError) as error:  # a full disk is the latter, in torch's words
             with contextlib.suppress(OSError):
@@ -61,10 +67,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             ) from error
 
 
+def is_whole(path: Path) -> bool:
+    """Whether there is a file whose checksums are right."""
+    try:
+        _check_sums(path)
+    except Exception:  # a damaged file can make zipfile say nearly anything
+        return False
+    return True
+
+
 def _keep(target: Path) -> None:
-    if not target.exists():
-        return
-    link = target.with_name(f"{PREVIOUS}.{os.getpid()}.tmp")
+    link = target.with_name(f"{PREVIOUS}.tmp")
     link.unlink(missing_ok=True)
     link.hardlink_to(target)  # so that there is a whole last.ckpt at any moment
     link.replace(target.with_name(PREVIOUS))

@@ -5,6 +5,7 @@ check in the command would come too late.
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any
@@ -26,6 +27,9 @@ BUILT = (*PLUGINS, "callbacks", "job_logging", "hydra_logging")
 OUTWARD = re.compile(r"\$\{(?!hydra[.:])")
 """The start of an interpolation that leads out of that part."""
 
+ONLY_TYPED = {"setup", "python", "srun_args", "additional_parameters", "base_url"}
+"""Options by which a launcher runs commands, or W&B is sent elsewhere."""
+
 LOGGING = {f"logging.{name}" for name in ("StreamHandler", "FileHandler", "NullHandler", "Formatter")}
 LOGGING |= {"colorlog.ColoredFormatter"}
 
@@ -37,7 +41,10 @@ def guarded(main: Callable[[], None]) -> Callable[[], None]:
     def run() -> None:
         # Hydra has no hook between composing a configuration and acting on it.
         with patch("hydra._internal.hydra.ConfigLoaderImpl", CheckedLoader):
-            main()
+            try:
+                main()
+            except KeyboardInterrupt:  # before the command listened, so that nothing is lost
+                sys.exit("\nStopped.")
 
     return run
 
@@ -60,6 +67,7 @@ class CheckedLoader(ConfigLoaderImpl):
             assert isinstance(config, dict)
             check_no_secrets(config)
             check_hydra(config["hydra"])
+            check_only_typed(config, overrides)
         except ValueError as error:  # a UserError, or Hydra's own on `experiment=null`
             raise CompactHydraException(f"Error: {error}") from error
         return cfg
@@ -73,6 +81,15 @@ def check_hydra(hydra: dict[str, Any]) -> None:
     for part in BUILT:
         for name, value in _leaves(hydra[part], f"hydra.{part}"):
             _check_leaf(name, value)
+
+
+def check_only_typed(config: dict[Any, Any], overrides: list[str]) -> None:
+    """Raises UserError where a file, not the command line, says what is run or where keys are sent."""
+    for name, value in _leaves(config, ""):
+        keys = name.strip("/").split("/")
+        option = next((".".join(keys[: i + 1]) for i, key in enumerate(keys) if key in ONLY_TYPED), None)
+        if option and value is not None and not any(each.lstrip("+").startswith(f"{option}=") for each in overrides):
+            raise UserError(f"{option} stands in a file, which could run or reach anything so; type it as an option")
 
 
 def _check_leaf(name: str, value: Any) -> None:

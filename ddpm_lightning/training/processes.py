@@ -10,11 +10,13 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from types import FrameType
 from typing import Any, cast
 
@@ -37,6 +39,9 @@ Work = Callable[[Config], None]
 
 GRACE = 10.0
 """Seconds that the others have to say what they know, once one failed."""
+
+MOST = 20_000
+"""Characters of a message to the parent: what fits into a pipe that nobody reads yet."""
 
 STOPPED = {Interrupted(signum).exit_code: signum for signum in ASKING}
 """How a process ends that was asked to stop."""
@@ -106,7 +111,8 @@ class Team:
         port, nodes, log = find_free_network_port(), config["trainer"].get("num_nodes", 1), job_logging()
         first = int(os.environ.get("NODE_RANK", 0)) * count
         self.asked: int | None = None
-        self.pipes, self.processes = [], []
+        self.pipes: list[tuple[Connection, Connection]] = []
+        self.processes: list[SpawnProcess] = []
         for rank in range(count):
             pipe = context.Pipe(duplex=False)
             place = {"LOCAL_RANK": rank, "WORLD_SIZE": count * nodes, "MASTER_PORT": port}
@@ -121,15 +127,19 @@ class Team:
             with spawning():
                 for process in self.processes:
                     process.start()
+                    self._tell(process)  # what was heard while it started
             self._wait()
         self._judge()
 
     def _pass_on(self, signum: int, frame: FrameType | None) -> None:
+        again = self.asked is not None and signum == signal.SIGINT
+        self.asked = signal.SIGKILL if again else self.asked or signum
         for process in self.processes:
-            if process.is_alive():
-                at_once = self.asked is not None and signum == signal.SIGINT
-                os.kill(process.pid or 0, signal.SIGKILL if at_once else signum)
-        self.asked = self.asked or signum
+            self._tell(process)
+
+    def _tell(self, process: SpawnProcess) -> None:
+        if self.asked is not None and process.is_alive():
+            os.kill(process.pid or 0, self.asked)
 
     def _wait(self) -> None:
         pending = {process.sentinel: process for process in self.processes}
@@ -137,17 +147,18 @@ class Team:
             for sentinel in wait(list(pending)):
                 ended = pending.pop(cast(int, sentinel))
                 ended.join()
-                if ended.exitcode not in (0, *STOPPED) and self.asked is None:
-                    self._judge_and_end(list(pending))
+                if ended.exitcode not in (0, *STOPPED):
+                    self._end()
 
-    def _judge_and_end(self, others: list[int]) -> None:
-        wait(others, GRACE)
+    def _end(self) -> None:
+        deadline = time.monotonic() + GRACE
+        for process in self.processes:
+            process.join(max(0.0, deadline - time.monotonic()))
         try:
             self._judge()
         finally:
             for process in self.processes:
-                if process.is_alive():
-                    process.kill()
+                process.kill()
                 process.join()
 
     def _judge(self) -> None:
@@ -158,7 +169,7 @@ class Team:
             raise UserError("; ".join(mistakes))
         stopped = [STOPPED[code] for code in codes if code in STOPPED]
         if self.asked is not None and any(codes):
-            raise Interrupted(self.asked)
+            raise Interrupted(signal.SIGINT if self.asked == signal.SIGKILL else self.asked)
         if any(code < 0 for code in codes):  # what the others said is then only that they lost it
             raise UserError(death(codes))
         if stopped:
@@ -182,9 +193,10 @@ def spawning() -> Iterator[None]:
 def death(codes: list[int]) -> str:
     """Of which process, and how."""
     rank, code = next((rank, code) for rank, code in enumerate(codes) if code < 0)
+    why = " (as a machine that is short of memory does)" if -code == signal.SIGKILL else ""
     return (
-        f"process {rank} of {len(codes)} was ended by {signal.Signals(-code).name} (as a machine that is short of "
-        "memory does), and so the others were ended; the same command goes on from the last checkpoint"
+        f"process {rank} of {len(codes)} was ended by {signal.Signals(-code).name}{why}, and so the others were ended; "
+        "the same command goes on from the last checkpoint"
     )
 
 
@@ -201,6 +213,7 @@ def _member(
     work: Work, config: Config, rank: int, place: dict[str, int], log: Config | None, to_parent: Connection
 ) -> None:
     os.setpgrp()  # the terminal's Ctrl-C comes to the parent alone, which passes it on
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the run listens, there is nothing to be finished
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ |= {"MASTER_ADDR": "127.0.0.1"} | {key: str(value) for key, value in place.items()} | _given()
     os.environ.pop("SLURM_NTASKS", None)  # or Lightning would look for Slurm's tasks
@@ -214,10 +227,10 @@ def _member(
         raise SystemExit(stop.exit_code) from None
     except CompactHydraException as error:
         if not isinstance(error.__cause__, AnotherFailed):
-            to_parent.send((str(error).removeprefix("Error: "), True))
+            to_parent.send((str(error).removeprefix("Error: ")[:MOST], True))
         raise SystemExit(1) from None
     except Exception:
-        to_parent.send((f"Process {rank}:\n{traceback.format_exc()}", False))
+        to_parent.send((f"Process {rank}:\n{traceback.format_exc()}"[-MOST:], False))
         raise SystemExit(1) from None
 
 

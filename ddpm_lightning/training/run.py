@@ -134,8 +134,11 @@ def is_finished(checkpoint: Path | None, config: dict[str, Any]) -> bool:
     results = Path(config["run_dir"]) / "results.json"
     if checkpoint is None or not results.exists():
         return False
-    steps = [value["step"] for value in json.loads(results.read_text())["metrics"].values()]
-    return bool(min(steps) >= config["trainer"]["max_steps"])
+    try:
+        steps = [value["step"] for value in json.loads(results.read_text())["metrics"].values()]
+        return bool(min(steps) >= config["trainer"]["max_steps"])
+    except (ValueError, TypeError, KeyError):  # a damaged file; it is written anew
+        return False
 
 
 def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer) -> None:

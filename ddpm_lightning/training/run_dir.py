@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -15,10 +16,18 @@ from ddpm_lightning.errors import UserError
 
 
 class RunDirectoryCheck(Callback):
-    """Ends the command with one sentence where Hydra would end it with a traceback."""
+    """Ends the command with one sentence where Hydra would end it with a traceback. A command that fails, because it is
+    refused, say, leaves the run's own configuration where Hydra has written that of the command."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        check_writable(Path(config.hydra.run.dir), "hydra.run.dir")
+        folder = Path(config.hydra.run.dir)
+        check_writable(folder, "hydra.run.dir")
+        self.before = {path: path.read_bytes() for path in (folder / ".hydra").glob("*.yaml")}
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        if job_return.status == JobStatus.FAILED:
+            for path, content in getattr(self, "before", {}).items():
+                path.write_bytes(content)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         check_writable(Path(config.hydra.sweep.dir), "hydra.sweep.dir")

@@ -1,5 +1,6 @@
 """Being asked to stop: Ctrl-C, SIGTERM, the warnings of a cluster. The step is finished, the run saved and ended."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ from types import FrameType
 from typing import Any
 
 Handler = Callable[[int, FrameType | None], None]
+
+log = logging.getLogger(__name__)
 
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -68,7 +71,8 @@ class StopRequest:
 
     def _hear(self, signum: int, frame: FrameType | None) -> None:
         if self.signum is not None and signum == signal.SIGINT:
-            raise KeyboardInterrupt
+            os.write(2, b"\nStopped at once; the same command goes on from the last checkpoint.\n")
+            os._exit(128 + signum)
         self.signum = self.signum or signum
 
 
@@ -84,4 +88,7 @@ def requeue(signum: int) -> None:
     if callable(signal.getsignal(signum)):
         signal.raise_signal(signum)
     elif "SLURM_JOB_ID" in os.environ and os.environ.get("SLURM_PROCID", "0") == "0":
-        subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False)
+        try:
+            subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            log.warning("The job could not be queued again (%s); all is saved", error)

@@ -76,8 +76,12 @@ def _is_trusted(target: Any) -> bool:
 
 
 def _is_ours(target: Any) -> bool:
+    # A class, a maker, or what reckons in a model: but nothing that writes files or starts programs.
     found = _find(target, (OURS,))
-    return (inspect.isclass(found) or inspect.isfunction(found)) and _inside(found.__module__, OURS)
+    if inspect.isfunction(found):
+        is_maker = found.__name__.startswith("make_")
+        return (is_maker and _inside(found.__module__, OURS)) or any(_inside(found.__module__, r) for r in MODEL_ROOMS)
+    return inspect.isclass(found) and _inside(found.__module__, OURS)
 
 
 def _is_class_in(target: Any, importable: tuple[str, ...], homes: tuple[str, ...]) -> bool:

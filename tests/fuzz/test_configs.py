@@ -27,6 +27,9 @@ EXTREMES = (
 MAY_BE_LONG = {"trainer.max_steps", "trainer.devices"}
 """Where a large number is no mistake, but takes its time."""
 
+PLACES = {"run_dir", "logger.csv.run_dir", "logger.wandb.save_dir", "trainer.run_dir"}
+"""Where is written to."""
+
 SIZES = [override for override in SMALL if not override.startswith(("data", "trainer.max_steps"))]
 DATA = {
     "fake": [override for override in SMALL if override.startswith("data")],
@@ -68,7 +71,7 @@ def spoiled(draw: DrawFn, most: int) -> list[str]:
     """The same, with up to so many values replaced by extreme ones."""
     chosen = draw(choices())
     config = composed(*(override.format(root="x") for override in chosen))
-    keys: SearchStrategy[str] = st.sampled_from(sorted(set(leaves(config)) - MAY_BE_LONG - {"run_dir"}))
+    keys: SearchStrategy[str] = st.sampled_from(sorted(set(leaves(config)) - MAY_BE_LONG - PLACES))
     replaced = draw(st.lists(keys, min_size=1, max_size=most, unique=True))
     return [*chosen, *(f"++{key}={draw(st.sampled_from(EXTREMES))}" for key in replaced)]
 

@@ -30,10 +30,11 @@ class SignalAt(L.Callback):
             "drawing": [(Preview, "walk")],
             "bound": [(ValidationBound, "measure")],
             "quality": [(SampleQuality, "_see_generated_images")],
-            "between renames": [(checkpoint, "_sync")],
         }
         for owner, name in places.get(self.moment, []):
             patch.object(owner, name, self._before(getattr(owner, name))).start()
+        if self.moment == "between renames":
+            patch.object(checkpoint, "_keep", self._after(checkpoint._keep)).start()
         if self.moment == "saving":
             patch("torch.save", self._half_written).start()
 
@@ -57,6 +58,14 @@ class SignalAt(L.Callback):
             return function(*args, **kwargs)
 
         return first
+
+    def _after(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def then(*args: Any, **kwargs: Any) -> Any:
+            found = function(*args, **kwargs)
+            self._now(self.moment)
+            return found
+
+        return then
 
     def _half_written(self, content: Any, file: Any) -> None:
         file.write(b"half of a checkpoint")

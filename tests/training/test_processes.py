@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from tests.conftest import ROOT
 from tests.training.commands import SMALL, command, error_of, results, train
 from tests.training.test_quality import NAME
 from tests.training.test_quality import QUALITY as ALL_QUALITY
-from tests.training.test_stopped import assert_same_run, at
+from tests.training.test_stopped import assert_same_run, at, wait_for
 
 TWO = "trainer=ddp_cpu"
 QUALITY = [option for option in ALL_QUALITY if option not in ("callbacks.grid=null", "callbacks.strip=null")]
@@ -135,13 +134,6 @@ def test_what_happens_to_the_first_happens_to_all(tmp_path: Path, signum: int) -
 
 def children(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def test_a_sweep_of_runs_of_two_processes(tmp_path: Path) -> None:

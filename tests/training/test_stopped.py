@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ import pytest
 import torch
 
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.training.checkpoint import PREVIOUS, read_checkpoint
+from ddpm_lightning.training.checkpoint import PREVIOUS, AtomicCheckpointIO, read_checkpoint
 from ddpm_lightning.training.metrics_csv import read_rows
 from tests.conftest import ROOT
 from tests.training.commands import SMALL, command, error_of, results, train
 from tests.training.moments import MOMENTS
-from tests.training.test_quality import QUALITY
+from tests.training.test_quality import NAME, QUALITY
 from tests.training.test_train import STATE, same
 
 OPTIONS = [
@@ -86,6 +87,7 @@ def kill_and_go_on(folder: Path, kills: list[list[str]]) -> None:
     run = start(folder)
     said, _ = run.communicate(timeout=200)
     assert run.returncode == 0, said
+    assert not list(folder.rglob("*.tmp"))
 
 
 def test_three_kills_leave_no_trace(whole: Path, tmp_path: Path) -> None:
@@ -103,12 +105,14 @@ def test_a_kill_at_any_moment_leaves_no_trace(whole: Path, tmp_path: Path, momen
 
 @pytest.mark.slow
 def test_kills_at_random_times_leave_no_trace(whole: Path, tmp_path: Path) -> None:
-    draws = random.Random(0)
+    draws, hit = random.Random(0), 0
     for _ in range(10):
         run = start(tmp_path)
         time.sleep(draws.uniform(5, 14))
+        hit += run.poll() is None
         run.send_signal(signal.SIGKILL)
         run.communicate()
+    assert hit >= 3
     kill_and_go_on(tmp_path, [])
     assert_same_run(whole, tmp_path)
 
@@ -139,14 +143,62 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on(
 
 
 def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
-    run = start(tmp_path, "trainer.max_steps=100000", "callbacks.quality=null")
-    deadline = time.time() + 120
-    while not (tmp_path / "metrics.csv").exists() and time.time() < deadline:
-        time.sleep(0.2)
+    """Even in the middle of a picture that takes for ever."""
+    run = start(tmp_path, "trainer.max_steps=100000", "callbacks.quality=null", "callbacks.grid.num_images=4000")
+    wait_for(lambda: (tmp_path / "metrics.csv").exists())
     os.kill(run.pid, signal.SIGINT)
+    time.sleep(0.05)
     os.kill(run.pid, signal.SIGINT)
-    run.communicate(timeout=60)
-    assert run.returncode not in (0, None)
+    said, _ = run.communicate(timeout=30)
+    assert run.returncode == 130
+    assert "Stopped" in said
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Returns when it holds; fails if that takes longer."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_accumulated_gradients_are_not_lost(tmp_path: Path) -> None:
+    """Asked between two batches of a step, the run finishes the step."""
+    few = ["trainer.accumulate_grad_batches=4", "trainer.max_steps=3"]
+    train(tmp_path / "whole", *few)
+    with pytest.raises(SystemExit):
+        train(tmp_path / "halves", *few, *at("backward", 1, signal.SIGTERM))
+    train(tmp_path / "halves", *few)
+    ours, theirs = (read_checkpoint(tmp_path / run / "checkpoints" / "last.ckpt") for run in ("whole", "halves"))
+    for key in STATE:
+        same(ours[key], theirs[key], key)
+
+
+def test_what_was_measured_before_a_kill_stands_in_the_results(tmp_path: Path) -> None:
+    """At the last step, whose checkpoint is there; killed while testing."""
+    even = [option for option in options() if "max_steps" not in option] + ["trainer.max_steps=6"]
+    run = start(tmp_path, *even[-1:], *at("testing", 6))
+    run.communicate(timeout=200)
+    assert run.returncode == -signal.SIGKILL
+    command("train", f"hydra.run.dir={tmp_path}", *even)
+    assert {NAME, "test/bpd_beta_estimate"} <= results(tmp_path)["metrics"].keys()
+
+
+def test_a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one(tmp_path: Path) -> None:
+    last = tmp_path / "last.ckpt"
+    for number in (1, 2):
+        AtomicCheckpointIO().save_checkpoint({"number": number}, last)
+    last.write_bytes(last.read_bytes()[:100])
+    AtomicCheckpointIO().save_checkpoint({"number": 3}, last)
+    numbers = [torch.load(tmp_path / name, weights_only=True)["number"] for name in ("last.ckpt", PREVIOUS)]
+    assert numbers == [3, 1]
+
+
+def test_a_command_that_is_refused_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".log"}
+    error_of(capsys, "train", f"hydra.run.dir={tmp_path}", *SMALL, "loss=elbo")
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
@@ -202,9 +254,7 @@ def test_the_last_two_checkpoints_are_kept(whole: Path) -> None:
     assert [read_checkpoint(folder / name)["global_step"] for name in ("last.ckpt", PREVIOUS)] == [7, 6]
 
 
-def test_a_run_directory_that_vanished_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from ddpm_lightning.training.checkpoint import AtomicCheckpointIO
-
+def test_a_run_directory_that_vanished_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be written"):
         AtomicCheckpointIO().save_checkpoint({}, tmp_path / "gone" / "checkpoints" / "last.ckpt")
 

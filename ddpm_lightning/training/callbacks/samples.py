@@ -14,13 +14,13 @@ from tqdm import tqdm
 from ddpm_lightning.diffusion.samplers import DDIMSampler, Sampler, Step, end_of
 from ddpm_lightning.errors import check_at_most, check_whole
 from ddpm_lightning.training.callbacks.ema import averaged
-from ddpm_lightning.training.callbacks.when import check_interval, is_due, is_overdue
+from ddpm_lightning.training.callbacks.recurrent import Recurrent
 from ddpm_lightning.training.generate import walk
 from ddpm_lightning.training.module import DDPM
-from ddpm_lightning.training.pictures import check_drawable, picture, save
+from ddpm_lightning.training.pictures import picture, save
 
 
-class Preview(L.Callback):
+class Preview(Recurrent):
     """Draws a picture every so many optimizer steps, with DDIM on a few of the steps, and at the end with the module's
     own sampler. The noise has its own seed, so training is not disturbed and pictures of different steps compare.
     """
@@ -31,25 +31,10 @@ class Preview(L.Callback):
         check_whole(f"callbacks.{self.name}.num_images", num_images, 1, "give a number of images")
         check_at_most(f"callbacks.{self.name}.num_images", num_images, 4096, "no eye takes in more; use 64")
         check_whole(f"callbacks.{self.name}.num_steps", num_steps, 2, "give a number of DDIM steps")
+        super().__init__(f"callbacks.{self.name}", every_n_steps)
         self.num_images = num_images
-        self.every_n_steps = check_interval(f"callbacks.{self.name}", every_n_steps)
         self.num_steps = num_steps
         self.seed = seed
-        self.acted_at = -1
-
-    def state_dict(self) -> dict[str, Any]:
-        """When it drew last, so that what was due at a checkpoint's step, and was not drawn, is drawn on resume."""
-        return {"acted_at": self.acted_at}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.acted_at = state_dict["acted_at"]
-
-    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        check_drawable(image_shape(trainer)[0])
-
-    def on_train_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
-        if is_overdue(trainer, self.every_n_steps, self.acted_at):
-            self._preview(trainer, module)
 
     @abstractmethod
     def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> Image.Image:
@@ -61,19 +46,14 @@ class Preview(L.Callback):
         length = sampler.chain(module.model).process.T
         return iter(tqdm(steps, total=length, desc=f"Drawing {self.name}", unit="step", leave=False))
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: DDPM, outputs: Any, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
-        if is_due(trainer, batch_idx, self.every_n_steps):
-            self._preview(trainer, module)
-
     def on_fit_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
         # Not on_train_end: a run that was stopped here has no step left to train, and still wants its pictures.
         self._show(trainer, module, module.sampler, "final")
 
-    def _preview(self, trainer: L.Trainer, module: DDPM) -> None:
+    def act(self, trainer: L.Trainer, module: DDPM) -> None:
         fewer = self.num_steps < module.model.process.T
         sampler = DDIMSampler(num_steps=self.num_steps if fewer else None)
         self._show(trainer, module, sampler, f"{trainer.global_step:07d}")
-        self.acted_at = trainer.global_step
 
     def _show(self, trainer: L.Trainer, module: DDPM, sampler: Sampler, when: str) -> None:
         if not trainer.is_global_zero:

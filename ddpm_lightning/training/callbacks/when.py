@@ -15,12 +15,6 @@ def is_due(trainer: L.Trainer, batch_idx: int, every_n_steps: int) -> bool:
     return stepped(trainer, batch_idx) and trainer.global_step % every_n_steps == 0
 
 
-def is_overdue(trainer: L.Trainer, every_n_steps: int, acted_at: int) -> bool:
-    """Whether a run that goes on from a checkpoint has yet to do what was due at its step."""
-    step = trainer.global_step
-    return step > 0 and step % every_n_steps == 0 and acted_at != step
-
-
 def check_interval(owner: str, every_n_steps: int) -> int:
     """The interval itself. Raises UserError where it is none."""
     check_whole(f"{owner}.every_n_steps", every_n_steps, 1, "give a number of optimizer steps")
