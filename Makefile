@@ -21,7 +21,7 @@ train: setup ## train on real digits, about 5 minutes of 2 cores; no network, no
 	$(BIN)/python train.py
 
 test: setup ## the offline test suite
-	$(BIN)/python -m pytest -m "not slow" --cov=ddpm_lightning.diffusion --cov-fail-under=100
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile --cov=ddpm_lightning.diffusion --cov-fail-under=100
 
 test-slow: setup ## the longer checks
 	$(BIN)/python -m pytest -m slow
@@ -43,7 +43,7 @@ format: setup ## let the formatter write, and the line numbers in the README
 	$(BIN)/python -m tests.readme_lines
 
 lock: ## resolve pyproject.toml anew into requirements.lock; needs uv
-	uv pip compile --universal --generate-hashes --python-version 3.11 --extra dev pyproject.toml \
+	uv pip compile --universal --generate-hashes --python-version 3.11 --all-extras pyproject.toml \
 		--custom-compile-command "make lock" --output-file requirements.lock
 
 clean: ## remove .venv and caches; runs stay

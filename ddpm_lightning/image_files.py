@@ -1,10 +1,11 @@
 """Image files in folders: finding them, and opening one."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, shown
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
@@ -21,15 +22,22 @@ def find_images(folder: Path, option: str) -> list[Path]:
     return paths
 
 
-def open_image(path: Path) -> Image.Image:
-    """The image, turned as its camera was held. Raises UserError, naming the file, where it is no image of 8 bits."""
+LARGEST = 2**27
+"""Pixels of the largest image that is opened: a small file can claim more than the memory holds."""
+
+
+def open_image(path: Path, mode: Callable[[str], str]) -> Image.Image:
+    """The image, turned as its camera was held, in the mode that is wanted for its own. Raises UserError, naming the
+    file, where it is no image of 8 bits, or too large."""
     try:
         with Image.open(path) as image:
             if image.mode.startswith("I"):
                 raise UserError(f"{path} has 16 or more bits a pixel, the model 8; convert it first")
-            image.load()
-            return ImageOps.exif_transpose(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path} cannot be read as an image ({error}); mend or remove it") from error
+            if image.width * image.height > LARGEST:
+                raise UserError(f"{path} claims {image.width}×{image.height} pixels, and at most 2^27 are opened")
+            upright = ImageOps.exif_transpose(image)
+            return upright.convert(mode(upright.mode))
+    except UserError:
+        raise
+    except Exception as error:  # a damaged image can make Pillow raise nearly anything
+        raise UserError(f"{path} cannot be read as an image ({shown(error)}); mend or remove it") from error

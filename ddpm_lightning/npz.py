@@ -3,27 +3,41 @@
 import os
 import platform
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, shown
+
+ROOM = 2**30
+"""Bytes that any file may inflate to; to more, only as many times its size:"""
+RATIO = 100
 
 
 def read_npz(path: Path, keys: Sequence[str], advice: str) -> dict[str, np.ndarray]:
     """Those of the named arrays that the file holds. Raises UserError where it holds none, or cannot be read."""
     try:
+        _check_inflated(path)
         with np.load(path) as file:
             arrays = {key: file[key] for key in keys if key in file}
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        reason = "it is none" if "pickle" in str(error) else str(error)  # NumPy would advise to run what is in it
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("it holds something else by that name")
+    except Exception as error:  # a damaged file can raise nearly anything
+        reason = "it is none" if "pickle" in str(error) else shown(error)  # NumPy would advise to run what is in it
         raise UserError(f"{path} cannot be read as an .npz ({reason}); {advice}") from error
     if not arrays:
         raise UserError(f"{path} holds none of the arrays {', '.join(keys)}; {advice}")
     return arrays
+
+
+def _check_inflated(path: Path) -> None:
+    """Raises ValueError where a small file would fill the memory."""
+    with zipfile.ZipFile(path) as file:
+        inflated = sum(part.file_size for part in file.infolist())
+    if inflated > max(ROOM, RATIO * path.stat().st_size):
+        raise ValueError(f"its {path.stat().st_size} bytes claim to inflate to {inflated}")
 
 
 @contextmanager

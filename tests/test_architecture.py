@@ -32,7 +32,7 @@ MAY_IMPORT = {
 PURE = {"diffusion", "networks"}
 STANDARD = {"math", "abc", "collections", "dataclasses", "typing", "itertools", "contextlib", "functools"}
 ENTRIES = ("run", "sampling", "evaluation/evaluate", "classifier")
-HYDRA = {f"training/{name}.py" for name in (*ENTRIES, "build", "run_dir", "manners")}
+HYDRA = {f"training/{name}.py" for name in (*ENTRIES, "build", "run_dir", "manners", "processes", "guard")}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -78,7 +78,7 @@ def test_median_function_is_under_ten_lines() -> None:
 
 def test_entry_scripts_have_no_logic() -> None:
     for script in ("train.py", "sample.py", "evaluate.py", "train_classifier.py"):
-        assert len((ROOT / script).read_text().splitlines()) <= 14
+        assert len((ROOT / script).read_text().splitlines()) <= 16
 
 
 @pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.name)

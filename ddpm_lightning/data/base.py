@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from ddpm_lightning.data.batches import Batch, ImageDataset, OnePass, Share, TrainingStream
 from ddpm_lightning.data.pixels import PixelRange
-from ddpm_lightning.errors import UserError, check_whole
+from ddpm_lightning.errors import UserError, check_at_most, check_boolean, check_whole
 from ddpm_lightning.typing import Examples
 
 
@@ -38,6 +38,8 @@ class ImageDataModule(L.LightningDataModule):
         for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
             check_whole(f"data.{name}", value, 1, "a batch holds at least one image; the paper uses 128")
         check_whole("data.num_workers", num_workers, 0, "0 reads in the main process")
+        check_at_most("data.num_workers", num_workers, 256, "each is a process; some per core are enough")
+        check_boolean("data.flip", flip, "true mirrors half of the training images")
         check_whole("seed", seed, 0, "it numbers the run's randomness; use 0")
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size

@@ -11,7 +11,7 @@ import torch
 from ddpm_lightning.data.base import ImageDataModule
 from ddpm_lightning.data.batches import ImageDataset, InMemoryImages
 from ddpm_lightning.data.download import download
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, shown
 from ddpm_lightning.typing import Pixels
 
 FOLDER = "cifar-10-batches-py"
@@ -37,12 +37,30 @@ class CIFAR10DataModule(ImageDataModule):
         return InMemoryImages(torch.cat([read_batch(path) for path in paths]))
 
 
+class _Rows:
+    """Stands in for a NumPy array of bytes while it is unpickled, for NumPy itself believes what a pickle says."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, _, _, content = state
+        self.array = np.frombuffer(content, dtype=np.uint8).reshape(shape)
+
+
+class _Described:
+    """Stands in for what a pickle says of an array: its class and its dtype."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def __setstate__(self, state: Any) -> None: ...
+
+
 class _ArraysOnly(pickle.Unpickler):
-    """Reads numpy arrays and plain containers; a pickle that asks for anything else is refused."""
+    """Reads arrays of bytes and plain containers; a pickle that asks for anything else is refused."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module.split(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype"):
-            return super().find_class(module.replace("numpy.core", "numpy._core"), name)  # where it has moved
+            return _Rows if name == "_reconstruct" else _Described
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 
@@ -50,6 +68,6 @@ def read_batch(path: Path) -> Pixels:
     """One file of cifar-10-batches-py as [n, 3, 32, 32]. Raises UserError, naming the file, if it is none."""
     try:
         rows = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="bytes").load()[b"data"]
-        return torch.from_numpy(np.asarray(rows, dtype=np.uint8).reshape(-1, 3, 32, 32).copy())
+        return torch.from_numpy(rows.array.reshape(-1, 3, 32, 32).copy())
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise UserError(f"{path} is no whole batch file of CIFAR-10 ({error}); fetch it again") from error
+        raise UserError(f"{path} is no whole batch file of CIFAR-10 ({shown(error)}); fetch it again") from error

@@ -1,5 +1,6 @@
 """Random pixels of any shape, for tests and for measuring speed."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,8 +9,11 @@ import torch
 from ddpm_lightning.data.base import ImageDataModule
 from ddpm_lightning.data.batches import ImageDataset, InMemoryImages
 from ddpm_lightning.data.pixels import PixelRange
-from ddpm_lightning.errors import check_whole
+from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.seeding import generator
+
+MOST = 2**28
+"""Numbers in a split: 87,000 colour images of 32×32 pixels."""
 
 
 class FakeDataModule(ImageDataModule):
@@ -26,8 +30,13 @@ class FakeDataModule(ImageDataModule):
     ) -> None:
         super().__init__(**options)
         check_whole("data.num_images", num_images, 1, "there must be something to train on; use 256")
+        check_whole("data.channels", channels, 1, "an image has at least one channel; use 3")
+        if len(size) != 2:
+            raise UserError(f"data.size={list(size)} is no height and width; use [32,32]")
         for length in size:
             check_whole("data.size", length, 1, "an image has at least one pixel; use [32,32]")
+        numbers = num_images * channels * math.prod(size)
+        check_at_most("numbers in data", numbers, MOST, "they are kept in memory; choose fewer or smaller images")
         self.channels = channels
         self.size = (size[0], size[1])
         self.pixels = PixelRange(levels)

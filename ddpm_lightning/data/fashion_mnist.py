@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ LABEL_FILES = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-uby
 Bytes = UInt8[Tensor, "..."]
 IDX_OF_BYTES = 0x800
 """The magic number of an idx file of bytes, to which the number of its dimensions is added."""
+
+MOST_BYTES = 2**30
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 MEND = (
@@ -70,9 +73,12 @@ class FashionMNISTDataModule(ImageDataModule):
 def read_idx(path: Path, dimensions: int) -> Bytes:
     """An idx file of bytes, gzipped or raw. Raises UserError, naming the file, if it is not whole."""
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be unpacked ({error}): the file is damaged; fetch it again") from error
+    if len(content) > MOST_BYTES:
+        raise UserError(f"{path} unpacks to more than {MOST_BYTES} bytes, twenty times Fashion-MNIST's; fetch it again")
     header = 4 * (1 + dimensions)
     if len(content) < header:
         raise UserError(f"{path} has {len(content)} bytes, too few for an idx file's header; fetch it again")

@@ -12,8 +12,8 @@ from torch.utils.data import Dataset
 
 from ddpm_lightning.data.base import ImageDataModule
 from ddpm_lightning.data.batches import Batch, ImageDataset, Plan
-from ddpm_lightning.errors import UserError, check_whole
-from ddpm_lightning.image_files import find_images, open_image
+from ddpm_lightning.errors import UserError, check_at_most, check_whole
+from ddpm_lightning.image_files import LARGEST, find_images, open_image
 
 MODES = {1: "L", 3: "RGB"}
 
@@ -31,6 +31,7 @@ class ImageFolderDataModule(ImageDataModule):
         if channels not in MODES:
             raise UserError(f"data.channels={channels} is neither 3 (colour) nor 1 (grey); choose one of them")
         check_whole("data.side", side, 1, "an image has at least one pixel; the paper uses 256")
+        check_at_most("data.side", side, 4096, "a batch of such images would fill the memory; the paper uses 256")
         self.root = Path(root)
         self.channels = channels
         self.size = (side, side)
@@ -72,8 +73,10 @@ class ImageFiles(Dataset[Batch]):
 
 def read_image(path: Path, side: int, channels: int) -> torch.Tensor:
     """The image, its shorter side resized (Lanczos) to `side`, its middle cut out: [channels, side, side]."""
-    square = open_image(path).convert(MODES[channels])
+    square = open_image(path, lambda _: MODES[channels])
     scale = side / min(square.size)
+    if max(square.size) * scale * side > LARGEST:
+        raise UserError(f"{path} is of {square.width}×{square.height} pixels, too long for a square; crop it first")
     w, h = (max(side, round(length * scale)) for length in square.size)
     left, top = (w - side) // 2, (h - side) // 2
     square = square.resize((w, h), Image.Resampling.LANCZOS).crop((left, top, left + side, top + side))

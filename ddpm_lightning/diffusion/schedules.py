@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ddpm_lightning.errors import UserError, check_whole
+from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.typing import Betas, Table
 
 
@@ -30,6 +30,7 @@ class Schedule(ABC):
 
     def __post_init__(self) -> None:
         check_whole("T", self.T, 2, "the decoder's variance is β̃_2, so a second step must be; the paper uses 1000")
+        check_at_most("T", self.T, 1_000_000, "an image would need as many network calls; the paper uses 1000")
 
     @abstractmethod
     def betas(self) -> Betas:

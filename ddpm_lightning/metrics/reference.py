@@ -80,10 +80,10 @@ def load_reference(path: Path, num_features: int, advice: str = "give another re
     arrays = read_npz(path, ("features", "mu", "sigma"), advice)
     d = num_features
     shapes = {key: array.shape for key, array in arrays.items()}
-    if not all(np.isfinite(array).all() for array in arrays.values()):
+    if any(array.dtype.kind not in "fiu" or not np.isfinite(array).all() for array in arrays.values()):
         raise UserError(f"{path} holds values that are no numbers; {advice}")
     if "features" in arrays and len(shapes["features"]) == 2 and shapes["features"][1] == d:
-        return Reference(torch.from_numpy(arrays["features"]).float())
+        return Reference(torch.from_numpy(arrays["features"].astype(np.float32)))
     if "features" in arrays or shapes != {"mu": (d,), "sigma": (d, d)}:
         raise UserError(
             f"{path} holds {shapes}, and the extractor needs features of [images, {d}], or mu of [{d}] and sigma of "

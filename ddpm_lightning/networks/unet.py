@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddpm_lightning.errors import UserError, check_whole
+from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.networks.blocks import (
     ZERO,
     Attention,
@@ -106,6 +106,7 @@ def _check(
     size: Sequence[int], channels: int, multipliers: Sequence[int], num_res_blocks: int, groups: int, dropout: float
 ) -> None:
     check_whole("network.num_res_blocks", num_res_blocks, 1, "a level needs a block; the paper's have 2")
+    check_at_most("network.num_res_blocks", num_res_blocks, 100, "nothing so deep can be trained; the paper's have 2")
     check_whole("network.channels", channels, 4, "the time embedding needs two sines and two cosines; use 128")
     check_whole("network.groups", groups, 1, "they are the groups of every GroupNorm; use 32")
     check_whole("the number of network.multipliers", len(multipliers), 1, "there must be a level; use [1,2,2,2]")

@@ -1,7 +1,5 @@
-"""From a configuration to objects; and what a configuration that comes from a file may name."""
+"""From a configuration to objects."""
 
-import importlib
-import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,15 +10,17 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.diffusion.parameterizations import Parameterization
 from ddpm_lightning.diffusion.process import GaussianDiffusion
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.diffusion.schedules import Schedule
+from ddpm_lightning.diffusion.variances import Variance
+from ddpm_lightning.errors import UserError, shown
+from ddpm_lightning.training.arguments import check_arguments
+from ddpm_lightning.training.targets import check_buildable
 from ddpm_lightning.typing import Examples, Images, Pixels
 
 MODEL_PARTS = ("schedule", "parameterization", "variance", "network")
 """The parts of a configuration that make p_θ."""
-
-ALLOWED = ("ddpm_lightning.diffusion.", "ddpm_lightning.networks.", "ddpm_lightning.data.")
-"""Where the classes live that a checkpoint's configuration may name."""
 
 
 @runtime_checkable
@@ -82,28 +82,41 @@ def data_of(trainer: L.Trainer) -> EvaluationData:
     return data
 
 
-def make(node: Any, **arguments: Any) -> Any:
-    """Hydra's `instantiate`, with the reason of a failure as one UserError."""
+def make(node: Any, kind: Any = object, **arguments: Any) -> Any:
+    """Hydra's `instantiate`, for a node that may be built and builds this kind, with the reason of a failure as one
+    UserError."""
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise UserError(f"{shown(node)} is nothing that can be built: a {kind.__name__} needs a _target_; leave it out")
+    check_buildable(node)
+    made = _make(node, **arguments)
+    check_arguments(node)
+    if not isinstance(made, kind):
+        raise UserError(f"{node['_target_']} is no {kind.__name__}, which is needed in its place; choose another")
+    return made
+
+
+def _make(node: dict[str, Any], **arguments: Any) -> Any:
     try:
         return instantiate(node, **arguments, _convert_="all")
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
+    except (InstantiationException, TypeError) as error:
+        if isinstance(error.__cause__, UserError):  # a class's own words say more than its annotations
             raise error.__cause__ from error
+        check_arguments(node)
         raise UserError(" ".join(str(error).split())) from error
 
 
-def make_with(node: dict[str, Any], **parts: Any) -> Any:
+def make_with(node: Any, **parts: Any) -> Any:
     """Like `make`, for arguments that are objects already."""
-    maker = make({**node, "_partial_": True})
+    maker = make({**node, "_partial_": True} if isinstance(node, dict) else node)
     try:
         return maker(**parts)
     except (TypeError, ValueError) as error:
         raise error if isinstance(error, UserError) else UserError(f"{node['_target_']}: {error}") from error
 
 
-def make_all(nodes: dict[str, Any] | None) -> list[Any]:
+def make_all(nodes: dict[str, Any] | None, kind: Any = object) -> list[Any]:
     """The objects of a group of named ones; an option set to null is left out."""
-    return [make(node) for node in (nodes or {}).values() if node is not None]
+    return [make(node, kind) for node in (nodes or {}).values() if node is not None]
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -115,15 +128,30 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 def build_model(config: Mapping[str, Any], data: ImageData) -> DenoisingDiffusion:
     """p_θ of a resolved configuration, for the channels, size and levels of the data."""
-    variance = make(config["variance"])
-    network = make(
-        config["network"],
-        in_channels=data.channels,
-        out_channels=data.channels + variance.extra_channels(data.channels),
-        size=data.size,
-    )
-    process = GaussianDiffusion(make(config["schedule"]))
-    return DenoisingDiffusion(network, process, make(config["parameterization"]), variance, data.pixels.levels)
+    variance = make(config["variance"], Variance)
+    shape = {
+        "in_channels": data.channels,
+        "out_channels": data.channels + variance.extra_channels(data.channels),
+        "size": data.size,
+    }
+    check_network(config["network"], shape)
+    network = make(config["network"], torch.nn.Module, **shape)
+    process = GaussianDiffusion(make(config["schedule"], Schedule))
+    parameterization = make(config["parameterization"], Parameterization)
+    return DenoisingDiffusion(network, process, parameterization, variance, data.pixels.levels)
+
+
+MOST_PARAMETERS = 2**31
+"""Eight times the paper's largest network."""
+
+
+def check_network(node: Any, shape: dict[str, Any]) -> None:
+    """Raises UserError where the network would fill the memory, before it does."""
+    with torch.device("meta"):
+        network = make(node, torch.nn.Module, **shape)
+    count = sum(parameter.numel() for parameter in network.parameters())
+    if count > MOST_PARAMETERS:
+        raise UserError(f"the network would have {count:,} parameters, more than fit in memory; lower network.channels")
 
 
 def load_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], source: str) -> None:
@@ -133,35 +161,3 @@ def load_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], so
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"the weights in {source} do not fit the network of its configuration: {reason}") from error
-
-
-def check_targets(node: Any, source: str) -> None:
-    """Raises UserError where a configuration from a file names anything but this project's own model parts."""
-    if isinstance(node, list | tuple):
-        for item in node:
-            check_targets(item, source)
-    elif isinstance(node, dict):
-        if "_target_" in node and not _is_allowed(node["_target_"]):
-            raise UserError(
-                f"{source} asks to build {node['_target_']!r}, which is no part of a model; do not use the file unless "
-                "you trust it, and then only after you have mended its configuration"
-            )
-        for key, value in node.items():
-            check_targets(key, source)
-            check_targets(value, source)
-    elif isinstance(node, str) and "${" in node:
-        raise UserError(f"{source} has an unresolved {node!r} in its configuration, which could read your environment")
-    elif not isinstance(node, str | int | float | None):
-        raise UserError(f"{source} has a {type(node).__name__} in its configuration, which no configuration has")
-
-
-def _is_allowed(target: Any) -> bool:
-    if not isinstance(target, str) or not target.startswith(ALLOWED):
-        return False
-    module, _, name = target.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError):
-        return False
-    # Defined there, not merely reachable from there: `…digits.torch.load` must not pass.
-    return inspect.isclass(found) and found.__module__ == module

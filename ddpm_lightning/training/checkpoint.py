@@ -1,8 +1,11 @@
 """Checkpoints: written whole or not at all, self-describing, and read as data, never as code."""
 
 import contextlib
+import logging
 import os
 import pickle
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +13,17 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, shown
 from ddpm_lightning.training.build import (
     MODEL_PARTS,
     EvaluationData,
     build_model,
-    check_targets,
     load_weights,
     make,
 )
+from ddpm_lightning.training.targets import check_model_parts
+
+log = logging.getLogger(__name__)
 
 CONFIG = "config"
 """The checkpoint's key of the run's resolved configuration, a plain dict."""
@@ -27,19 +32,32 @@ EMA = "ema"
 """The checkpoint's key of the averaged weights, by the names of the model's parameters."""
 
 
+PREVIOUS = "previous.ckpt"
+"""What becomes of a checkpoint when the next one takes its name."""
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, syncs, renames: a reader sees the old file or the new one, both whole."""
+    """Writes beside the target, syncs, renames: a reader sees the old file or the new one, both whole. The old one
+    stays as previous.ckpt, unless it is damaged: then what is there as previous.ckpt is the better one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: set[Path] = set()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         target = Path(path)
-        beside = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+        beside = target.with_name(f"{target.name}.tmp")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(exist_ok=True)  # but not the run directory: where that vanished, something is wrong
             with beside.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
+            if target in self.written or is_whole(target):
+                _keep(target)
             beside.replace(target)
+            self.written.add(target)
+            _sync(target.parent)
         except (OSError, RuntimeError) as error:  # a full disk is the latter, in torch's words
             with contextlib.suppress(OSError):
                 beside.unlink(missing_ok=True)
@@ -49,25 +67,91 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             ) from error
 
 
+def is_whole(path: Path) -> bool:
+    """Whether there is a file whose checksums are right."""
+    try:
+        _check_sums(path)
+    except Exception:  # a damaged file can make zipfile say nearly anything
+        return False
+    return True
+
+
+def _keep(target: Path) -> None:
+    link = target.with_name(f"{PREVIOUS}.tmp")
+    link.unlink(missing_ok=True)
+    link.hardlink_to(target)  # so that there is a whole last.ckpt at any moment
+    link.replace(target.with_name(PREVIOUS))
+
+
+def _sync(folder: Path) -> None:
+    """Makes what was renamed in the folder outlive a power failure."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def newest_whole(path: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The checkpoint at this path, or the one before where it is damaged, and what is in it; None where there is none.
+    Raises UserError where there are only damaged ones."""
+    candidates = [each for each in (path, path.with_name(PREVIOUS)) if each.exists()]
+    for number, each in enumerate(candidates):
+        try:
+            return each, read_checkpoint(each)
+        except UserError as error:
+            if number == len(candidates) - 1:
+                raise
+            log.warning("%s; the one before it is used, %s", error, PREVIOUS)
+    return None
+
+
+def _check_sums(path: Path) -> None:
+    """Compares every part of the file, which is a zip, with the checksum beside it: PyTorch does not."""
+    with zipfile.ZipFile(path) as file:
+        parts = file.infolist()
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+            raise ValueError("it is compressed, as PyTorch's are not")
+        if sum(part.file_size for part in parts) > path.stat().st_size:
+            raise ValueError("its parts claim to be more than the whole")
+        damaged = file.testzip()
+    if damaged is not None:
+        raise ValueError(f"checksum of {damaged} is wrong")
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The checkpoint as tensors and plain values. Raises UserError where the file is missing or is no checkpoint."""
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path.resolve()}; a run keeps its own at checkpoints/last.ckpt")
     try:
+        _check_sums(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).partition(". ")[0].strip() or type(error).__name__
+    except Exception as error:  # a damaged file can make zipfile and torch say nearly anything
+        reason = shown(str(error).partition(". ")[0].strip()) or type(error).__name__
         if isinstance(error, pickle.UnpicklingError):
             reason = "it is no file of tensors and plain values"
         raise UserError(f"{path} is damaged or no checkpoint of PyTorch ({reason})") from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(CONFIG), dict):
         raise UserError(f"{path} holds no configuration of a run, so it was not written by this project's train.py")
     missing = [key for key in ("state_dict", "global_step") if key not in checkpoint]
-    missing += [part for part in (*MODEL_PARTS, "data") if "_target_" not in (checkpoint[CONFIG].get(part) or {})]
+    missing += [part for part in (*MODEL_PARTS, "data") if not _is_node(checkpoint[CONFIG].get(part))]
     if missing:
         raise UserError(f"{path} lacks {', '.join(missing)}, so it was not written by this project's train.py")
-    check_targets({part: checkpoint[CONFIG][part] for part in (*MODEL_PARTS, "data")}, source=str(path))
+    wrong = [key for key in ("state_dict", EMA) if not _are_weights(checkpoint.get(key, {}))]
+    if wrong or not isinstance(checkpoint["global_step"], int):
+        raise UserError(f"{path} has something else for its {(wrong or ['global_step'])[0]}; take another checkpoint")
+    check_model_parts({part: checkpoint[CONFIG][part] for part in (*MODEL_PARTS, "data")}, source=str(path))
     return checkpoint
+
+
+def _is_node(value: Any) -> bool:
+    return isinstance(value, dict) and "_target_" in value
+
+
+def _are_weights(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and isinstance(weight, torch.Tensor) for name, weight in value.items()
+    )
 
 
 def model_weights(checkpoint: dict[str, Any], use_ema: bool) -> dict[str, torch.Tensor]:
@@ -81,21 +165,29 @@ def model_weights(checkpoint: dict[str, Any], use_ema: bool) -> dict[str, torch.
     return {**raw, **checkpoint[EMA]}  # a buffer, if a network has one, is not averaged
 
 
+def check_average(average: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> None:
+    """Raises UserError where averaged weights are not of this model: one that is missing would pass for its raw one."""
+    if {k: v.shape for k, v in average.items()} != {k: v.shape for k, v in weights.items()}:
+        raise UserError("the checkpoint's averaged weights are not those of its network; take another checkpoint")
+
+
 def load_model(
     path: Path, use_ema: bool, **elsewhere: Any
 ) -> tuple[dict[str, Any], EvaluationData, DenoisingDiffusion]:
     """The checkpoint, its data (which may lie `elsewhere` on this machine: root=…) and its model."""
     checkpoint = read_checkpoint(path)
-    data = make({**checkpoint[CONFIG]["data"], **elsewhere})
+    data = make({**checkpoint[CONFIG]["data"], **elsewhere}, EvaluationData)
     model = build_model(checkpoint[CONFIG], data)
     load_weights(model, model_weights(checkpoint, use_ema), str(path))
+    if use_ema:
+        check_average(checkpoint[EMA], dict(model.named_parameters()))
     return checkpoint, data, model.eval()
 
 
 DECIDING = (*MODEL_PARTS, "data", "loss", "timesteps", "optimizer", "module", "seed")
 """What makes two runs the same run."""
 
-HARMLESS = {"root", "num_workers", "eval_batch_size", "test_strata"}
+HARMLESS = {"root", "num_workers", "eval_batch_size", "test_strata", "max_skipped"}
 """Keys of these that may change between a run and its continuation."""
 
 

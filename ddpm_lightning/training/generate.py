@@ -12,6 +12,7 @@ from ddpm_lightning.diffusion.samplers import Sampler, Step, end_of
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.training.build import ImageData
+from ddpm_lightning.training.signals import STOP
 from ddpm_lightning.typing import Examples, Pixels, Table
 
 
@@ -33,7 +34,9 @@ def walk(
     device = model.process.alpha_bar.device
     noise = NoisePerImage(seed, range(first, first + count), device)
     with evaluating(model):
-        yield from sampler.trajectory(model, noise.randn(*shape), randn_like=noise.randn_like)
+        for step in sampler.trajectory(model, noise.randn(*shape), randn_like=noise.randn_like):
+            STOP.check()
+            yield step
 
 
 def estimate_batch(
@@ -48,6 +51,7 @@ def estimate_batch(
 ) -> Estimate:
     """Eq. 5 for each image of a batch, estimated; the draws of t and ε belong to (seed, purpose, image), so it is the
     same number at any batch size and for any number of processes."""
+    STOP.check()
     draws = NoisePerImage(seed, batch.indices.tolist(), batch.x_0.device, purpose)
     return estimate_bound(
         model, batch.x_0, proposal, strata, rand=draws.rand, randn_like=draws.randn_like, clip_x_0=clip_x_0

@@ -10,6 +10,8 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from ddpm_lightning.errors import UserError
+
 METRICS_FILE = "metrics.csv"
 
 
@@ -46,15 +48,25 @@ class MetricsCSV(Logger):
     def _rewrite(self, row: dict[str, Any]) -> None:
         rows = read_rows(self.path) if self.path.is_file() else []
         if not self.opened:
-            rows = [old for old in rows if int(old["step"]) < row["step"]]
+            rows = [old for old in rows if self._stays(old, row)]
         self.opened = True
         rows.append(row)
         self.columns = list(dict.fromkeys(column for each in rows for column in each))
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("w", newline="") as file:
+        beside = self.path.with_suffix(".tmp")
+        with beside.open("w", newline="") as file:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(rows)
+        beside.replace(self.path)
+
+    def _stays(self, old: dict[str, str], row: dict[str, Any]) -> bool:
+        # Whether an old row is from before the first new one: by step, and at the same step if it has other metrics.
+        try:
+            step = int(old["step"])
+        except (KeyError, TypeError, ValueError):
+            raise UserError(f"{self.path} has a row without a step, so it is damaged; mend or remove it") from None
+        return step < row["step"] or (step == row["step"] and not any(old.get(key) for key in row if key != "step"))
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import torch
@@ -15,11 +15,11 @@ from ddpm_lightning.diffusion.losses import Loss
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.diffusion.timesteps import Drawn, TimestepDistribution, UniformTimesteps
-from ddpm_lightning.errors import UserError, check_positive, check_whole
+from ddpm_lightning.errors import UserError, check_at_most, check_positive, check_whole
 from ddpm_lightning.seeding import derive, generator
 from ddpm_lightning.training.generate import estimate_batch
 from ddpm_lightning.training.results import MeanAndError, add_up
-from ddpm_lightning.typing import Examples, Images
+from ddpm_lightning.typing import Examples, Images, Indices, Timesteps
 
 MakeOptimizer = Callable[[Iterator[nn.Parameter]], Optimizer]
 
@@ -28,8 +28,9 @@ class DDPM(L.LightningModule):
     """Trains p_θ.
 
     optimizer: parameters -> optimizer. warmup_steps: over which the learning rate rises from 0. max_grad_norm: to
-    which the gradient's global norm is clipped. test_strata: how finely the test estimates the bound (network calls an
-    image). seed: of t, ε and dropout, which belong to (seed, step, place in the batch of all processes).
+    which the gradient's global norm is clipped. max_skipped: how many steps in a row may be skipped, whose loss or
+    gradient is no number, before the run is ended. test_strata: how finely the test estimates the bound (network calls
+    an image). seed: of t, ε and dropout, which belong to (seed, step, place in the batch of all processes).
     Raises UserError where a value is out of bounds, or loss, variance and sampler do not go together.
     """
 
@@ -43,13 +44,16 @@ class DDPM(L.LightningModule):
         timesteps: TimestepDistribution | None = None,
         warmup_steps: int = 0,
         max_grad_norm: float = 1.0,
+        max_skipped: int = 10,
         test_strata: int = 50,
         seed: int = 0,
     ) -> None:
         super().__init__()
         check_whole("module.warmup_steps", warmup_steps, 0, "0 is for none, the paper's recipe has 5000")
         check_positive("module.max_grad_norm", max_grad_norm, "nothing would be learned; the paper uses 1.0")
+        check_whole("module.max_skipped", max_skipped, 0, "0 ends the run at the first, 10 is the default")
         check_whole("module.test_strata", test_strata, 2, "the bound needs some draws of t; use 50")
+        check_at_most("module.test_strata", test_strata, 10_000, "each is a network call an image; use 50")
         check_whole("seed", seed, 0, "it numbers the run's randomness; use 0")
         loss.check(model.variance)
         sampler.chain(model)  # raises where there is no such chain
@@ -61,10 +65,16 @@ class DDPM(L.LightningModule):
         self.timesteps = timesteps or UniformTimesteps()
         self.warmup_steps = warmup_steps
         self.max_grad_norm = max_grad_norm
+        self.max_skipped = max_skipped
         self.test_strata = test_strata
         self.seed = seed
         self.grad_norm = torch.zeros(())
+        self.draw = Draw()
+        self.healthy = True  # whether the last step was one
+        self.register_buffer("skipped", torch.zeros(2, dtype=torch.int64))  # in all, and in a row
         self.bound = MeanAndError()
+
+    skipped: Tensor
 
     def training_step(self, batch: Examples, batch_idx: int) -> dict[str, Tensor]:
         """Algorithm 1, lines 2 to 5."""
@@ -73,7 +83,8 @@ class DDPM(L.LightningModule):
         t, weight = self._draw_timesteps(x_0, draws)  # t ~ Uniform({1, …, T})
         eps = self._draw_eps(x_0, draws)  # ε ~ N(0, I)
         loss = self.loss(self.model, x_0, t, eps)
-        mean = (weight * loss).mean()
+        mean = numbers_or_nan((weight * loss).mean())
+        self.draw = Draw(batch.indices, t)
         # Lightning divides "loss" by the number of accumulated batches; the log shows "loss_of_batch".
         return {"loss": mean, "loss_of_batch": mean.detach(), "loss_per_example": loss.detach(), "t": t}
 
@@ -102,8 +113,28 @@ class DDPM(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": warmup, "interval": "step"}}
 
     def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
-        """Clips the global norm, and keeps what it was for the log."""
+        """Clips the global norm, and keeps what it was for the log. Where it is no number, there is no gradient: the
+        optimizer leaves every weight as it is, and its own state too."""
         self.grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        self.healthy = bool(self.grad_norm.isfinite())
+        if self.healthy:
+            self.skipped[1] = 0
+            return
+        self.skipped += 1
+        self.zero_grad(set_to_none=True)
+        if self.skipped[1] > self.max_skipped:
+            raise UserError(self._what_is_wrong())
+
+    def is_sound(self) -> bool:
+        """Whether every weight is a number, so that the model is worth keeping."""
+        return all(bool(p.isfinite().all()) for p in self.model.parameters())
+
+    def _what_is_wrong(self) -> str:
+        return (
+            f"{int(self.skipped[1])} steps in a row had a loss or gradient that is no number, the last of them step "
+            f"{self.trainer.global_step + 1}, with images {self.draw.indices.tolist()} at t = {self.draw.t.tolist()}; "
+            "averaged weights and checkpoints are from before: look at the data, or lower optimizer.lr"
+        )
 
     # The draws are made for the batch of all processes, and each process takes its own part: so the same images,
     # t and ε meet in one process and in several.
@@ -119,6 +150,18 @@ class DDPM(L.LightningModule):
     def _mine(self, x_0: Images) -> slice:
         first = self.global_rank * len(x_0)
         return slice(first, first + len(x_0))
+
+
+class Draw(NamedTuple):
+    """What a step was about: the images' places in the data set, and their t."""
+
+    indices: Indices = torch.zeros(0, dtype=torch.int64)
+    t: Timesteps = torch.zeros(0, dtype=torch.int64)
+
+
+def numbers_or_nan(loss: Tensor) -> Tensor:
+    """The loss; where it is infinite, NaN, so that every gradient on every process is, too."""
+    return loss * (1 + 0 * loss.detach())
 
 
 def _check_optimizer(optimizer: MakeOptimizer, model: DenoisingDiffusion) -> None:

@@ -7,10 +7,20 @@ import torch
 from PIL import Image
 from torchvision.utils import make_grid
 
+from ddpm_lightning.errors import UserError
 from ddpm_lightning.typing import Pixels
 
 LEGIBLE = 48
 """Smaller images are enlarged, pixel by pixel, to about this many pixels a side."""
+
+
+def check_drawable(channels: int) -> None:
+    """Raises UserError where images of so many channels are no pictures."""
+    if channels not in (1, 3):
+        raise UserError(
+            f"images of {channels} channels cannot be drawn, which takes 1 or 3; train without pictures: "
+            "callbacks.grid=null callbacks.strip=null"
+        )
 
 
 def picture(images: Pixels, columns: int | None = None) -> Image.Image:

@@ -3,43 +3,59 @@
 import json
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
+from ddpm_lightning.diffusion.losses import Loss
+from ddpm_lightning.diffusion.samplers import Sampler
+from ddpm_lightning.diffusion.timesteps import TimestepDistribution
+from ddpm_lightning.diffusion.variances import Variance
 from ddpm_lightning.errors import check_whole
 from ddpm_lightning.training.build import build_model, make, make_all, make_with, plain
-from ddpm_lightning.training.callbacks.checkpoint import SelfDescription, last_checkpoint
+from ddpm_lightning.training.callbacks.checkpoint import SelfDescription, keeps_checkpoints, last_checkpoint
 from ddpm_lightning.training.callbacks.ema import keeps_average
 from ddpm_lightning.training.callbacks.periodic import Periodic
-from ddpm_lightning.training.checkpoint import check_same_run, read_checkpoint
+from ddpm_lightning.training.callbacks.restoring import restoring
+from ddpm_lightning.training.callbacks.stop import StopOnSignal
+from ddpm_lightning.training.checkpoint import check_same_run, newest_whole
 from ddpm_lightning.training.manners import closing, quiet, relative, told_plainly
 from ddpm_lightning.training.module import DDPM
+from ddpm_lightning.training.processes import in_processes
 from ddpm_lightning.training.results import provenance, tell, with_warnings, write_results
+from ddpm_lightning.training.run_dir import alone_in
+from ddpm_lightning.training.signals import STOP, Interrupted
 
 log = logging.getLogger(__name__)
 
 
 def train(cfg: DictConfig) -> None:
     """Trains, tests the averaged weights and writes the run directory; goes on where that holds a checkpoint."""
-    with told_plainly(), quiet():
-        config = plain(cfg)
+    with told_plainly():
+        in_processes(train_here, plain(cfg))
+
+
+def train_here(config: dict[str, Any]) -> None:
+    """The same in this process, which may be one of several."""
+    is_first = getattr(rank_zero_only, "rank", 0) == 0
+    with quiet(), alone_in(Path(config["run_dir"])) if is_first else nullcontext():
         checkpoint = resumable(config)
         if is_finished(checkpoint, config):
             log.info("This run is finished: %s", relative(Path(config["run_dir"]) / "results.json"))
             return
         check_choices(config)
-        data = make(config["data"])
+        data = make(config["data"], L.LightningDataModule)
         torch.manual_seed(config["seed"])
         module = make_module(config, build_model(config, data))
-        callbacks = [SelfDescription(config), *make_all(config["callbacks"])]
-        loggers = make_all(config["logger"])
+        callbacks = [SelfDescription(config), *make_all(config["callbacks"], L.Callback), StopOnSignal()]
+        loggers = make_all(config["logger"], Logger)
         trainer = make_with(config["trainer"], callbacks=callbacks, logger=loggers)
         data.setup("fit")  # Lightning would do so later; a wrong folder is better told now
         with closing(loggers):
@@ -57,7 +73,8 @@ def fit_and_test(
     for logger in loggers:
         logger.log_hyperparams(config)
     with going_on(trainer):
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        with restoring(trainer, checkpoint):
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         trainer.test(module, datamodule=data, verbose=False)
     if trainer.is_global_zero:
         report(config, module, trainer)
@@ -65,30 +82,38 @@ def fit_and_test(
 
 @contextmanager
 def going_on(trainer: L.Trainer) -> Iterator[None]:
-    """Inside, Ctrl-C ends the command with a word on how to go on."""
-    try:
-        yield
-    except SystemExit:  # what Lightning makes of KeyboardInterrupt
-        run_dir = relative(Path(trainer.default_root_dir))
-        found = last_checkpoint(run_dir).exists()
-        log.info(
-            "Stopped at step %d; the same options with hydra.run.dir=%s go on from %s",
-            trainer.global_step,
-            run_dir,
-            last_checkpoint(run_dir) if found else "the start, for there is no checkpoint yet",
-        )
-        raise
+    """Inside, being asked to stop (Ctrl-C, SIGTERM, SIGUSR1, SIGUSR2) ends the run with a word on how to go on."""
+    with STOP.listening():
+        try:
+            yield
+        except Interrupted as stop:
+            tell_how_to_go_on(trainer, str(stop))
+            raise
+
+
+def tell_how_to_go_on(trainer: L.Trainer, why: str) -> None:
+    """Says where the run stopped, and what goes on with it."""
+    run_dir = relative(Path(trainer.default_root_dir))
+    found = last_checkpoint(run_dir).exists()
+    log.info(
+        "Stopped by %s at step %d; the same options with hydra.run.dir=%s go on from %s",
+        why,
+        trainer.global_step,
+        run_dir,
+        last_checkpoint(run_dir) if found else "the start, for there is no checkpoint yet",
+    )
 
 
 def check_choices(config: dict[str, Any]) -> None:
     """Raises UserError for an illegal combination, before anything is read or built."""
     check_whole("seed", config["seed"], 0, "it numbers the run's randomness; use 0")
-    make(config["loss"]).check(make(config["variance"]))
+    make(config["loss"], Loss).check(make(config["variance"], Variance))
 
 
 def make_module(config: dict[str, Any], model: torch.nn.Module) -> DDPM:
     """The LightningModule of a configuration around p_θ."""
-    parts = {part: make(config[part]) for part in ("loss", "sampler", "optimizer", "timesteps")}
+    kinds: dict[str, Any] = {"loss": Loss, "sampler": Sampler, "optimizer": Callable, "timesteps": TimestepDistribution}
+    parts = {part: make(config[part], kind) for part, kind in kinds.items()}
     module = make_with(config["module"], model=model, **parts)
     assert isinstance(module, DDPM)
     return module
@@ -96,10 +121,11 @@ def make_module(config: dict[str, Any], model: torch.nn.Module) -> DDPM:
 
 def resumable(config: dict[str, Any]) -> Path | None:
     """The checkpoint in the run directory that this run goes on from, if there is one."""
-    path = last_checkpoint(config["run_dir"])
-    if not path.exists():
+    found = newest_whole(last_checkpoint(config["run_dir"]))
+    if found is None:
         return None
-    check_same_run(read_checkpoint(path), config, path)
+    path, checkpoint = found
+    check_same_run(checkpoint, config, path)
     return path
 
 
@@ -108,8 +134,11 @@ def is_finished(checkpoint: Path | None, config: dict[str, Any]) -> bool:
     results = Path(config["run_dir"]) / "results.json"
     if checkpoint is None or not results.exists():
         return False
-    steps = [value["step"] for value in json.loads(results.read_text())["metrics"].values()]
-    return bool(min(steps) >= config["trainer"]["max_steps"])
+    try:
+        steps = [value["step"] for value in json.loads(results.read_text())["metrics"].values()]
+        return bool(min(steps) >= config["trainer"]["max_steps"])
+    except (ValueError, TypeError, KeyError):  # a damaged file; it is written anew
+        return False
 
 
 def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer) -> None:
@@ -123,7 +152,7 @@ def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer) -> None:
             logger.log_metrics({name: record["value"]}, step=trainer.global_step)
     tell(found)
     how = ""
-    if any(isinstance(callback, Checkpoint) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+    if keeps_checkpoints(trainer):
         how = f" Sample from it with: {relative(Path(sys.executable))} sample.py checkpoint={last_checkpoint(run_dir)}"
     log.info("The run lies in %s.%s", run_dir, how)
 

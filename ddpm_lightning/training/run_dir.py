@@ -1,19 +1,33 @@
-"""The first thing that a command does: see that its run directory can be written. Imports nothing heavy."""
+"""The run directory: writable, as the first thing that a command sees to, and of one process. Imports nothing heavy."""
 
+import contextlib
+import fcntl
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from ddpm_lightning.errors import UserError
+
 
 class RunDirectoryCheck(Callback):
-    """Ends the command with one sentence where Hydra would end it with a traceback."""
+    """Ends the command with one sentence where Hydra would end it with a traceback. A command that fails, because it is
+    refused, say, leaves the run's own configuration where Hydra has written that of the command."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        check_writable(Path(config.hydra.run.dir), "hydra.run.dir")
+        folder = Path(config.hydra.run.dir)
+        check_writable(folder, "hydra.run.dir")
+        self.before = {path: path.read_bytes() for path in (folder / ".hydra").glob("*.yaml")}
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        if job_return.status == JobStatus.FAILED:
+            for path, content in getattr(self, "before", {}).items():
+                path.write_bytes(content)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         check_writable(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
@@ -42,3 +56,15 @@ def check_writable(folder: Path, option: str) -> None:
             f"Error: the run directory {folder} cannot be written ({error.strerror or error}); "
             f"choose another with {option}=PATH"
         )
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Inside, no other process may train there. Raises UserError where one does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:  # a process that ends, however it does, unlocks it
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is training in {folder}; wait for it, or stop it first") from None
+        yield

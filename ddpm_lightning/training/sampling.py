@@ -9,11 +9,13 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
 from ddpm_lightning.training.build import ImageData, make, plain
 from ddpm_lightning.training.checkpoint import load_model
 from ddpm_lightning.training.generate import make_images
 from ddpm_lightning.training.manners import relative, told_plainly
+from ddpm_lightning.training.outputs import Output
 from ddpm_lightning.typing import Pixels
 
 log = logging.getLogger(__name__)
@@ -27,7 +29,7 @@ def sample(cfg: DictConfig) -> None:
         checkpoint, data, model = load_model(Path(config["checkpoint"]), config["use_ema"])
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         images = sample_images(config, model, data)
-        written = make(config["output"]).write(images, Path(config["run_dir"]))
+        written = make(config["output"], Output).write(images, Path(config["run_dir"]))
         log.info("%d images of step %d: %s", len(images), checkpoint["global_step"], relative(written))
 
 
@@ -43,7 +45,7 @@ def check_options(config: dict[str, Any]) -> None:
 
 def sample_images(config: dict[str, Any], model: DenoisingDiffusion, data: ImageData) -> Pixels:
     """num_images images, batch by batch, as bytes: [n, c, h, w]."""
-    sampler = make(config["sampler"])
+    sampler = make(config["sampler"], Sampler)
     count, at_once = config["num_images"], config["batch_size"]
     images = []
     total = count * sampler.chain(model).process.T

@@ -7,7 +7,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint
 
-from ddpm_lightning.errors import UserError, check_whole
+from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.training.checkpoint import AtomicCheckpointIO
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
@@ -26,6 +26,7 @@ def make_trainer(
     check_whole("trainer.max_steps", max_steps, 1, "nothing would be trained; the paper uses 800000")
     accumulated = options.get("accumulate_grad_batches", 1)
     check_whole("trainer.accumulate_grad_batches", accumulated, 1, "it counts the batches of one step; use 1")
+    check_at_most("trainer.accumulate_grad_batches", accumulated, 10_000, "a step would never end; use 1")
     for option in EPOCH_OPTIONS & options.keys():
         raise UserError(
             f"trainer.{option} counts epochs or parts of them, but training here is one stream of steps; "
@@ -33,7 +34,7 @@ def make_trainer(
         )
     accelerator = choose_accelerator(accelerator)
     try:
-        return L.Trainer(
+        trainer = L.Trainer(
             accelerator=accelerator,
             enable_checkpointing=any(isinstance(c, Checkpoint) for c in options.get("callbacks") or []),
             default_root_dir=run_dir,
@@ -48,6 +49,9 @@ def make_trainer(
         )
     except (MisconfigurationException, TypeError, ValueError) as error:
         raise UserError(f"trainer: {error}") from error
+    # Its own handlers would hang several processes (a collective call inside a handler); signals.py has ours.
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    return trainer
 
 
 def choose_accelerator(accelerator: str) -> str:

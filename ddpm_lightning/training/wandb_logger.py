@@ -1,12 +1,26 @@
-"""Lightning's W&B logger without its deprecated setting."""
+"""Lightning's W&B logger, which goes on with the run that the run directory began."""
 
+import secrets
+from pathlib import Path
 from typing import Any
 
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 
 
-def make_wandb_logger(**options: Any) -> WandbLogger:
-    """A WandbLogger; options: its own. Lightning passes on `anonymous`, which W&B answers with a warning."""
-    logger = WandbLogger(**options)
-    logger._wandb_init.pop("anonymous", None)
+def make_wandb_logger(*, save_dir: str, **options: Any) -> WandbLogger:
+    """A WandbLogger of the run whose id lies in save_dir/wandb/run_id; options: its own."""
+    logger = WandbLogger(save_dir=save_dir, **{"id": run_id(Path(save_dir)), "resume": "allow", **options})
+    logger._wandb_init.pop("anonymous", None)  # Lightning passes it on, and W&B answers with a warning
     return logger
+
+
+def run_id(save_dir: Path) -> str | None:
+    """The same whenever the run goes on; None on all processes but the first, which alone logs."""
+    if getattr(rank_zero_only, "rank", 0) != 0:
+        return None
+    path = save_dir / "wandb" / "run_id"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(secrets.token_hex(4))
+    return path.read_text()

@@ -10,7 +10,7 @@ from unittest.mock import patch
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from tests.conftest import ROOT
+ROOT = Path(__file__).parents[2]  # not conftest's, whose type checker tests/fuzz does without
 
 SMALL = [
     "network.channels=8",
@@ -28,7 +28,10 @@ SMALL = [
     "trainer.max_steps=4",
     "trainer.accelerator=cpu",
     "module.warmup_steps=2",
+    "module.test_strata=4",
     "callbacks.metrics.every_n_steps=1",
+    "callbacks.bound.num_images=8",
+    "callbacks.bound.strata=4",
     "callbacks.grid.every_n_steps=2",
     "callbacks.grid.num_images=4",
     "callbacks.strip.every_n_steps=2",

@@ -1,7 +1,5 @@
 """The numbers while it trains: of averaged weights, on all processes, without a trace in the training."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import lightning as L
@@ -9,7 +7,6 @@ import pytest
 import torch
 
 from ddpm_lightning.training.metrics_csv import read_rows
-from tests.conftest import ROOT
 from tests.training.commands import SMALL, command, error_of, results, train
 from tests.training.evaluation.test_evaluate import LIKE_DIGITS
 
@@ -87,22 +84,6 @@ def test_a_model_that_makes_nan_has_no_distance(tmp_path: Path) -> None:
     record = results(train(tmp_path, *QUALITY, diverge, "callbacks.ema=null"))["metrics"][f"{NAME}_raw"]
     assert record["value"] == "nan"
     assert "not finite" in record["warning"]
-
-
-def test_two_processes_find_what_one_does(tmp_path: Path) -> None:
-    one = train(tmp_path / "one", *QUALITY, "data.batch_size=8")
-    where = f"hydra.run.dir={tmp_path / 'two'}"
-    call = [sys.executable, "train.py", where, *SMALL, *QUALITY, "data.batch_size=8", "trainer.devices=2"]
-    said = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert said.returncode == 0, said.stderr
-    for name in (NAME, "test/bpd_beta_estimate"):
-        alone, together = (results(run)["metrics"][name]["value"] for run in (one, tmp_path / "two"))
-        assert together == pytest.approx(alone, rel=1e-3), name
-    bounds = [
-        [row["val/bpd_beta"] for row in read_rows(run / "metrics.csv") if row["val/bpd_beta"]]
-        for run in (one, tmp_path / "two")
-    ]
-    assert [float(b) for b in bounds[1]] == pytest.approx([float(b) for b in bounds[0]], rel=1e-4)
 
 
 WRONG = [

@@ -1,10 +1,8 @@
 """`python train.py`, whole: what a run directory holds, resuming, and what must not disturb training."""
 
-import signal
 from importlib.metadata import version
 from pathlib import Path
 
-import lightning as L
 import pytest
 import torch
 from PIL import Image
@@ -12,7 +10,8 @@ from PIL import Image
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.training.checkpoint import AtomicCheckpointIO, read_checkpoint
 from ddpm_lightning.training.metrics_csv import read_rows
-from tests.training.commands import SMALL, command, results, train
+from ddpm_lightning.training.run_dir import alone_in
+from tests.training.commands import SMALL, command, error_of, results, train
 
 
 @pytest.fixture(scope="module")
@@ -172,30 +171,6 @@ def test_a_run_shorter_than_a_window_has_its_loss_too(tmp_path: Path) -> None:
     assert [row["step"] for row in read_rows(tmp_path / "metrics.csv") if row["train/loss"]] == ["3", "4"]
 
 
-class Interrupt(L.Callback):
-    """Ctrl-C after the third step."""
-
-    def on_train_batch_end(self, trainer: L.Trainer, *_: object) -> None:
-        if trainer.global_step == 3:
-            raise KeyboardInterrupt
-
-
-def test_ctrl_c_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = signal.getsignal(signal.SIGINT)  # which Lightning ignores from then on
-    interrupt = "+callbacks.interrupt._target_=tests.training.test_train.Interrupt"
-    try:
-        with pytest.raises(SystemExit):
-            train(tmp_path, interrupt)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    said = capsys.readouterr()
-    assert "Stopped at step 3; the same options with hydra.run.dir=" in said.out
-    assert "last.ckpt" in said.out
-    assert "Traceback" not in said.err
-    train(tmp_path)
-    assert results(tmp_path)["metrics"]["test/bpd_beta_estimate"]["step"] == 4
-
-
 def test_without_the_average_the_results_say_raw(tmp_path: Path) -> None:
     train(tmp_path, "callbacks.ema=null")
     assert results(tmp_path)["metrics"]["test/bpd_beta_raw_estimate"]["weights"] == "raw"
@@ -232,7 +207,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(run: Path, tmp_p
     with pytest.raises(UserError, match="cannot be written"):
         AtomicCheckpointIO().save_checkpoint({"a": Unwritable()}, path)
     assert torch.load(path, weights_only=True) == {"a": 1}
-    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+    assert [file.name for file in tmp_path.iterdir() if "tmp" in file.name] == []
 
 
 def test_bf16_trains_and_ends_near_float32(run: Path, tmp_path: Path) -> None:
@@ -244,6 +219,20 @@ def test_wandb_offline_is_the_default_and_asks_nothing(tmp_path: Path) -> None:
     train(tmp_path, "logger=wandb_offline")
     assert list((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))
     assert (tmp_path / "metrics.csv").is_file()
+
+
+def test_wandb_goes_on_with_the_same_run(tmp_path: Path) -> None:
+    train(tmp_path, "logger=wandb_offline", "trainer.max_steps=2")
+    train(tmp_path, "logger=wandb_offline")
+    names = [path.name for path in (tmp_path / "wandb").glob("offline-run-*")]
+    assert len({name.rpartition("-")[2] for name in names}) == 1  # …-DATE_TIME-ID
+
+
+def test_two_commands_do_not_train_in_one_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with alone_in(tmp_path):
+        said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}", *SMALL)
+    assert f"another process is training in {tmp_path}" in said
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_no_logger_is_a_choice(tmp_path: Path) -> None:

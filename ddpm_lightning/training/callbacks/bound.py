@@ -6,7 +6,7 @@ import lightning as L
 import torch
 
 from ddpm_lightning.diffusion.likelihood import harmonic
-from ddpm_lightning.errors import check_whole
+from ddpm_lightning.errors import check_at_most, check_whole
 from ddpm_lightning.training.build import data_of
 from ddpm_lightning.training.callbacks.periodic import Periodic
 from ddpm_lightning.training.generate import estimate_batch, evaluating
@@ -27,6 +27,7 @@ class ValidationBound(Periodic):
         super().__init__("callbacks.bound", every_n_steps, raw)
         check_whole("callbacks.bound.num_images", num_images, 1, "give a number of test images")
         check_whole("callbacks.bound.strata", strata, 2, "the bound needs some draws of t; use 16")
+        check_at_most("callbacks.bound.strata", strata, 10_000, "each is a network call an image; use 16")
         self.num_images, self.strata, self.seed = num_images, strata, seed
 
     def on_fit_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]

@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from ddpm_lightning.training.callbacks.when import check_interval, is_due
 from ddpm_lightning.training.checkpoint import CONFIG
+from ddpm_lightning.training.module import DDPM
 
 
 def last_checkpoint(run_dir: str | Path) -> Path:
@@ -21,11 +22,15 @@ class LastCheckpoint(Checkpoint):
     def __init__(self, every_n_steps: int = 1000) -> None:
         self.every_n_steps = check_interval("callbacks.checkpoint", every_n_steps)
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if is_due(trainer, batch_idx, self.every_n_steps) or trainer.global_step >= trainer.max_steps:
+    def on_train_batch_end(self, trainer: L.Trainer, module: DDPM, outputs: Any, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
+        due = is_due(trainer, batch_idx, self.every_n_steps) or trainer.global_step >= trainer.max_steps
+        if due and module.is_sound():
             trainer.save_checkpoint(last_checkpoint(trainer.default_root_dir))
+
+
+def keeps_checkpoints(trainer: L.Trainer) -> bool:
+    """Whether the run keeps any."""
+    return any(isinstance(callback, LastCheckpoint) for callback in trainer.callbacks)  # type: ignore[attr-defined]
 
 
 class SelfDescription(L.Callback):

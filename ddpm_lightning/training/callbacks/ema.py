@@ -12,10 +12,12 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.training.callbacks.when import stepped
 from ddpm_lightning.training.checkpoint import EMA as KEY
+from ddpm_lightning.training.checkpoint import check_average
 
 
 class EMA(L.Callback):
-    """θ̄ ← decay·θ̄ + (1 − decay)·θ after each optimizer step, in float32; the first step copies.
+    """θ̄ ← decay·θ̄ + (1 − decay)·θ after each optimizer step, in float32; the first step copies, a skipped one counts
+    not.
 
     Testing and validation run on θ̄; so does whatever runs inside `average_parameters`. A checkpoint holds θ as its
     weights and θ̄ under a key of its own, also when it is written while θ̄ is in use.
@@ -35,7 +37,7 @@ class EMA(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if not stepped(trainer, batch_idx):
+        if not stepped(trainer, batch_idx) or not module.healthy:
             return
         weights = _weights(module)
         if not self.shadow:
@@ -82,6 +84,8 @@ class EMA(L.Callback):
 
     def on_load_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         self.shadow = dict(checkpoint.get(KEY, {}))
+        if self.shadow:
+            check_average(self.shadow, _weights(module))
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.shadow = {name: weight.to(module.device) for name, weight in self.shadow.items()}

@@ -1,5 +1,6 @@
 """What a training step tells the loggers: loss, loss by quartile of t, gradient norm, learning rate, images/s."""
 
+import math
 import time
 from typing import Any
 
@@ -22,9 +23,22 @@ class TrainingMetrics(L.Callback):
 
     def __init__(self, every_n_steps: int = 50) -> None:
         self.every_n_steps = check_interval("callbacks.metrics", every_n_steps)
+        self.loaded: dict[str, Any] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The window that is open, so that a run that goes on logs what it would have logged."""
+        return {"sums": self.sums, "counts": self.counts, "losses": self.losses, "batches": self.batches}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.loaded = state_dict
 
     def on_train_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
         self._open_window(module.device)
+        if self.loaded:
+            self.sums, self.counts, self.losses = (
+                self.loaded[key].to(module.device) for key in ("sums", "counts", "losses")
+            )
+            self.batches = self.loaded["batches"]
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         if self.batches == 0:  # so that pictures drawn between two windows do not count as time to train
@@ -35,9 +49,11 @@ class TrainingMetrics(L.Callback):
     ) -> None:
         quartile = (outputs["t"] - 1) * QUARTILES // module.model.process.T
         losses = outputs["loss_per_example"].double()
-        self.sums.index_add_(0, quartile, losses)
-        self.counts.index_add_(0, quartile, torch.ones_like(losses))
-        self.loss += outputs["loss_of_batch"]
+        known = losses.isfinite()  # a step whose loss is no number is skipped, and spoils no mean
+        self.sums.index_add_(0, quartile, losses.where(known, 0))
+        self.counts.index_add_(0, quartile, known.double())
+        mean = outputs["loss_of_batch"]
+        self.losses += torch.stack([mean.nan_to_num(0, 0, 0), mean.isfinite().float()])
         self.batches += 1
         if is_due(trainer, batch_idx, self.every_n_steps):
             self._close_window(trainer, module)
@@ -49,7 +65,7 @@ class TrainingMetrics(L.Callback):
     def _open_window(self, device: torch.device) -> None:
         self.sums = torch.zeros(QUARTILES, dtype=torch.float64, device=device)
         self.counts = torch.zeros_like(self.sums)
-        self.loss = torch.zeros((), device=device)
+        self.losses = torch.zeros(2, device=device)  # their sum, and how many
         self.batches = 0
         self.opened = time.perf_counter()
 
@@ -62,11 +78,12 @@ class TrainingMetrics(L.Callback):
     def _metrics(self, trainer: L.Trainer, module: DDPM) -> dict[str, float]:
         add = trainer.strategy.reduce
         sums, counts = add(self.sums, reduce_op="sum"), add(self.counts, reduce_op="sum")
-        loss = float(add(self.loss / self.batches, reduce_op="mean"))  # waits for the device, so the clock is right
+        total, batches = add(self.losses, reduce_op="sum").tolist()  # waits for the device, so the clock is right
         return {
-            "train/loss": loss,
+            "train/loss": total / batches if batches else math.nan,
             **{f"train/loss_q{q + 1}": float(sums[q] / counts[q]) for q in range(QUARTILES) if counts[q] > 0},
             "train/grad_norm": float(module.grad_norm),
+            "train/skipped_steps": float(module.skipped[0]),
             "train/lr": trainer.optimizers[0].param_groups[0]["lr"],
             "train/images_per_s": float(counts.sum()) / (time.perf_counter() - self.opened),
         }

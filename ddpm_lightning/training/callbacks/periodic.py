@@ -9,38 +9,38 @@ import lightning as L
 
 from ddpm_lightning.errors import check_boolean
 from ddpm_lightning.training.callbacks.ema import averaged, keeps_average
-from ddpm_lightning.training.callbacks.when import check_interval, is_due
+from ddpm_lightning.training.callbacks.recurrent import Recurrent
 from ddpm_lightning.training.module import DDPM
 
 
-class Periodic(L.Callback):
+class Periodic(Recurrent):
     """Acts every so many optimizer steps, and at the end if it has not just done so.
 
     raw: also on the weights as the optimizer left them. records: what it found last, by name, for results.json.
     """
 
     def __init__(self, owner: str, every_n_steps: int, raw: bool) -> None:
+        super().__init__(owner, every_n_steps)
         check_boolean(f"{owner}.raw", raw, "false measures averaged weights alone")
         self.raw = raw
-        self.every_n_steps = check_interval(owner, every_n_steps)
-        self.acted_at = -1
         self.records: dict[str, dict[str, Any]] = {}
 
     @abstractmethod
     def measure(self, trainer: L.Trainer, module: DDPM, suffix: str) -> None:
         """Measures the model as it now is, on every process. suffix: what a result's name adds for its weights."""
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: DDPM, outputs: Any, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
-        if is_due(trainer, batch_idx, self.every_n_steps):
-            self._act(trainer, module)
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "records": self.records}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.records = state_dict["records"]
 
     def on_fit_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
         # Not on_train_end: a run that was stopped here has no step left to train, and still wants its numbers.
-        if self.acted_at != trainer.global_step:
-            self._act(trainer, module)
+        self.act_once(trainer, module)
 
-    def _act(self, trainer: L.Trainer, module: DDPM) -> None:
-        self.acted_at = trainer.global_step
+    def act(self, trainer: L.Trainer, module: DDPM) -> None:
         for weights, suffix in self._weights(trainer, module):
             with weights:
                 self.measure(trainer, module, suffix)

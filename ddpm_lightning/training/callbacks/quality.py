@@ -8,7 +8,7 @@ import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from ddpm_lightning.diffusion.samplers import Sampler
-from ddpm_lightning.errors import UserError, check_whole
+from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.metrics.extractor import Extractor
 from ddpm_lightning.training.build import data_of, real_images
 from ddpm_lightning.training.callbacks.periodic import Periodic
@@ -43,6 +43,7 @@ class SampleQuality(Periodic):
             extractor.num_features + 1,
             f"with no more images than the extractor's {extractor.num_features} features the covariance is singular",
         )
+        check_at_most("callbacks.quality.num_images", num_images, 1_000_000, "the paper has 50000")
         self.name, self.extractor, self.sampler = name, extractor, sampler
         self.num_images, self.batch_size, self.seed = num_images, batch_size, seed
         # Our Inception resizes as torch-fidelity does, which for torchmetrics' own is antialias=False.

@@ -12,15 +12,15 @@ from PIL import Image
 from tqdm import tqdm
 
 from ddpm_lightning.diffusion.samplers import DDIMSampler, Sampler, Step, end_of
-from ddpm_lightning.errors import check_whole
+from ddpm_lightning.errors import check_at_most, check_whole
 from ddpm_lightning.training.callbacks.ema import averaged
-from ddpm_lightning.training.callbacks.when import check_interval, is_due
+from ddpm_lightning.training.callbacks.recurrent import Recurrent
 from ddpm_lightning.training.generate import walk
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.pictures import picture, save
 
 
-class Preview(L.Callback):
+class Preview(Recurrent):
     """Draws a picture every so many optimizer steps, with DDIM on a few of the steps, and at the end with the module's
     own sampler. The noise has its own seed, so training is not disturbed and pictures of different steps compare.
     """
@@ -29,9 +29,10 @@ class Preview(L.Callback):
 
     def __init__(self, num_images: int, every_n_steps: int = 1000, num_steps: int = 50, seed: int = 0) -> None:
         check_whole(f"callbacks.{self.name}.num_images", num_images, 1, "give a number of images")
+        check_at_most(f"callbacks.{self.name}.num_images", num_images, 4096, "no eye takes in more; use 64")
         check_whole(f"callbacks.{self.name}.num_steps", num_steps, 2, "give a number of DDIM steps")
+        super().__init__(f"callbacks.{self.name}", every_n_steps)
         self.num_images = num_images
-        self.every_n_steps = check_interval(f"callbacks.{self.name}", every_n_steps)
         self.num_steps = num_steps
         self.seed = seed
 
@@ -45,15 +46,14 @@ class Preview(L.Callback):
         length = sampler.chain(module.model).process.T
         return iter(tqdm(steps, total=length, desc=f"Drawing {self.name}", unit="step", leave=False))
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: DDPM, outputs: Any, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
-        if is_due(trainer, batch_idx, self.every_n_steps):
-            fewer = self.num_steps < module.model.process.T
-            sampler = DDIMSampler(num_steps=self.num_steps if fewer else None)
-            self._show(trainer, module, sampler, f"{trainer.global_step:07d}")
-
     def on_fit_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
         # Not on_train_end: a run that was stopped here has no step left to train, and still wants its pictures.
         self._show(trainer, module, module.sampler, "final")
+
+    def act(self, trainer: L.Trainer, module: DDPM) -> None:
+        fewer = self.num_steps < module.model.process.T
+        sampler = DDIMSampler(num_steps=self.num_steps if fewer else None)
+        self._show(trainer, module, sampler, f"{trainer.global_step:07d}")
 
     def _show(self, trainer: L.Trainer, module: DDPM, sampler: Sampler, when: str) -> None:
         if not trainer.is_global_zero:

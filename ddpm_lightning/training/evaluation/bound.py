@@ -12,7 +12,7 @@ from ddpm_lightning.diffusion.likelihood import Measured, every_term, prior_term
 from ddpm_lightning.errors import check_boolean
 from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.training.evaluation.bound_plot import draw_bound
-from ddpm_lightning.training.evaluation.processes import add_up
+from ddpm_lightning.training.evaluation.fabric import add_up
 from ddpm_lightning.training.evaluation.split import bound_label, bound_origin, check_split, measuring, share_of_split
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.results import AddUp, MeanAndError

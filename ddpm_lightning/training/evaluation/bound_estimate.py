@@ -10,7 +10,7 @@ import torch
 from ddpm_lightning.diffusion.likelihood import as_proposal, grid, pilot
 from ddpm_lightning.errors import check_boolean, check_whole
 from ddpm_lightning.seeding import NoisePerImage
-from ddpm_lightning.training.evaluation.processes import add_up
+from ddpm_lightning.training.evaluation.fabric import add_up
 from ddpm_lightning.training.evaluation.split import bound_label, bound_origin, check_split, measuring, share_of_split
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.generate import estimate_batch, evaluating

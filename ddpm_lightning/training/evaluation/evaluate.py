@@ -8,15 +8,17 @@ from lightning.fabric import Fabric
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 
+from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
 from ddpm_lightning.training.build import MODEL_PARTS, make, make_all, plain
 from ddpm_lightning.training.checkpoint import CONFIG, load_model
+from ddpm_lightning.training.evaluation.fabric import precision_of
 from ddpm_lightning.training.evaluation.images import Generated, Given, ImageSource
-from ddpm_lightning.training.evaluation.processes import precision_of
 from ddpm_lightning.training.evaluation.shards import Shards, digest
 from ddpm_lightning.training.evaluation.split import check_split
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.manners import quiet, relative, told_plainly
+from ddpm_lightning.training.processes import in_processes
 from ddpm_lightning.training.results import device_name, provenance, tell, with_warnings, write_results
 
 log = logging.getLogger(__name__)
@@ -24,11 +26,16 @@ log = logging.getLogger(__name__)
 
 def evaluate(cfg: DictConfig) -> None:
     """Measures every metric that was asked for, and writes results.json after each."""
-    with told_plainly(), quiet():
-        config = plain(cfg)
+    with told_plainly():
+        in_processes(evaluate_here, plain(cfg))
+
+
+def evaluate_here(config: dict[str, Any]) -> None:
+    """The same in this process, which may be one of several."""
+    with quiet():
         check_options(config)
         metrics = make_all(config["metrics"])
-        fabric = make(config["trainer"])
+        fabric = make(config["trainer"], Fabric)
         subject = make_subject(config, fabric)
         for metric in metrics:
             metric.check(subject)
@@ -72,7 +79,7 @@ def make_subject(config: dict[str, Any], fabric: Fabric) -> Subject:
         images: ImageSource = Given(Path(config["images"]))
     else:
         assert trained is not None
-        images = from_checkpoint(config, trained, make(config["sampler"]), fabric.device.type)
+        images = from_checkpoint(config, trained, make(config["sampler"], Sampler), fabric.device.type)
     return Subject(
         fabric=fabric,
         run_dir=Path(config["run_dir"]),

@@ -18,7 +18,7 @@ from ddpm_lightning.errors import UserError
 from ddpm_lightning.image_files import find_images, open_image
 from ddpm_lightning.npz import read_npz
 from ddpm_lightning.training.build import ImageData
-from ddpm_lightning.training.evaluation.processes import together
+from ddpm_lightning.training.evaluation.fabric import together
 from ddpm_lightning.training.evaluation.shards import Shards
 from ddpm_lightning.training.generate import make_images
 from ddpm_lightning.training.manners import relative
@@ -148,8 +148,7 @@ class Given:
 
 def _pixels(path: Path, grey: bool = True) -> torch.Tensor:
     """[1, h, w] of a grey image, where that is allowed, and else [3, h, w]."""
-    image = open_image(path)
-    array = np.array(image.convert("L" if grey and image.mode in ("L", "1") else "RGB"))
+    array = np.array(open_image(path, lambda mode: "L" if grey and mode in ("L", "1") else "RGB"))
     return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()
 
 
@@ -161,4 +160,6 @@ def _npz(path: Path) -> Pixels:
             f"`images` in {path} is {images.dtype} of {images.ndim} axes, not uint8 [n, h, w, c] in 0..255; round it "
             "first, for NaN and fractions are no pixels"
         )
+    if images.size == 0:
+        raise UserError(f"`images` in {path} is empty: {images.shape}; give another images=")
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()

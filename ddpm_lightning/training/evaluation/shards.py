@@ -64,7 +64,7 @@ class Shards:
 
     def missing(self, n: int, at_once: int) -> list[range]:
         """The numbers below n that are not there, in runs of at most `at_once`."""
-        there = {number for numbers in self.ranges() for number in numbers}
+        there = {number for numbers in self.ranges() for number in range(numbers.start, min(n, numbers.stop))}
         runs: list[range] = []
         for number in (number for number in range(n) if number not in there):
             if runs and runs[-1].stop == number and len(runs[-1]) < at_once:
@@ -93,6 +93,8 @@ class Shards:
         path = self._path(numbers)
         advice = "delete it, and it is made anew"
         images = read_npz(path, ("images",), advice)["images"]
+        if images.dtype != np.uint8 or images.ndim != 4:
+            raise UserError(f"{path} holds {images.dtype} of {images.ndim} axes, not uint8 [n, c, h, w]; {advice}")
         if len(images) != len(numbers):
             raise UserError(f"{path} holds {len(images)} images, not the {len(numbers)} of its name; {advice}")
         return torch.from_numpy(images)
@@ -104,7 +106,7 @@ class Shards:
 def _recipe(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OSError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}); delete its folder, or choose another generated=PATH") from error
 
 

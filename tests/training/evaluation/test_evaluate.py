@@ -188,7 +188,8 @@ def diverged(checkpoint: Path, folder: Path) -> Path:
     content = torch.load(checkpoint, weights_only=True)
     for weights in (content["state_dict"], content["ema"]):
         for weight in weights.values():
-            weight.fill_(float("nan"))
+            if weight.is_floating_point():
+                weight.fill_(float("nan"))
     torch.save(content, folder / "diverged.ckpt")
     return folder / "diverged.ckpt"
 

@@ -9,6 +9,7 @@ from lightning.fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.training.processes import AnotherFailed
 from ddpm_lightning.training.results import AddUp
 from ddpm_lightning.training.trainer import check_precision, choose_accelerator
 
@@ -48,7 +49,7 @@ def together(fabric: Fabric, failure: UserError | None) -> None:
     if failure is not None:
         raise failure
     if failures > 0:
-        raise UserError("another process could not go on; it says why")
+        raise AnotherFailed("another process could not go on; it says why")
 
 
 def precision_of(fabric: Fabric) -> str:

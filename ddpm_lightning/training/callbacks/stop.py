@@ -1,0 +1,48 @@
+"""Ends a run that was asked to stop: after the step, when everything else has done its part, and saved."""
+
+import signal
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+
+from ddpm_lightning.training.callbacks.checkpoint import keeps_checkpoints, last_checkpoint
+from ddpm_lightning.training.callbacks.when import stepped
+from ddpm_lightning.training.module import DDPM
+from ddpm_lightning.training.signals import STOP, Interrupted
+
+
+class StopOnSignal(Checkpoint):
+    """A Checkpoint only so that Lightning runs it last. All processes stop at the same place."""
+
+    def __init__(self) -> None:
+        self.in_training = False
+
+    def setup(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
+        STOP.may_interrupt = trainer.world_size == 1
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.in_training = True
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: DDPM, outputs: Any, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
+        if stepped(trainer, batch_idx):  # not between batches that are accumulated, for gradients are not saved
+            _stop_if_asked(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.in_training = False
+
+    def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        _stop_if_asked(trainer)
+
+    def on_exception(self, trainer: L.Trainer, module: DDPM, exception: BaseException) -> None:  # type: ignore[override]
+        # The step is done; what was due after it, and was broken off, is done when the run goes on.
+        if isinstance(exception, Interrupted) and self.in_training and module.is_sound() and keeps_checkpoints(trainer):
+            trainer.save_checkpoint(last_checkpoint(trainer.default_root_dir))
+
+
+def _stop_if_asked(trainer: L.Trainer) -> None:
+    asked = STOP.signum is not None
+    if trainer.world_size > 1:
+        asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
+    if asked:
+        raise Interrupted(STOP.signum or signal.SIGTERM)

@@ -1,0 +1,112 @@
+"""Looks at what Hydra composed before Hydra acts on it: a configuration can come from anyone, and is kept for long.
+
+Hydra itself builds the callbacks, logging and launcher that a configuration names before it calls the command, so a
+check in the command would come too late.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any
+from unittest.mock import patch
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.errors import CompactHydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.training.secrets import check_no_secrets, check_typed
+from ddpm_lightning.training.targets import check_buildable
+
+PLUGINS = ("launcher", "sweeper")
+BUILT = (*PLUGINS, "callbacks", "job_logging", "hydra_logging")
+"""What Hydra builds of its own part of the configuration."""
+
+OUTWARD = re.compile(r"\$\{(?!hydra[.:])")
+"""The start of an interpolation that leads out of that part."""
+
+ONLY_TYPED = {"setup", "python", "srun_args", "additional_parameters", "base_url"}
+"""Options by which a launcher runs commands, or W&B is sent elsewhere."""
+
+LOGGING = {f"logging.{name}" for name in ("StreamHandler", "FileHandler", "NullHandler", "Formatter")}
+LOGGING |= {"colorlog.ColoredFormatter"}
+
+
+def guarded(main: Callable[[], None]) -> Callable[[], None]:
+    """What hydra.main made, but with every configuration checked."""
+
+    @wraps(main)
+    def run() -> None:
+        # Hydra has no hook between composing a configuration and acting on it.
+        with patch("hydra._internal.hydra.ConfigLoaderImpl", CheckedLoader):
+            try:
+                main()
+            except KeyboardInterrupt:  # before the command listened, so that nothing is lost
+                sys.exit("\nStopped.")
+
+    return run
+
+
+class CheckedLoader(ConfigLoaderImpl):
+    """Hydra's loader, which hands out no configuration that holds a secret or would run foreign code."""
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        try:
+            check_typed(overrides)  # first, for Hydra's own errors repeat them
+            cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+            config = OmegaConf.to_container(cfg, resolve=False)
+            assert isinstance(config, dict)
+            check_no_secrets(config)
+            check_hydra(config["hydra"])
+            check_only_typed(config, overrides)
+        except ValueError as error:  # a UserError, or Hydra's own on `experiment=null`
+            raise CompactHydraException(f"Error: {error}") from error
+        return cfg
+
+
+def check_hydra(hydra: dict[str, Any]) -> None:
+    """Raises UserError where Hydra's own part of a configuration, not resolved, would run foreign code."""
+    check_buildable(hydra["callbacks"])
+    if hydra["job"].get("env_set"):
+        raise UserError("hydra.job.env_set would change the environment, PATH even; set it in your shell instead")
+    for part in BUILT:
+        for name, value in _leaves(hydra[part], f"hydra.{part}"):
+            _check_leaf(name, value)
+
+
+def check_only_typed(config: dict[Any, Any], overrides: list[str]) -> None:
+    """Raises UserError where a file, not the command line, says what is run or where keys are sent."""
+    for name, value in _leaves(config, ""):
+        keys = name.strip("/").split("/")
+        option = next((".".join(keys[: i + 1]) for i, key in enumerate(keys) if key in ONLY_TYPED), None)
+        if option and value is not None and not any(each.lstrip("+").startswith(f"{option}=") for each in overrides):
+            raise UserError(f"{option} stands in a file, which could run or reach anything so; type it as an option")
+
+
+def _check_leaf(name: str, value: Any) -> None:
+    if isinstance(value, str) and OUTWARD.search(value):
+        raise UserError(f"{name}={value} would be resolved after it was checked; write out what it stands for")
+    key = name.rpartition("/")[2]
+    is_plugin = name in {f"hydra.{part}/_target_" for part in PLUGINS}  # which Hydra looks for among plugins alone
+    if key == "_target_" and not is_plugin:
+        check_buildable({"_target_": value})
+    if key in ("class", "()") and value not in LOGGING:
+        raise UserError(f"{name}={value} would build what is no handler or formatter of logging; leave it out")
+
+
+def _leaves(node: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Every value in a node by its path."""
+    if isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _leaves(value, f"{name}/{key}")
+    else:
+        yield name, node

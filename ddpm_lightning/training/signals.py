@@ -1,0 +1,94 @@
+"""Being asked to stop: Ctrl-C, SIGTERM, the warnings of a cluster. The step is finished, the run saved and ended."""
+
+import logging
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+Handler = Callable[[int, FrameType | None], None]
+
+log = logging.getLogger(__name__)
+
+ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, by this signal."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+    @property
+    def exit_code(self) -> int:
+        """128 + the signal's number, as shells have it: 130 for Ctrl-C, 143 for SIGTERM, 138 and 140 for SIGUSR1, 2."""
+        return 128 + self.signum
+
+
+@contextmanager
+def heard_by(handler: Handler) -> Iterator[None]:
+    """Inside, signals that ask to stop come to the handler; after, to whom they came before."""
+    before = {signum: signal.getsignal(signum) for signum in ASKING}
+    _tell(dict.fromkeys(ASKING, handler))
+    try:
+        yield
+    finally:
+        _tell(before)
+
+
+def _tell(handlers: dict[signal.Signals, Any]) -> None:
+    if threading.current_thread() is threading.main_thread():  # Python gives signals to no other
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+
+
+class StopRequest:
+    """Remembers the first signal that asks to stop; a second Ctrl-C ends at once.
+
+    may_interrupt: whether this is the only process of the run, so that it may stop without asking the others.
+    """
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self.may_interrupt = True
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Inside, this hears what asks to stop."""
+        self.signum = None
+        with heard_by(self._hear):
+            yield
+
+    def check(self) -> None:
+        """Raises Interrupted if asked to stop, between two steps of a long work that can be done again."""
+        if self.signum is not None and self.may_interrupt:
+            raise Interrupted(self.signum)
+
+    def _hear(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum is not None and signum == signal.SIGINT:
+            os.write(2, b"\nStopped at once; the same command goes on from the last checkpoint.\n")
+            os._exit(128 + signum)
+        self.signum = self.signum or signum
+
+
+STOP = StopRequest()
+"""Of this process: signals come to it as a whole."""
+
+
+def requeue(signum: int) -> None:
+    """After a warning of the cluster (SIGUSR1, SIGUSR2), once all is saved: hands it on to whom it came before, such as
+    submitit, which sends the job to the queue again; where nobody listened, asks Slurm to."""
+    if signum not in (signal.SIGUSR1, signal.SIGUSR2):
+        return
+    if callable(signal.getsignal(signum)):
+        signal.raise_signal(signum)
+    elif "SLURM_JOB_ID" in os.environ and os.environ.get("SLURM_PROCID", "0") == "0":
+        try:
+            subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            log.warning("The job could not be queued again (%s); all is saved", error)

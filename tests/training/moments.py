@@ -1,0 +1,114 @@
+"""Callbacks that break a run off, or spoil it, at a chosen moment; for tests, through `+callbacks.NAME._target_=…`."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest.mock import patch
+
+import lightning as L
+import torch
+
+from ddpm_lightning.training import checkpoint
+from ddpm_lightning.training.callbacks.bound import ValidationBound
+from ddpm_lightning.training.callbacks.quality import SampleQuality
+from ddpm_lightning.training.callbacks.samples import Preview
+
+MOMENTS = ("backward", "after the step", "drawing", "saving", "between renames", "bound", "quality", "testing")
+
+
+class SignalAt(L.Callback):
+    """Sends itself a signal, once, at the first such moment from this step on; of several processes, one does."""
+
+    def __init__(self, moment: str, step: int, signum: int = signal.SIGKILL, rank: int = 0) -> None:
+        self.moment, self.step, self.signum, self.rank, self.sent = moment, step, signum, rank, False
+
+    def setup(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
+        self.trainer = trainer
+        self.sent = trainer.global_rank != self.rank
+        places: dict[str, list[tuple[Any, str]]] = {
+            "drawing": [(Preview, "walk")],
+            "bound": [(ValidationBound, "measure")],
+            "quality": [(SampleQuality, "_see_generated_images")],
+        }
+        for owner, name in places.get(self.moment, []):
+            patch.object(owner, name, self._before(getattr(owner, name))).start()
+        if self.moment == "between renames":
+            patch.object(checkpoint, "_keep", self._after(checkpoint._keep)).start()
+        if self.moment == "saving":
+            patch("torch.save", self._half_written).start()
+
+    def on_after_backward(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._now("backward")
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        self._now("after the step")
+
+    def on_test_batch_end(self, *_: Any) -> None:
+        self._now("testing")
+
+    def _now(self, moment: str) -> None:
+        if moment == self.moment and not self.sent and self.trainer.global_step >= self.step:
+            self.sent = True
+            os.kill(os.getpid(), self.signum)
+
+    def _before(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def first(*args: Any, **kwargs: Any) -> Any:
+            self._now(self.moment)
+            return function(*args, **kwargs)
+
+        return first
+
+    def _after(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def then(*args: Any, **kwargs: Any) -> Any:
+            found = function(*args, **kwargs)
+            self._now(self.moment)
+            return found
+
+        return then
+
+    def _half_written(self, content: Any, file: Any) -> None:
+        file.write(b"half of a checkpoint")
+        file.flush()
+        self._now("saving")
+        file.seek(0)
+        file.truncate()
+        ORIGINAL_SAVE(content, file)
+
+
+ORIGINAL_SAVE = torch.save
+
+
+class FailAt(L.Callback):
+    """A bug in one process of several."""
+
+    def __init__(self, step: int, rank: int) -> None:
+        self.step, self.rank = step, rank
+
+    def on_after_backward(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if trainer.global_step == self.step and trainer.global_rank == self.rank:
+            raise RuntimeError("a bug")
+
+
+class Spoil(L.Callback):
+    """Puts NaN or infinity into data, gradients or weights at these steps (counted from 0)."""
+
+    def __init__(self, what: str, steps: list[int], value: float = float("nan")) -> None:
+        self.what, self.steps, self.value = what, steps, value
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        if self.what == "data" and trainer.global_step in self.steps:
+            batch.x_0[0].fill_(self.value)
+
+    def on_after_backward(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if self.what == "gradients" and trainer.global_step in self.steps:
+            next(_gradients(module)).fill_(self.value)
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+        if self.what == "weights" and trainer.global_step in self.steps:
+            for parameter in module.parameters():
+                parameter.data.fill_(self.value)
+
+
+def _gradients(module: L.LightningModule) -> Iterator[torch.Tensor]:
+    return (p.grad for p in module.parameters() if p.grad is not None)
