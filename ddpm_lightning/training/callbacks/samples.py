@@ -17,7 +17,7 @@ from ddpm_lightning.training.callbacks.ema import averaged
 from ddpm_lightning.training.callbacks.recurrent import Recurrent
 from ddpm_lightning.training.generate import walk
 from ddpm_lightning.training.module import DDPM
-from ddpm_lightning.training.pictures import picture, save
+from ddpm_lightning.training.pictures import check_drawable, picture, save
 
 
 class Preview(Recurrent):
@@ -35,6 +35,9 @@ class Preview(Recurrent):
         self.num_images = num_images
         self.num_steps = num_steps
         self.seed = seed
+
+    def on_fit_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
+        check_drawable(image_shape(trainer)[0])
 
     @abstractmethod
     def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> Image.Image:
