@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any
-from unittest.mock import patch
 
+import hydra._internal.hydra as composing
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
@@ -40,11 +40,15 @@ def guarded(main: Callable[[], None]) -> Callable[[], None]:
     @wraps(main)
     def run() -> None:
         # Hydra has no hook between composing a configuration and acting on it.
-        with patch("hydra._internal.hydra.ConfigLoaderImpl", CheckedLoader):
-            try:
-                main()
-            except KeyboardInterrupt:  # before the command listened, so that nothing is lost
-                sys.exit("\nStopped.")
+        hydra_itself: Any = composing
+        before = hydra_itself.ConfigLoaderImpl
+        hydra_itself.ConfigLoaderImpl = CheckedLoader
+        try:
+            main()
+        except KeyboardInterrupt:  # before the command listened, so that nothing is lost
+            sys.exit("\nStopped.")
+        finally:
+            hydra_itself.ConfigLoaderImpl = before
 
     return run
 
