@@ -86,11 +86,10 @@ class UNet(nn.Module):
                 c = width
         self.norm_out = group_norm(groups, c)
         self.conv_out = conv3x3(c, out_channels, gain=ZERO)
-        self.to(memory_format=torch.channels_last)  # in which convolutions are fastest; changes no number's meaning
 
     def forward(self, x: Features, t: Indices) -> Features:
         swish_temb = F.silu(self.time(t))
-        h = self.conv_in(x.contiguous(memory_format=torch.channels_last))
+        h = self.conv_in(x)
         skips = [h]
         for layer in self.down:
             h = layer(h) if isinstance(layer, Downsample) else layer(h, swish_temb)

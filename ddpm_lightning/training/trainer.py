@@ -72,11 +72,11 @@ def check_precision(precision: str, accelerator: str) -> str:
 
 
 def native_precision(accelerator: str) -> str:
-    """bf16-mixed on GPUs that compute in bf16 and on CPUs with AMX; elsewhere bf16 is emulated, and slower."""
+    """bf16-mixed on GPUs and CPUs (AMX, AVX512-BF16) that compute in bf16; elsewhere it is emulated, and slower."""
     on_gpu = accelerator in ("gpu", "cuda") and torch.cuda.is_available()
-    native = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else _cpu_has_amx()
+    native = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else _cpu_computes_in_bf16()
     return "bf16-mixed" if native else "32-true"
 
 
-def _cpu_has_amx() -> bool:
-    return bool(torch.cpu._is_amx_tile_supported())
+def _cpu_computes_in_bf16() -> bool:
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

@@ -27,6 +27,7 @@ SMALL = [
     "schedule.T=8",
     "trainer.max_steps=4",
     "trainer.accelerator=cpu",
+    "trainer.precision=32-true",
     "module.warmup_steps=2",
     "module.test_strata=4",
     "callbacks.metrics.every_n_steps=1",
