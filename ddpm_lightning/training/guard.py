@@ -46,7 +46,8 @@ def guarded(main: Callable[[], None]) -> Callable[[], None]:
         try:
             main()
         except KeyboardInterrupt:  # before the command listened, so that nothing is lost
-            sys.exit("\nStopped.")
+            print("\nStopped.", file=sys.stderr)
+            sys.exit(130)
         finally:
             hydra_itself.ConfigLoaderImpl = before
 

@@ -154,6 +154,16 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
     assert "Stopped" in said
 
 
+def test_ctrl_c_while_the_command_starts_ends_it_with_a_word(tmp_path: Path) -> None:
+    run = start(tmp_path)
+    wait_for(lambda: (tmp_path / "train.log").exists())  # Hydra has begun, and PyTorch is being imported
+    run.send_signal(signal.SIGINT)
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "Stopped" in said
+    assert "Traceback" not in said
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
     """Returns when it holds; fails if that takes longer."""
     deadline = time.monotonic() + seconds
