@@ -1,6 +1,7 @@
 """Our side, built as train.py builds it."""
 
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import Any
 
 import lightning as L
@@ -106,7 +107,8 @@ class TrainOurs:
 
 def sampling_step(model: DenoisingDiffusion, shape: Shape, batch_size: int, precision: str) -> Side:
     """One more step of Algorithm 2 at every call, with noise that belongs to each image, as sample.py draws it."""
-    steps = walk(model, AncestralSampler(), (3, shape.side, shape.side), batch_size, seed=0)
+    image = (3, shape.side, shape.side)
+    steps = chain.from_iterable(walk(model, AncestralSampler(), image, batch_size, seed=seed) for seed in count())
 
     def step() -> None:
         with autocast(precision):
