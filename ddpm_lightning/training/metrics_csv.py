@@ -4,6 +4,7 @@ Lightning's CSVLogger deletes the file of the run that it goes on with.
 """
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.training.text_file import write_whole
 
 METRICS_FILE = "metrics.csv"
 
@@ -53,12 +55,11 @@ class MetricsCSV(Logger):
         rows.append(row)
         self.columns = list(dict.fromkeys(column for each in rows for column in each))
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self.path.with_suffix(".tmp")
-        with beside.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self.columns)
-            writer.writeheader()
-            writer.writerows(rows)
-        beside.replace(self.path)
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, self.columns)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(self.path, table.getvalue())
 
     def _stays(self, old: dict[str, str], row: dict[str, Any]) -> bool:
         # Whether an old row is from before the first new one: by step, and at the same step if it has other metrics.

@@ -27,9 +27,10 @@ from lightning.fabric.accelerators.cuda import CUDAAccelerator
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from omegaconf import OmegaConf
+from omegaconf import DictConfig
 
 from ddpm_lightning.errors import UserError, check_at_most
+from ddpm_lightning.training.build import plain
 from ddpm_lightning.training.manners import told_plainly
 from ddpm_lightning.training.signals import ASKING, Interrupted, heard_by, requeue
 from ddpm_lightning.training.trainer import choose_accelerator
@@ -84,6 +85,11 @@ def number_of_processes(trainer: Any) -> int:
 def started_by_others() -> bool:
     """Whether this is one of the processes of torchrun, or of several tasks of Slurm."""
     return "LOCAL_RANK" in os.environ or int(os.environ.get("SLURM_NTASKS", 1)) > 1
+
+
+def is_first() -> bool:
+    """Whether this is the first process of the run, also before there is a trainer."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 @contextmanager
@@ -204,9 +210,7 @@ def job_logging() -> Config | None:
     """Hydra's, of this job."""
     if not HydraConfig.initialized():
         return None
-    settings = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True)
-    assert isinstance(settings, dict)
-    return {str(key): value for key, value in settings.items()}
+    return plain(cast(DictConfig, HydraConfig.get().job_logging))
 
 
 def _member(

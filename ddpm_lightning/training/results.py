@@ -15,6 +15,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from ddpm_lightning.training.text_file import write_whole
 from ddpm_lightning.typing import PerExample
 
 log = logging.getLogger(__name__)
@@ -125,9 +126,7 @@ def unit(record: dict[str, Any]) -> list[str]:
 
 def write_results(path: Path, results: dict[str, Any]) -> None:
     """Writes results.json whole or not at all."""
-    beside = path.with_suffix(".tmp")
-    beside.write_text(json.dumps(_finite(results), indent=2, allow_nan=False) + "\n")
-    beside.replace(path)
+    write_whole(path, json.dumps(_finite(results), indent=2, allow_nan=False) + "\n")
 
 
 def _finite(value: Any) -> Any:

@@ -10,7 +10,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
@@ -28,7 +27,7 @@ from ddpm_lightning.training.callbacks.stop import StopOnSignal
 from ddpm_lightning.training.checkpoint import check_same_run, newest_whole
 from ddpm_lightning.training.manners import closing, quiet, relative, told_plainly
 from ddpm_lightning.training.module import DDPM
-from ddpm_lightning.training.processes import in_processes
+from ddpm_lightning.training.processes import in_processes, is_first
 from ddpm_lightning.training.results import provenance, tell, with_warnings, write_results
 from ddpm_lightning.training.run_dir import alone_in
 from ddpm_lightning.training.signals import STOP, Interrupted
@@ -44,8 +43,7 @@ def train(cfg: DictConfig) -> None:
 
 def train_here(config: dict[str, Any]) -> None:
     """The same in this process, which may be one of several."""
-    is_first = getattr(rank_zero_only, "rank", 0) == 0
-    with quiet(), alone_in(Path(config["run_dir"])) if is_first else nullcontext():
+    with quiet(), alone_in(Path(config["run_dir"])) if is_first() else nullcontext():
         checkpoint = resumable(config)
         if is_finished(checkpoint, config):
             log.info("This run is finished: %s", relative(Path(config["run_dir"]) / "results.json"))

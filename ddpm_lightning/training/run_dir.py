@@ -19,6 +19,9 @@ class RunDirectoryCheck(Callback):
     """Ends the command with one sentence where Hydra would end it with a traceback. A command that fails, because it is
     refused, say, leaves the run's own configuration where Hydra has written that of the command."""
 
+    def __init__(self) -> None:
+        self.before: dict[Path, bytes] = {}
+
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.run.dir)
         check_writable(folder, "hydra.run.dir")
@@ -26,7 +29,7 @@ class RunDirectoryCheck(Callback):
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if job_return.status == JobStatus.FAILED:
-            for path, content in getattr(self, "before", {}).items():
+            for path, content in self.before.items():
                 path.write_bytes(content)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:

@@ -4,8 +4,9 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
+
+from ddpm_lightning.training.processes import is_first
 
 
 def make_wandb_logger(*, save_dir: str, **options: Any) -> WandbLogger:
@@ -17,7 +18,7 @@ def make_wandb_logger(*, save_dir: str, **options: Any) -> WandbLogger:
 
 def run_id(save_dir: Path) -> str | None:
     """The same whenever the run goes on; None on all processes but the first, which alone logs."""
-    if getattr(rank_zero_only, "rank", 0) != 0:
+    if not is_first():
         return None
     path = save_dir / "wandb" / "run_id"
     if not path.exists():

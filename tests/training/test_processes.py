@@ -21,11 +21,9 @@ from ddpm_lightning.training.signals import requeue
 from tests.conftest import ROOT
 from tests.training.commands import SMALL, command, error_of, results, train
 from tests.training.test_quality import NAME
-from tests.training.test_quality import QUALITY as ALL_QUALITY
-from tests.training.test_stopped import assert_same_run, at, wait_for
+from tests.training.test_stopped import QUALITY, assert_same_run, at, wait_for
 
 TWO = "trainer=ddp_cpu"
-QUALITY = [option for option in ALL_QUALITY if option not in ("callbacks.grid=null", "callbacks.strip=null")]
 OPTIONS = [*QUALITY, "data.batch_size=8", "data.flip=true", "callbacks.ema.decay=0.9", "trainer.max_steps=50"]
 OPTIONS += [f"callbacks.{name}.every_n_steps=25" for name in ("grid", "strip", "bound", "quality", "checkpoint")]
 

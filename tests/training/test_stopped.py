@@ -20,8 +20,12 @@ from ddpm_lightning.training.metrics_csv import read_rows
 from tests.conftest import ROOT
 from tests.training.commands import SMALL, command, error_of, results, train
 from tests.training.moments import MOMENTS
-from tests.training.test_quality import NAME, QUALITY
+from tests.training.test_quality import NAME
+from tests.training.test_quality import QUALITY as WITHOUT_PICTURES
 from tests.training.test_train import STATE, same
+
+QUALITY = [option for option in WITHOUT_PICTURES if option not in ("callbacks.grid=null", "callbacks.strip=null")]
+"""With pictures."""
 
 OPTIONS = [
     *(*SMALL, *QUALITY, "network.dropout=0.1", "data.flip=true", "trainer.max_steps=7", "callbacks.ema.decay=0.9"),
@@ -30,21 +34,16 @@ OPTIONS = [
 ]
 
 
-def options() -> list[str]:
-    """Without LIKE_DIGITS' leaving out of the pictures."""
-    return [option for option in OPTIONS if option not in ("callbacks.grid=null", "callbacks.strip=null")]
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run that never stopped."""
     folder = tmp_path_factory.mktemp("whole")
-    command("train", f"hydra.run.dir={folder}", *options())
+    command("train", f"hydra.run.dir={folder}", *OPTIONS)
     return folder
 
 
 def start(folder: Path, *more: str) -> "subprocess.Popen[str]":
-    call = [sys.executable, "train.py", f"hydra.run.dir={folder}", *options(), *more]
+    call = [sys.executable, "train.py", f"hydra.run.dir={folder}", *OPTIONS, *more]
     return subprocess.Popen(call, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
@@ -131,14 +130,14 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on(
 ) -> None:
     before = signal.getsignal(signum)
     with pytest.raises(SystemExit) as ended:
-        command("train", f"hydra.run.dir={tmp_path}", *options(), *at(moment, step, signum))
+        command("train", f"hydra.run.dir={tmp_path}", *OPTIONS, *at(moment, step, signum))
     assert ended.value.code == 128 + signum
     assert signal.getsignal(signum) == before
     said = capsys.readouterr()
     assert f"Stopped by {signal.Signals(signum).name} at step {step}; the same options" in said.out
     assert "Traceback" not in said.err
     assert read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == step
-    command("train", f"hydra.run.dir={tmp_path}", *options())
+    command("train", f"hydra.run.dir={tmp_path}", *OPTIONS)
     assert_same_run(whole, tmp_path)
 
 
@@ -186,7 +185,7 @@ def test_accumulated_gradients_are_not_lost(tmp_path: Path) -> None:
 
 def test_what_was_measured_before_a_kill_stands_in_the_results(tmp_path: Path) -> None:
     """At the last step, whose checkpoint is there; killed while testing."""
-    even = [option for option in options() if "max_steps" not in option] + ["trainer.max_steps=6"]
+    even = [option for option in OPTIONS if "max_steps" not in option] + ["trainer.max_steps=6"]
     run = start(tmp_path, *even[-1:], *at("testing", 6))
     run.communicate(timeout=200)
     assert run.returncode == -signal.SIGKILL
@@ -214,10 +213,10 @@ def test_a_command_that_is_refused_changes_nothing(tmp_path: Path, capsys: pytes
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command("train", f"hydra.run.dir={tmp_path}", *options(), "trainer.max_steps=6")
+    command("train", f"hydra.run.dir={tmp_path}", *OPTIONS, "trainer.max_steps=6")
     last = tmp_path / "checkpoints" / "last.ckpt"
     flip_a_weight(last)
-    command("train", f"hydra.run.dir={tmp_path}", *options())
+    command("train", f"hydra.run.dir={tmp_path}", *OPTIONS)
     said = capsys.readouterr().out
     assert f"{last} is damaged" in said
     assert f"Going on from {tmp_path / 'checkpoints' / PREVIOUS}" in said

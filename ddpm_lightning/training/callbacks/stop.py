@@ -41,8 +41,5 @@ class StopOnSignal(Checkpoint):
 
 
 def _stop_if_asked(trainer: L.Trainer) -> None:
-    asked = STOP.signum is not None
-    if trainer.world_size > 1:
-        asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
-    if asked:
+    if trainer.strategy.reduce_boolean_decision(STOP.signum is not None, all=False):
         raise Interrupted(STOP.signum or signal.SIGTERM)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning.fabric import Fabric
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 
 from ddpm_lightning.diffusion.samplers import Sampler
@@ -18,7 +17,7 @@ from ddpm_lightning.training.evaluation.shards import Shards, digest
 from ddpm_lightning.training.evaluation.split import check_split
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.manners import quiet, relative, told_plainly
-from ddpm_lightning.training.processes import in_processes
+from ddpm_lightning.training.processes import in_processes, is_first
 from ddpm_lightning.training.results import device_name, provenance, tell, with_warnings, write_results
 
 log = logging.getLogger(__name__)
@@ -39,7 +38,7 @@ def evaluate_here(config: dict[str, Any]) -> None:
         subject = make_subject(config, fabric)
         for metric in metrics:
             metric.check(subject)
-        if getattr(rank_zero_only, "rank", 0) == 0:  # the others would look at the same
+        if is_first():  # the others would look at the same
             for metric in metrics:
                 metric.look(subject)
         fabric.launch()
