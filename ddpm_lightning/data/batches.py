@@ -55,7 +55,7 @@ class InMemoryImages(Dataset[Batch]):
         return len(self.images)
 
     def __getitem__(self, plan: Plan) -> Batch:
-        return Batch(self.images[plan.indices], plan.flip, plan.indices)
+        return Batch(self.images.index_select(0, plan.indices), plan.flip, plan.indices)
 
     def fingerprint(self) -> str:
         return hashlib.sha256(repr(self.images.shape).encode() + self.images.numpy().tobytes()).hexdigest()

@@ -87,8 +87,10 @@ class Attention(nn.Module):
         initialised(self.qkv, gain=math.sqrt((1 + 3) / (1 + 1)))
 
     def forward(self, x: Features) -> Features:
-        q, k, v = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).chunk(3, dim=2)
-        h = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
+        # Channels last in memory, as the fused kernels want them.
+        pixels = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).contiguous()
+        q, k, v = pixels[:, None].chunk(3, dim=3)
+        h = F.scaled_dot_product_attention(q, k, v)[:, 0]
         return x + self.project(h.transpose(1, 2).unflatten(2, x.shape[2:]))
 
 

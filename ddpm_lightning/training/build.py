@@ -14,7 +14,7 @@ from ddpm_lightning.diffusion.parameterizations import Parameterization
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.schedules import Schedule
 from ddpm_lightning.diffusion.variances import Variance
-from ddpm_lightning.errors import UserError, shown
+from ddpm_lightning.errors import UserError, check_boolean, shown
 from ddpm_lightning.training.arguments import check_arguments
 from ddpm_lightning.training.targets import check_buildable
 from ddpm_lightning.typing import Examples, Images, Pixels
@@ -139,6 +139,13 @@ def build_model(config: Mapping[str, Any], data: ImageData) -> DenoisingDiffusio
     process = GaussianDiffusion(make(config["schedule"], Schedule))
     parameterization = make(config["parameterization"], Parameterization)
     return DenoisingDiffusion(network, process, parameterization, variance, data.pixels.levels)
+
+
+def compile_network(model: DenoisingDiffusion, asked: object) -> None:
+    """torch.compile of the network, in place: the names in a checkpoint stay what they were."""
+    check_boolean("compile", asked, "true waits minutes for a compiler, and pays in long runs on a GPU")
+    if asked:
+        model.network.compile()
 
 
 MOST_PARAMETERS = 2**31

@@ -187,7 +187,7 @@ def load_model(
 DECIDING = (*MODEL_PARTS, "data", "loss", "timesteps", "optimizer", "module", "seed")
 """What makes two runs the same run."""
 
-HARMLESS = {"root", "num_workers", "eval_batch_size", "test_strata", "max_skipped"}
+HARMLESS = {"root", "num_workers", "eval_batch_size", "test_strata", "max_skipped", "activation_checkpointing"}
 """Keys of these that may change between a run and its continuation."""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import hydra._internal.hydra as composing
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.object_type import ObjectType
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -56,6 +57,18 @@ def guarded(main: Callable[[], None]) -> Callable[[], None]:
 
 class CheckedLoader(ConfigLoaderImpl):
     """Hydra's loader, which hands out no configuration that holds a secret or would run foreign code."""
+
+    def get_group_options(
+        self,
+        group_name: str,
+        results_filter: ObjectType | None = ObjectType.CONFIG,
+        config_name: str | None = None,
+        overrides: list[str] | None = None,
+    ) -> list[str]:
+        if config_name is None and not overrides:
+            # Hydra's own first copies every configuration that was read, at each of the hundred questions of --help.
+            return list(self.repository.get_group_options(group_name, results_filter))
+        return super().get_group_options(group_name, results_filter, config_name, overrides)
 
     def load_configuration(
         self,

@@ -18,7 +18,7 @@ from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.diffusion.timesteps import TimestepDistribution
 from ddpm_lightning.diffusion.variances import Variance
 from ddpm_lightning.errors import check_whole
-from ddpm_lightning.training.build import build_model, make, make_all, make_with, plain
+from ddpm_lightning.training.build import build_model, compile_network, make, make_all, make_with, plain
 from ddpm_lightning.training.callbacks.checkpoint import SelfDescription, keeps_checkpoints, last_checkpoint
 from ddpm_lightning.training.callbacks.ema import keeps_average
 from ddpm_lightning.training.callbacks.periodic import Periodic
@@ -114,6 +114,7 @@ def make_module(config: dict[str, Any], model: torch.nn.Module) -> DDPM:
     parts = {part: make(config[part], kind) for part, kind in kinds.items()}
     module = make_with(config["module"], model=model, **parts)
     assert isinstance(module, DDPM)
+    compile_network(module.model, config["compile"])
     return module
 
 

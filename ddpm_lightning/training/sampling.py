@@ -11,7 +11,7 @@ from tqdm import tqdm
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
-from ddpm_lightning.training.build import ImageData, make, plain
+from ddpm_lightning.training.build import ImageData, compile_network, make, plain
 from ddpm_lightning.training.checkpoint import load_model
 from ddpm_lightning.training.generate import make_images
 from ddpm_lightning.training.manners import relative, told_plainly
@@ -28,6 +28,7 @@ def sample(cfg: DictConfig) -> None:
         check_options(config)
         checkpoint, data, model = load_model(Path(config["checkpoint"]), config["use_ema"])
         model.to("cuda" if torch.cuda.is_available() else "cpu")
+        compile_network(model, config["compile"])
         images = sample_images(config, model, data)
         written = make(config["output"], Output).write(images, Path(config["run_dir"]))
         log.info("%d images of step %d: %s", len(images), checkpoint["global_step"], relative(written))

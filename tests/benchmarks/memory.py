@@ -10,7 +10,7 @@ from tests.benchmarks.benchmark import Benchmark
 from tests.benchmarks.device import FULL_PRECISION, fix_threads, meters
 from tests.benchmarks.findings import Findings, compare
 from tests.benchmarks.measure import Side
-from tests.benchmarks.ours import NAME, TrainOurs
+from tests.benchmarks.ours import OURS, TrainOurs
 from tests.benchmarks.peers import TrainDiffusers, TrainLucidrains, TrainPlain
 from tests.benchmarks.shape import PAPER, SMALL, Shape
 from tests.benchmarks.training_step import Maker
@@ -26,7 +26,9 @@ class Memory(Benchmark):
     batch_size: int = 16
     precision: str = FULL_PRECISION
     shape: Shape = PAPER
+    ours: TrainOurs = OURS
     peers: tuple[Maker, ...] = (TrainDiffusers(), TrainLucidrains(), TrainPlain())
+    target: float = 1.0
 
     question = "How much memory does a training step take at its peak?"
 
@@ -36,13 +38,13 @@ class Memory(Benchmark):
             found = self._rounds(meter)
             what = f"peak memory of a training step, batch {self.batch_size}, {meter}"
             findings.comparisons += [
-                compare(what, (NAME, peer.name), found[NAME], found[peer.name], "MiB", target=1.0)
-                for peer in self.peers
+                compare(what, (self.ours.name, peer), found[self.ours.name], found[peer], "MiB", target=self.target)
+                for peer in (peer.name for peer in self.peers)
             ]
         return findings
 
     def _rounds(self, meter: str) -> dict[str, list[float]]:
-        sides = (TrainOurs(), *self.peers)
+        sides = (self.ours, *self.peers)
         return {
             side.name: [
                 in_fresh_process(peak_mib, meter, side, self.shape, self.batch_size, self.precision)

@@ -48,9 +48,9 @@ def idle_trainer() -> L.Trainer:
     return make_trainer(run_dir="unused", max_steps=1, logger=False, enable_progress_bar=False)
 
 
-def module_of_shape(shape: Shape) -> DDPM:
-    """The paper's recipe with a network of this shape."""
-    return module_of(configured(*SAME_MODEL, *shape.overrides))
+def module_of_shape(shape: Shape, *overrides: str) -> DDPM:
+    """The paper's recipe with a network of this shape, and these options."""
+    return module_of(configured(*SAME_MODEL, *shape.overrides, *overrides))
 
 
 def random_images(batch_size: int, shape: Shape) -> torch.Tensor:
@@ -94,15 +94,19 @@ class BareLoop:
 
 @dataclass(frozen=True)
 class TrainOurs:
-    """A maker of our training step."""
+    """A maker of our training step. overrides: options of train.py on top."""
 
-    name = NAME
+    name: str = NAME
+    overrides: tuple[str, ...] = ()
 
     def network(self, shape: Shape) -> nn.Module:
         return network_of_paper(shape)
 
     def __call__(self, shape: Shape, batch_size: int, precision: str) -> Side:
-        return BareLoop(module_of_shape(shape), random_images(batch_size, shape), precision)
+        return BareLoop(module_of_shape(shape, *self.overrides), random_images(batch_size, shape), precision)
+
+
+OURS = TrainOurs()
 
 
 def sampling_step(model: DenoisingDiffusion, shape: Shape, batch_size: int, precision: str) -> Side:

@@ -11,7 +11,7 @@ from tests.benchmarks.device import HALF_PRECISION
 from tests.benchmarks.ema_update import EMAUpdate
 from tests.benchmarks.growth import MIDDLE, Growth
 from tests.benchmarks.memory import Memory
-from tests.benchmarks.ours import SAME_MODEL
+from tests.benchmarks.ours import SAME_MODEL, TrainOurs
 from tests.benchmarks.peak_share import PeakShare
 from tests.benchmarks.peers import TrainDiffusers, TrainLucidrains, TrainNarrowLucidrains, TrainPlain
 from tests.benchmarks.platform_cost import PlatformCost
@@ -25,6 +25,12 @@ from tests.benchmarks.training_step import TrainingStep
 ALL_PEERS = (TrainDiffusers(), TrainLucidrains(), TrainNarrowLucidrains(), TrainPlain())
 OF_PAPER = (*SAME_MODEL, "data.batch_size=16", "data.num_images=1024")
 OF_DIGITS = ("data=digits", "network=tiny", "quality=none", "logger=csv")
+ONE_DIGIT = (*OF_DIGITS, "data.batch_size=1")
+"""What the platform adds hardly knows the size of the batch, and is not to drown in what a large one takes."""
+NO_CALLBACKS = tuple(
+    f"callbacks.{name}=null" for name in ("ema", "metrics", "bound", "grid", "strip", "checkpoint", "loss_curve")
+)
+COMPILED, CHECKPOINTED = ("compile=true",), ("network.activation_checkpointing=true",)
 
 
 def full(checkpoint: Path | None) -> tuple[Benchmark, ...]:
@@ -36,15 +42,37 @@ def full(checkpoint: Path | None) -> tuple[Benchmark, ...]:
         TrainingStep(name="training_step_16", batch_size=16, peers=ALL_PEERS),
         TrainingStep(name="training_step_64", batch_size=64, peers=(TrainDiffusers(), TrainLucidrains())),
         TrainingStep(name="training_step_16_bf16", batch_size=16, precision=HALF_PRECISION),
+        TrainingStep(
+            name="training_step_compiled",
+            batch_size=16,
+            ours=TrainOurs("compile=true", COMPILED),
+            peers=(TrainOurs(),),
+            target=None,
+        ),
         TrainingDefaults(name="training_defaults"),
         SamplingStep(name="sampling_step"),
         SamplingStep(name="sampling_step_tiny", batch_size=1, shape=SMALL, at_least=0.5),
         PlatformCost(name="platform_cost", overrides=OF_PAPER, what="35.7M", share=0.97),
         PlatformCost(
-            name="platform_cost_tiny", overrides=OF_DIGITS, what="tiny network", rounds=300, warmups=20, added=0.0005
+            name="platform_cost_tiny", overrides=ONE_DIGIT, what="tiny network", rounds=600, warmups=20, added=0.0005
+        ),
+        PlatformCost(
+            name="platform_cost_lightning",
+            overrides=(*ONE_DIGIT, *NO_CALLBACKS),
+            what="tiny network, Lightning and a progress bar alone",
+            rounds=600,
+            warmups=20,
         ),
         PeakShare(name="peak_share"),
         Memory(name="memory"),
+        Memory(
+            name="memory_checkpointed",
+            rounds=1,
+            batch_size=128,
+            ours=TrainOurs("activation checkpointing", CHECKPOINTED),
+            peers=(TrainOurs(),),
+            target=2.0,
+        ),
         BoundEstimate(name="bound_estimate", checkpoint=Checkpoint(checkpoint)),
         SampleQuality(name="sample_quality", checkpoint=Checkpoint(checkpoint)),
         Growth(name="growth"),

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from tests.benchmarks.benchmark import Benchmark
 from tests.benchmarks.device import FULL_PRECISION
-from tests.benchmarks.findings import Figure, Findings, compare
+from tests.benchmarks.findings import Comparison, Figure, Findings, compare
 from tests.benchmarks.flops import flops_of_step
 from tests.benchmarks.measure import spread, take_turns
-from tests.benchmarks.ours import NAME, TrainOurs
+from tests.benchmarks.ours import OURS, TrainOurs
 from tests.benchmarks.peers import (
     TrainDiffusers,
     TrainLucidrains,
@@ -27,18 +27,24 @@ class TrainingStep(Benchmark):
     batch_size: int
     precision: str = FULL_PRECISION
     shape: Shape = PAPER
+    ours: TrainOurs = OURS
     peers: tuple[Maker, ...] = (TrainDiffusers(), TrainLucidrains(), TrainPlain())
+    target: float | None = TARGET
 
     question = "How long does a training step take, at the same precision as the peer?"
 
     def measure(self) -> Findings:
         what = f"training step, batch {self.batch_size}, {self.precision}"
-        makers = (TrainOurs(), *self.peers)
+        makers = (self.ours, *self.peers)
         found = take_turns({m.name: m(self.shape, self.batch_size, self.precision) for m in makers}, self.rounds)
         return Findings(
-            [compare(what, (NAME, peer.name), found[NAME], found[peer.name], target=TARGET) for peer in self.peers],
+            [self._against(peer.name, what, found) for peer in self.peers],
             [self._rate(maker, found[maker.name]) for maker in makers],
         )
+
+    def _against(self, peer: str, what: str, found: dict[str, list[float]]) -> Comparison:
+        ours = self.ours.name
+        return compare(what, (ours, peer), found[ours], found[peer], target=self.target)
 
     def _rate(self, maker: Maker, took: list[float]) -> Figure:
         """What a side gets out of the machine: without it, a peer with less to compute would seem faster."""

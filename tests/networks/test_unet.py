@@ -13,6 +13,7 @@ from ddpm_lightning.networks.unet import UNet
 from tests.peers import copy_weights, unet_of_diffusers
 
 LARGE = {"multipliers": (1, 1, 2, 2, 4, 4)}
+SMALL = {"channels": 16, "multipliers": (1, 2), "num_res_blocks": 1, "attention": (4,), "groups": 8}
 
 
 @pytest.mark.parametrize(
@@ -144,3 +145,28 @@ def test_attention_stands_where_the_longer_side_says() -> None:
 def test_impossible_networks_are_refused(options: dict, words: str) -> None:  # type: ignore[type-arg]
     with pytest.raises(UserError, match=re.escape(words)):
         tiny(**options)
+
+
+def test_activation_checkpointing_changes_no_gradient() -> None:
+    """Dropout included: the same features are left out when they are computed anew."""
+    grads = []
+    for checkpointed in (False, True):
+        torch.manual_seed(0)
+        network = UNet(3, 3, (8, 8), **SMALL, dropout=0.5, activation_checkpointing=checkpointed)  # type: ignore[arg-type]
+        torch.manual_seed(1)
+        network(torch.randn(4, 3, 8, 8), torch.arange(4)).square().sum().backward()
+        grads.append([parameter.grad for parameter in network.parameters()])
+    for plain, checkpointed in zip(*grads, strict=True):
+        torch.testing.assert_close(checkpointed, plain, rtol=0, atol=0)
+
+
+@pytest.mark.slow
+def test_a_compiled_network_says_the_same_and_keeps_its_names() -> None:
+    torch.manual_seed(0)
+    network = UNet(3, 3, (8, 8), **SMALL)  # type: ignore[arg-type]
+    randomise(network)
+    x, t = torch.randn(2, 3, 8, 8), torch.tensor([0, 999])
+    names, plain = list(network.state_dict()), network(x, t)
+    network.compile()
+    torch.testing.assert_close(network(x, t), plain, rtol=1e-4, atol=1e-4)
+    assert list(network.state_dict()) == names

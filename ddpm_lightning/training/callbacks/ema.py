@@ -30,7 +30,8 @@ class EMA(L.Callback):
             )
         self.decay = decay
         self.update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-        self.shadow: dict[str, Tensor] = {}
+        self.weights: dict[str, Tensor] = {}  # θ itself
+        self.shadow: dict[str, Tensor] = {}  # θ̄
         self.raw: dict[str, Tensor] | None = None
         self.swapped = ExitStack()
 
@@ -39,12 +40,12 @@ class EMA(L.Callback):
     ) -> None:
         if not stepped(trainer, batch_idx) or not module.healthy:
             return
-        weights = _weights(module)
-        if not self.shadow:
-            self.shadow = {name: weight.detach().float().clone() for name, weight in weights.items()}
-            return
         with torch.no_grad():
-            self.update(list(self.shadow.values()), [w.detach().float() for w in weights.values()], torch.tensor(0))
+            now = [weight.float() for weight in self.weights.values()]
+            if self.shadow:
+                self.update(list(self.shadow.values()), now, torch.tensor(0))
+            else:
+                self.shadow = {name: weight.clone() for name, weight in zip(self.weights, now, strict=True)}
 
     @contextmanager
     def average_parameters(self, module: L.LightningModule) -> Iterator[None]:
@@ -88,6 +89,7 @@ class EMA(L.Callback):
             check_average(self.shadow, _weights(module))
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.weights = _weights(module)  # once, for the walk through the modules takes longer than a small update
         self.shadow = {name: weight.to(module.device) for name, weight in self.shadow.items()}
 
 

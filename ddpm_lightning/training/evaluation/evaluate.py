@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
-from ddpm_lightning.training.build import MODEL_PARTS, make, make_all, plain
+from ddpm_lightning.training.build import MODEL_PARTS, compile_network, make, make_all, plain
 from ddpm_lightning.training.checkpoint import CONFIG, load_model
 from ddpm_lightning.training.evaluation.fabric import precision_of
 from ddpm_lightning.training.evaluation.images import Generated, Given, ImageSource
@@ -44,6 +44,7 @@ def evaluate_here(config: dict[str, Any]) -> None:
         fabric.launch()
         if subject.trained is not None:
             subject.trained.model.to(fabric.device)
+            compile_network(subject.trained.model, config["compile"])
         found: dict[str, Any] = {}
         for metric in metrics:
             found |= metric.measure(subject)
