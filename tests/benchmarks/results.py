@@ -16,7 +16,7 @@ Record = dict[str, Any]
 
 def run(benchmark: Benchmark) -> Record:
     """Measures, and notes everything that the numbers depend on."""
-    where = machine()
+    where, code = machine(), commit()  # before results are written, which make the tree another
     findings = benchmark.measure()
     return {
         "name": benchmark.name,
@@ -24,7 +24,7 @@ def run(benchmark: Benchmark) -> Record:
         **_plain(asdict(findings)),
         "settings": settings(benchmark),
         "machine": where,
-        "commit": commit(),
+        "commit": code,
         "libraries": _versions(),
         "command": benchmark.command,
     }
