@@ -27,7 +27,7 @@ from tests.training.commands import command
 LUCIDRAINS = pytest.mark.skipif(
     importlib.util.find_spec("denoising_diffusion_pytorch") is None, reason="the extra `bench` is not installed"
 )
-CHEAP = ["ema_update", "data_pipeline", "peak_share", "platform_cost_tiny"]
+CHEAP = ["ema_update", "data_pipeline", "peak_share", "time_by_kind", "platform_cost_tiny"]
 WITH_PEER = ["training_step_16", "sampling_step"]
 WITH_MODEL = ["bound_estimate", "sample_quality"]
 LONGER = ["start", "memory", "growth", pytest.param("training_defaults", marks=LUCIDRAINS)]
