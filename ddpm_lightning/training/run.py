@@ -18,7 +18,7 @@ from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.diffusion.timesteps import TimestepDistribution
 from ddpm_lightning.diffusion.variances import Variance
 from ddpm_lightning.errors import check_whole
-from ddpm_lightning.training.build import build_model, compile_network, make, make_all, make_with, plain
+from ddpm_lightning.training.build import build_model, check_compile, compile_network, make, make_all, make_with, plain
 from ddpm_lightning.training.callbacks.checkpoint import SelfDescription, keeps_checkpoints, last_checkpoint
 from ddpm_lightning.training.callbacks.ema import keeps_average
 from ddpm_lightning.training.callbacks.periodic import Periodic
@@ -28,7 +28,7 @@ from ddpm_lightning.training.checkpoint import check_same_run, newest_whole
 from ddpm_lightning.training.manners import closing, quiet, relative, told_plainly
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.processes import in_processes, is_first
-from ddpm_lightning.training.results import provenance, tell, with_warnings, write_results
+from ddpm_lightning.training.results import commit, provenance, tell, with_warnings, write_results
 from ddpm_lightning.training.run_dir import alone_in
 from ddpm_lightning.training.signals import STOP, Interrupted
 
@@ -43,6 +43,7 @@ def train(cfg: DictConfig) -> None:
 
 def train_here(config: dict[str, Any]) -> None:
     """The same in this process, which may be one of several."""
+    commit()  # of what runs, whatever becomes of the files meanwhile
     with quiet(), alone_in(Path(config["run_dir"])) if is_first() else nullcontext():
         checkpoint = resumable(config)
         if is_finished(checkpoint, config):
@@ -52,6 +53,7 @@ def train_here(config: dict[str, Any]) -> None:
         data = make(config["data"], L.LightningDataModule)
         torch.manual_seed(config["seed"])
         module = make_module(config, build_model(config, data))
+        compile_network(module.model, config["compile"])
         callbacks = [SelfDescription(config), *make_all(config["callbacks"], L.Callback), StopOnSignal()]
         loggers = make_all(config["logger"], Logger)
         trainer = make_with(config["trainer"], callbacks=callbacks, logger=loggers)
@@ -105,6 +107,7 @@ def tell_how_to_go_on(trainer: L.Trainer, why: str) -> None:
 def check_choices(config: dict[str, Any]) -> None:
     """Raises UserError for an illegal combination, before anything is read or built."""
     check_whole("seed", config["seed"], 0, "it numbers the run's randomness; use 0")
+    check_compile(config["compile"])
     make(config["loss"], Loss).check(make(config["variance"], Variance))
 
 
@@ -114,7 +117,6 @@ def make_module(config: dict[str, Any], model: torch.nn.Module) -> DDPM:
     parts = {part: make(config[part], kind) for part, kind in kinds.items()}
     module = make_with(config["module"], model=model, **parts)
     assert isinstance(module, DDPM)
-    compile_network(module.model, config["compile"])
     return module
 
 
