@@ -16,6 +16,7 @@ from ddpm_lightning.training.evaluation.fabric import add_up
 from ddpm_lightning.training.evaluation.split import bound_label, bound_origin, check_split, measuring, share_of_split
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.results import AddUp, MeanAndError
+from ddpm_lightning.training.signals import STOP
 from ddpm_lightning.typing import PerExample
 
 PIXEL_SCALE = 127.5
@@ -115,6 +116,7 @@ class ExactBound:
                 total = prior.double()
                 terms = every_term(model, x_0, randn_like=noise.randn_like, clip_x_0=self.clip_x_0)
                 for t, measured in zip(range(T, 0, -1), terms, strict=True):
+                    STOP.check()
                     bound.add(t, measured)
                     total = total + measured.term
                     bar.update(len(x_0))

@@ -1,6 +1,7 @@
 """What evaluate.py does: a checkpoint, or images, in; results.json out."""
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from omegaconf import DictConfig
 
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
-from ddpm_lightning.training.build import MODEL_PARTS, compile_network, make, make_all, plain
+from ddpm_lightning.training.build import MODEL_PARTS, compile_network, make, plain
 from ddpm_lightning.training.checkpoint import CONFIG, load_model
 from ddpm_lightning.training.evaluation.fabric import precision_of
 from ddpm_lightning.training.evaluation.images import Generated, Given, ImageSource
@@ -33,28 +34,40 @@ def evaluate_here(config: dict[str, Any]) -> None:
     """The same in this process, which may be one of several."""
     with quiet():
         check_options(config)
-        metrics = make_all(config["metrics"])
-        fabric = make(config["trainer"], Fabric)
-        subject = make_subject(config, fabric)
-        for metric in metrics:
-            metric.check(subject)
-        if is_first():  # the others would look at the same
-            for metric in metrics:
-                metric.look(subject)
-        fabric.launch()
-        if subject.trained is not None:
-            subject.trained.model.to(fabric.device)
-            compile_network(subject.trained.model, config["compile"])
-        found: dict[str, Any] = {}
-        for metric in metrics:
-            found |= metric.measure(subject)
-            if fabric.is_global_zero:
-                write_results(
-                    subject.run_dir / "results.json", {"metrics": with_warnings(found), **provenance(config["seed"])}
-                )
+        measure_all(config, {})
+
+
+def measure_all(config: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    """Every metric, one after another, results.json written after each; known: what stands there as well. Returns
+    what was found on the first process."""
+    metrics = {name: make(node) for name, node in config["metrics"].items() if node is not None}
+    fabric = make(config["trainer"], Fabric)
+    subject = make_subject(config, fabric)
+    check_metrics(metrics.values(), subject)
+    fabric.launch()
+    if subject.trained is not None:
+        subject.trained.model.to(fabric.device)
+        compile_network(subject.trained.model, config["compile"])
+    found: dict[str, Any] = {}
+    for name, metric in metrics.items():
+        found |= metric.measure(subject)
+        done = list(metrics)[: list(metrics).index(name) + 1]
         if fabric.is_global_zero:
-            tell(found)
-            log.info("Written to %s", relative(subject.run_dir / "results.json"))
+            results = {"metrics": with_warnings({**known, **found}), "evaluated": done, **provenance(config["seed"])}
+            write_results(subject.run_dir / "results.json", results)
+    if fabric.is_global_zero:
+        tell(found)
+        log.info("Written to %s", relative(subject.run_dir / "results.json"))
+    return found
+
+
+def check_metrics(metrics: Collection[Any], subject: Subject) -> None:
+    """Raises UserError where one of them cannot be had, before hours go by."""
+    for metric in metrics:
+        metric.check(subject)
+    if is_first():  # the others would look at the same
+        for metric in metrics:
+            metric.look(subject)
 
 
 def check_options(config: dict[str, Any]) -> None:

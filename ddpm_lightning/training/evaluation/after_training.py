@@ -1,0 +1,78 @@
+"""What train.py measures when it has trained (metrics=), as evaluate.py would."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric import Fabric
+
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.training.build import EvaluationData, make
+from ddpm_lightning.training.callbacks.checkpoint import last_checkpoint
+from ddpm_lightning.training.evaluation.evaluate import check_metrics, check_options, measure_all
+from ddpm_lightning.training.evaluation.images import ImageSource
+from ddpm_lightning.training.evaluation.subject import Subject, Trained
+from ddpm_lightning.typing import Pixels
+
+
+def options_of(config: dict[str, Any]) -> dict[str, Any]:
+    """evaluate.py's options for the last checkpoint of a run of train.py."""
+    callbacks, trainer = config["callbacks"] or {}, config["trainer"]
+    if callbacks.get("checkpoint") is None:
+        raise UserError("metrics= are measured on the last checkpoint, and callbacks.checkpoint=null keeps none")
+    devices = {key: trainer[key] for key in ("accelerator", "devices", "num_nodes") if key in trainer}
+    return {
+        **{key: config[key] for key in ("metrics", "sampler", "seed", "run_dir", "compile")},
+        **config["evaluation"],
+        "checkpoint": str(last_checkpoint(config["run_dir"])),
+        "use_ema": callbacks.get("ema") is not None,
+        "data": {},
+        "trainer": {**config["evaluation"]["trainer"], **devices},
+        **dict.fromkeys(("images", "generated", "reference")),
+    }
+
+
+def evaluate_run(config: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    """Measures, and adds to results.json, where `known` stands. Returns what was found, on the first process."""
+    return measure_all(options_of(config), known)
+
+
+def check_evaluation(config: dict[str, Any], model: DenoisingDiffusion, data: EvaluationData) -> None:
+    """Raises UserError where what is to be measured after training cannot be, before it begins."""
+    options = options_of(config)
+    check_options(options)
+    subject = Subject(
+        fabric=make(options["trainer"], Fabric),
+        run_dir=Path(options["run_dir"]),
+        seed=options["seed"],
+        images=Promised(options["num_images"]),
+        split=options["split"],
+        cache=Path(options["cache"]).expanduser(),
+        trained=Trained(model, data, {}, {}),
+    )
+    check_metrics([make(node) for node in options["metrics"].values() if node is not None], subject)
+
+
+@dataclass
+class Promised(ImageSource):
+    """Images of a model that is yet to be trained."""
+
+    n: int
+    suffix: str = ""
+
+    def __post_init__(self) -> None:
+        self.origin: dict[str, Any] = {}
+
+    def check(self) -> None:
+        """They will be there."""
+
+    def open(self) -> None:
+        """They will be there."""
+
+    def prepare(self, fabric: Fabric) -> None:
+        """They will be there."""
+
+    def batches(self) -> Iterator[Pixels]:
+        raise NotImplementedError("there are no images before training")
