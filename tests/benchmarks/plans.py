@@ -19,6 +19,7 @@ from tests.benchmarks.sample_quality import SampleQuality
 from tests.benchmarks.sampling import SamplingStep
 from tests.benchmarks.shape import SMALL
 from tests.benchmarks.start import Start
+from tests.benchmarks.time_by_kind import TimeByKind
 from tests.benchmarks.training_defaults import TrainingDefaults
 from tests.benchmarks.training_step import TrainingStep
 
@@ -64,6 +65,7 @@ def full(checkpoint: Path | None) -> tuple[Benchmark, ...]:
             warmups=20,
         ),
         PeakShare(name="peak_share"),
+        TimeByKind(name="time_by_kind"),
         Memory(name="memory"),
         Memory(
             name="memory_checkpointed",
@@ -98,6 +100,7 @@ def small(checkpoint: Path | None) -> tuple[Benchmark, ...]:
             sample_batch_size=2,
             shape=SMALL,
         ),
+        TimeByKind(name="time_by_kind", rounds=1, batch_size=2, shape=SMALL),
         Memory(name="memory", rounds=1, batch_size=2, shape=MIDDLE, peers=(TrainPlain(),)),
         BoundEstimate(
             name="bound_estimate",
