@@ -10,7 +10,7 @@ from markupsafe import Markup
 from ddpm_lightning.report.figures import bounds, curves
 from ddpm_lightning.report.rows import COLUMNS, Row
 from ddpm_lightning.report.runs import Run, Sweep
-from ddpm_lightning.report.table import heads, is_best, published
+from ddpm_lightning.report.table import is_best, published, title
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def page(sweep: Sweep, rows: list[Row]) -> str:
         sweep=sweep,
         rows=rows,
         columns=COLUMNS,
-        heads=heads(rows),
+        titles=[title(column, rows) for column in COLUMNS],
         is_best=is_best,
         published=published,
         grids=[grid for row in rows if (grid := grid_of(row))],

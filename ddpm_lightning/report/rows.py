@@ -136,6 +136,8 @@ def seed_of(job: tuple[str, ...]) -> str:
 
 
 def with_error(mean: float, error: float) -> str:
-    """The mean to the digits that its error leaves it: 2.914 ± 0.012."""
-    digits = 2 if error == 0 else min(6, max(0, 1 - math.floor(math.log10(error))))
+    """The mean to the digits that its error leaves it, at most four: 2.914 ± 0.012. Small ones as 1.2e-07 ± 3e-09."""
+    if 0 < abs(mean) < 1e-3:
+        return f"{mean:.2g} ± {error:.1g}"
+    digits = 2 if error == 0 else min(4, max(0, 1 - math.floor(math.log10(error))))
     return f"{mean:.{digits}f} ± {error:.{digits}f}"

@@ -15,15 +15,16 @@ def is_best(row: Row, rows: list[Row], column: Column) -> bool:
 
 
 def heads(rows: list[Row]) -> list[str]:
-    """The columns' titles, with the names of what was measured."""
-    return [title(column, rows) for column in COLUMNS]
+    """The columns' titles, with the names of what was measured: FID ↓ fd_digits_1k_train, say."""
+    return [" ".join(filter(None, title(column, rows))) for column in COLUMNS]
 
 
-def title(column: Column, rows: list[Row]) -> str:
-    """FID: fd_digits_1k_train, say; the kind alone where the names differ by row, as those of bits/dim do."""
+def title(column: Column, rows: list[Row]) -> tuple[str, str]:
+    """The kind, with an arrow to where it is better; and the metric's name, if it is the same in all rows, as that of
+    bits/dim is not."""
     names = frozenset[str]().union(*(row.cell(column).names for row in rows))
     arrow = " ↓" if column.best is min else " ↑" if column.best is max else ""
-    return column.title + (f": {next(iter(names))}" if len(names) == 1 else "") + arrow
+    return column.title + arrow, next(iter(names)) if len(names) == 1 else ""
 
 
 def markdown(rows: list[Row]) -> str:

@@ -90,7 +90,7 @@ def test_the_table_has_the_papers_layout(swept: Swept) -> None:
 
 def test_every_number_is_that_of_the_runs_files(swept: Swept) -> None:
     """Mean and standard error by hand from the twelve results.json."""
-    names = {"FID: fd_digits_70_train ↓": "fd_digits_70_train", "IS: score_digits_70 ↑": "score_digits_70"}
+    names = {"FID ↓ fd_digits_70_train": "fd_digits_70_train", "IS ↑ score_digits_70": "score_digits_70"}
     names |= {"bits/dim ↓": "test/bpd_{}", "rate": "test/rate_{}", "distortion": "test/distortion_{}"}
     with (swept.folder / "table2.csv").open(newline="") as file:
         table = {f"{row['parameterization']}_{row['variance']}_{row['loss']}": row for row in csv.DictReader(file)}
@@ -107,9 +107,9 @@ def test_every_number_is_that_of_the_runs_files(swept: Swept) -> None:
 
 def test_the_best_of_a_column_is_bold(swept: Swept) -> None:
     lines = [line.split("|")[1:-1] for line in (swept.folder / "table2.md").read_text().splitlines()]
-    place = next(i for i, head in enumerate(lines[0]) if "FID: " in head)
+    place = next(i for i, head in enumerate(lines[0]) if "FID ↓" in head)
     with (swept.folder / "table2.csv").open(newline="") as file:
-        values = [float(row["FID: fd_digits_70_train ↓"] or "inf") for row in csv.DictReader(file)]
+        values = [float(row["FID ↓ fd_digits_70_train"] or "inf") for row in csv.DictReader(file)]
     cells = [line[place].strip() for line in lines[2:] if line[place].strip()]
     assert [cell.startswith("**") for cell in cells] == [value == min(values) for value in values]
 
@@ -150,6 +150,8 @@ def test_errors_over_seeds_are_standard_errors() -> None:
     assert str(Cell((), frozenset())) == "–"
     assert with_error(2.91371, 0.0123) == "2.914 ± 0.012"
     assert with_error(23.4, 3.2) == "23.4 ± 3.2"
+    assert with_error(1.234e-7, 3.21e-9) == "1.2e-07 ± 3e-09"
+    assert with_error(5.0, 1e-8) == "5.0000 ± 0.0000"
     assert [column.title for column in COLUMNS] == ["IS", "FID", "bits/dim", "rate", "distortion"]
 
 
