@@ -86,6 +86,7 @@ class Row:
         finished = [run for run in self.runs if run.state == "finished"]
         parts = [f"{len(finished)} of {len(self.runs) + len(self.missing)} finished"]
         parts += [f"seed {run.seed} diverged at step {run.diverged['step']}" for run in self.runs if run.diverged]
+        parts += [f"seed {run.seed} out of range" for run in finished if any("out of range" in w for w in run.warnings)]
         parts += [f"seed {run.seed} unfinished" for run in self.runs if run.state == "unfinished"]
         return "; ".join(parts + [f"{each} not begun" for each in self.missing])
 

@@ -44,6 +44,11 @@ class Run:
         return self.outcome.get("diverged")
 
     @property
+    def warnings(self) -> list[str]:
+        """What is wrong with its numbers, in words."""
+        return [f"{name} is {record['warning']}" for name, record in self.metrics.items() if record.get("warning")]
+
+    @property
     def is_finished(self) -> bool:
         """Whether it has measured all that it was asked to."""
         wanted = {name for name, node in (self.config.get("metrics") or {}).items() if node is not None}

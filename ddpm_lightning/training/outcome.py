@@ -48,7 +48,7 @@ def is_finished(config: dict[str, Any]) -> bool:
 
 def wanted(config: dict[str, Any]) -> set[str]:
     """The metrics that are measured after training."""
-    return {name for name, node in (config["metrics"] or {}).items() if node is not None}
+    return {name for name, node in (config.get("metrics") or {}).items() if node is not None}
 
 
 def reason_of_divergence(config: dict[str, Any]) -> str | None:
@@ -65,7 +65,8 @@ def recording_divergence(config: dict[str, Any], trainer: L.Trainer) -> Iterator
     except Diverged as error:
         if is_first():
             record = {"step": trainer.global_step, "reason": str(error)}
-            write_results(results_of(config), {"metrics": {}, "diverged": record, **provenance(config["seed"])})
+            known = {"metrics": {}, **read_outcome(config)}
+            write_results(results_of(config), {**known, "diverged": record, **provenance(config["seed"])})
         raise
 
 
@@ -103,6 +104,7 @@ def test_result(module: DDPM, trainer: L.Trainer) -> dict[str, dict[str, Any]]:
         "variance": variance,
         "split": "test",
         "num_images": module.bound.count,
+        "levels": module.model.levels,
         "step": trainer.global_step,
         "weights": "raw" if raw else "ema",
         "precision": str(trainer.precision),
