@@ -34,7 +34,7 @@ PURE = {"diffusion", "networks"}
 STANDARD = {"math", "abc", "collections", "dataclasses", "typing", "itertools", "contextlib", "functools"}
 ENTRIES = ("run", "sampling", "evaluation/evaluate", "classifier")
 HYDRA = {f"training/{name}.py" for name in (*ENTRIES, "build", "run_dir", "manners", "processes", "guard")}
-HYDRA |= {f"report/{name}.py" for name in ("report", "runs", "callback")}
+HYDRA |= {f"report/{name}.py" for name in ("report", "plan", "callback")}
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import math
 import re
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from ddpm_lightning.report.runs import ABOUT_SEED, Run, Sweep
 GROUPS = ("parameterization", "variance", "loss")
 """The choices of Table 2."""
 
-OTHERWISE_TOLD = ("seed", "row", "experiment", *GROUPS)
+OTHERWISE_TOLD = ("seed", "row", *GROUPS)
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Column:
 
 
 COLUMNS = (
-    Column("IS", re.compile(r"^(isc|score)_"), max, lambda row: row.isc),
-    Column("FID", re.compile(r"^(fid|fd)_"), min, lambda row: row.fid),
+    Column("score", re.compile(r"^(isc|score)_"), max, lambda row: row.isc),
+    Column("Fréchet distance", re.compile(r"^(fid|fd)_"), min, lambda row: row.fid),
     Column("bits/dim", re.compile(r"^test/bpd_"), min),
     Column("rate", re.compile(r"^test/rate_")),
     Column("distortion", re.compile(r"^test/distortion_")),
@@ -86,7 +87,8 @@ class Row:
         finished = [run for run in self.runs if run.state == "finished"]
         parts = [f"{len(finished)} of {len(self.runs) + len(self.missing)} finished"]
         parts += [f"seed {run.seed} diverged at step {run.diverged['step']}" for run in self.runs if run.diverged]
-        parts += [f"seed {run.seed} out of range" for run in finished if any("out of range" in w for w in run.warnings)]
+        parts += [f"seed {run.seed}: {len(run.warnings)} numbers with a warning" for run in finished if run.warnings]
+        parts += [f"seed {seed} more than once" for seed, n in Counter(run.seed for run in self.runs).items() if n > 1]
         parts += [f"seed {run.seed} unfinished" for run in self.runs if run.state == "unfinished"]
         return "; ".join(parts + [f"{each} not begun" for each in self.missing])
 
@@ -117,6 +119,10 @@ def _row(key: tuple[str, ...], runs: list[Run], sweep: Sweep) -> Row:
     return Row(key, prediction, ", ".join([objective, *rest]), tuple(runs), missing, None if rest else published)
 
 
+HARMLESS = ("logger", "trainer", "trainer.devices", "trainer.max_steps", "data.root", "data.num_workers", "compile")
+"""Options that make no other row; nor do they name another folder, in conf/study/table2.yaml."""
+
+
 def _varied(sweep: Sweep) -> set[str]:
     """The overrides that not all runs share."""
     sets = [set(run.overrides) for run in sweep.runs]
@@ -124,7 +130,7 @@ def _varied(sweep: Sweep) -> set[str]:
 
 
 def _rest(overrides: tuple[str, ...], varied: set[str]) -> list[str]:
-    return [o for o in overrides if o in varied and o.partition("=")[0].lstrip("+") not in OTHERWISE_TOLD]
+    return [o for o in overrides if o in varied and o.partition("=")[0].lstrip("+") not in OTHERWISE_TOLD + HARMLESS]
 
 
 def _without_seed(overrides: tuple[str, ...]) -> tuple[str, ...]:

@@ -102,7 +102,7 @@ def with_warnings(found: dict[str, Any]) -> dict[str, Any]:
     for record in found.values():
         if not math.isfinite(record["value"]) and not record.get("warning"):
             record["warning"] = "not finite: the model or the images hold values that are no numbers"
-        if _is_bound(record) and record["value"] > math.log2(record["levels"]):
+        elif _is_bound(record) and record["value"] > math.log2(record["levels"]):
             guess = f"log2 {record['levels']} = {math.log2(record['levels']):.3g} bits/dim"
             record["warning"] = f"out of range: above {guess}, which images cost where every level is as likely"
     return found

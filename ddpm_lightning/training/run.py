@@ -23,11 +23,15 @@ from ddpm_lightning.training.callbacks.checkpoint import SelfDescription, last_c
 from ddpm_lightning.training.callbacks.restoring import restoring
 from ddpm_lightning.training.callbacks.stop import StopOnSignal
 from ddpm_lightning.training.checkpoint import check_same_run, newest_whole
-from ddpm_lightning.training.evaluation.after_training import check_evaluation, evaluate_run
+from ddpm_lightning.training.evaluation.after_training import (
+    check_evaluation,
+    evaluate_run,
+    is_finished,
+    measured_before,
+)
 from ddpm_lightning.training.manners import closing, quiet, relative, told_plainly
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.outcome import (
-    is_finished,
     log_values,
     reason_of_divergence,
     recording_divergence,
@@ -98,9 +102,11 @@ def fit_and_test(
         with restoring(trainer, checkpoint):
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         trainer.test(module, datamodule=data, verbose=False)
-        found = report(config, module, trainer) if trainer.is_global_zero else {}
+        results = measured_before(config) if wanted(config) else {"metrics": {}}
+        if trainer.is_global_zero:
+            results = report(config, module, trainer, results)
         if wanted(config):
-            log_values(trainer, evaluate_run(config, found))
+            log_values(trainer, evaluate_run(config, results, trainer))
 
 
 @contextmanager

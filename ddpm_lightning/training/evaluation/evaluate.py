@@ -1,7 +1,8 @@
 """What evaluate.py does: a checkpoint, or images, in; results.json out."""
 
+import json
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,16 @@ def evaluate_here(config: dict[str, Any]) -> None:
     """The same in this process, which may be one of several."""
     with quiet():
         check_options(config)
-        measure_all(config, {})
+        measure_all(config, {"metrics": {}, "evaluated": {}}, after_each=lambda: None)
 
 
-def measure_all(config: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-    """Every metric, one after another, results.json written after each; known: what stands there as well. Returns
-    what was found on the first process."""
-    metrics = {name: make(node) for name, node in config["metrics"].items() if node is not None}
+def measure_all(config: dict[str, Any], results: dict[str, Any], after_each: Callable[[], None]) -> dict[str, Any]:
+    """Every metric that is not in results["evaluated"], one after another; results.json, which holds the results too,
+    is written after each. Returns what was found, on the first process."""
+    nodes = {name: node for name, node in config["metrics"].items() if node is not None}
+    metrics = {name: make(node) for name, node in nodes.items() if name not in results["evaluated"]}
+    if not metrics:
+        return {}
     fabric = make(config["trainer"], Fabric)
     subject = make_subject(config, fabric)
     check_metrics(metrics.values(), subject)
@@ -50,15 +54,27 @@ def measure_all(config: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]
         compile_network(subject.trained.model, config["compile"])
     found: dict[str, Any] = {}
     for name, metric in metrics.items():
-        found |= metric.measure(subject)
-        done = list(metrics)[: list(metrics).index(name) + 1]
+        new = metric.measure(subject)
+        found |= new
+        record = {name: {"asked": asked_for(config, name), "names": list(new)}}
+        results = {
+            "metrics": with_warnings({**results["metrics"], **new}),
+            "evaluated": {**results["evaluated"], **record},
+        }
         if fabric.is_global_zero:
-            results = {"metrics": with_warnings({**known, **found}), "evaluated": done, **provenance(config["seed"])}
-            write_results(subject.run_dir / "results.json", results)
+            write_results(subject.run_dir / "results.json", {**results, **provenance(config["seed"])})
+        after_each()
     if fabric.is_global_zero:
         tell(found)
         log.info("Written to %s", relative(subject.run_dir / "results.json"))
     return found
+
+
+def asked_for(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """All that the numbers of a metric depend on, besides the model and its seed; as JSON has it."""
+    options = {key: config[key] for key in ("sampler", "num_images", "split", "use_ema")}
+    asked = {"metric": config["metrics"][name], **options, "precision": config["trainer"].get("precision")}
+    return dict(json.loads(json.dumps(asked)))
 
 
 def check_metrics(metrics: Collection[Any], subject: Subject) -> None:
