@@ -1,5 +1,7 @@
-"""Notes what a sweep is asked when it begins, and writes its report when it has ended. Imports nothing heavy before, for
-Hydra builds it at the start."""
+"""Notes what a sweep is asked when it begins, and writes its report when it has ended.
+
+Imports nothing heavy before, for Hydra builds it at the start.
+"""
 
 from pathlib import Path
 from typing import Any, cast

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ddpm_lightning.report.paper import TABLE_2, Published
-from ddpm_lightning.report.runs import ABOUT_SEED, Run, Sweep
+from ddpm_lightning.report.runs import Run, Sweep
 
+ABOUT_SEED = "seed="
 GROUPS = ("parameterization", "variance", "loss")
 """The choices of Table 2."""
 

@@ -17,9 +17,17 @@ from ddpm_lightning.diffusion.losses import Loss
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.diffusion.timesteps import TimestepDistribution
 from ddpm_lightning.diffusion.variances import Variance
+<<<<<<< HEAD
 from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.training.build import build_model, compile_network, make, make_all, make_with, plain
 from ddpm_lightning.training.callbacks.checkpoint import SelfDescription, last_checkpoint
+=======
+from ddpm_lightning.errors import check_whole
+from ddpm_lightning.training.build import build_model, check_compile, compile_network, make, make_all, make_with, plain
+from ddpm_lightning.training.callbacks.checkpoint import SelfDescription, keeps_checkpoints, last_checkpoint
+from ddpm_lightning.training.callbacks.ema import keeps_average
+from ddpm_lightning.training.callbacks.periodic import Periodic
+>>>>>>> speed
 from ddpm_lightning.training.callbacks.restoring import restoring
 from ddpm_lightning.training.callbacks.stop import StopOnSignal
 from ddpm_lightning.training.checkpoint import check_same_run, newest_whole
@@ -40,6 +48,10 @@ from ddpm_lightning.training.outcome import (
     wanted,
 )
 from ddpm_lightning.training.processes import in_processes, is_first
+<<<<<<< HEAD
+=======
+from ddpm_lightning.training.results import commit, provenance, tell, with_warnings, write_results
+>>>>>>> speed
 from ddpm_lightning.training.run_dir import alone_in
 from ddpm_lightning.training.signals import STOP, Interrupted
 
@@ -69,6 +81,7 @@ def in_sweep() -> bool:
 
 def train_here(config: dict[str, Any]) -> None:
     """The same in this process, which may be one of several."""
+    commit()  # of what runs, whatever becomes of the files meanwhile
     with quiet(), alone_in(Path(config["run_dir"])) if is_first() else nullcontext():
         checkpoint = resumable(config)
         if checkpoint is not None and is_finished(config):
@@ -78,8 +91,12 @@ def train_here(config: dict[str, Any]) -> None:
         data = make(config["data"], L.LightningDataModule)
         torch.manual_seed(config["seed"])
         module = make_module(config, build_model(config, data))
+<<<<<<< HEAD
         if wanted(config):
             check_evaluation(config, module.model, data)
+=======
+        compile_network(module.model, config["compile"])
+>>>>>>> speed
         callbacks = [SelfDescription(config), *make_all(config["callbacks"], L.Callback), StopOnSignal()]
         loggers = make_all(config["logger"], Logger)
         trainer = make_with(config["trainer"], callbacks=callbacks, logger=loggers)
@@ -136,6 +153,7 @@ def tell_how_to_go_on(trainer: L.Trainer, why: str) -> None:
 def check_choices(config: dict[str, Any]) -> None:
     """Raises UserError for an illegal combination, before anything is read or built."""
     check_whole("seed", config["seed"], 0, "it numbers the run's randomness; use 0")
+    check_compile(config["compile"])
     make(config["loss"], Loss).check(make(config["variance"], Variance))
 
 
@@ -145,7 +163,6 @@ def make_module(config: dict[str, Any], model: torch.nn.Module) -> DDPM:
     parts = {part: make(config[part], kind) for part, kind in kinds.items()}
     module = make_with(config["module"], model=model, **parts)
     assert isinstance(module, DDPM)
-    compile_network(module.model, config["compile"])
     return module
 
 

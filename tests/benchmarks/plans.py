@@ -50,17 +50,24 @@ def full(checkpoint: Path | None) -> tuple[Benchmark, ...]:
             peers=(TrainOurs(),),
             target=None,
         ),
+        TrainingStep(
+            name="training_step_checkpointed",
+            batch_size=16,
+            ours=TrainOurs("activation checkpointing", CHECKPOINTED),
+            peers=(TrainOurs(),),
+            target=None,
+        ),
         TrainingDefaults(name="training_defaults"),
         SamplingStep(name="sampling_step"),
         SamplingStep(name="sampling_step_tiny", batch_size=1, shape=SMALL, at_least=0.5),
         PlatformCost(name="platform_cost", overrides=OF_PAPER, what="35.7M", share=0.97),
         PlatformCost(
-            name="platform_cost_tiny", overrides=ONE_DIGIT, what="tiny network", rounds=600, warmups=20, added=0.0005
+            name="platform_cost_tiny", overrides=ONE_DIGIT, what="tiny network, batch 1", rounds=600, warmups=20, added=0.0005
         ),
         PlatformCost(
             name="platform_cost_lightning",
             overrides=(*ONE_DIGIT, *NO_CALLBACKS),
-            what="tiny network, Lightning and a progress bar alone",
+            what="tiny network, batch 1; Lightning, data, bar",
             rounds=600,
             warmups=20,
         ),

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass
 
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -15,9 +16,9 @@ from tests.benchmarks.shape import PAPER, Shape
 
 KINDS = {
     "convolutions": ("convolution", "conv"),
-    "attention": ("bmm", "softmax", "scaled_dot_product"),
+    "attention": ("bmm", "softmax", "scaled_dot_product", "_attention_"),
     "GroupNorm": ("group_norm",),
-    "drawing what dropout leaves out": ("bernoulli", "native_dropout"),
+    "drawing what dropout leaves out": ("random_", "bernoulli", "native_dropout"),
     "swish": ("silu",),
     "dense layers": ("addmm", "aten::mm"),
     "copies, casts, joining": ("copy_", "aten::cat", "_to_copy", "upsample", "aten::fill_", "aten::zero_"),
@@ -64,6 +65,8 @@ def _seconds_by_kind(step: Side) -> dict[str, float]:
         finish()
     found: dict[str, float] = defaultdict(float, dict.fromkeys((*KINDS, REST), 0.0))
     for event in profiler.key_averages():
+        if event.device_type != DeviceType.CPU:
+            continue  # a kernel, whose time its operation has
         microseconds = event.self_device_time_total if on_gpu else event.self_cpu_time_total
         found[_kind(event.key)] += microseconds / 1e6
     return dict(found)

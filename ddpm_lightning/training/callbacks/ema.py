@@ -44,7 +44,7 @@ class EMA(L.Callback):
         with torch.no_grad():
             now = [weight.float() for weight in self.weights.values()]
             if self.shadow:
-                self.update(list(self.shadow.values()), now, torch.tensor(0))
+                self.update([self.shadow[name] for name in self.weights], now, torch.tensor(0))
             else:
                 self.shadow = {name: weight.clone() for name, weight in zip(self.weights, now, strict=True)}
 

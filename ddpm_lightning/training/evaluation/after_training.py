@@ -45,8 +45,9 @@ def measured_before(config: dict[str, Any]) -> dict[str, Any]:
     options, outcome = options_of(config), read_outcome(config)
     kept: dict[str, Any] = {"metrics": {}, "evaluated": {}}
     evaluated = outcome.get("evaluated")
-    for name in wanted(config) & set(evaluated if isinstance(evaluated, dict) else ()):
-        record = evaluated[name]
+    records: dict[str, Any] = evaluated if isinstance(evaluated, dict) else {}
+    for name in sorted(wanted(config) & set(records)):
+        record = records[name]
         metrics = {key: outcome.get("metrics", {}).get(key) for key in record["names"]}
         of_this_step = all(each and each["step"] == config["trainer"]["max_steps"] for each in metrics.values())
         if of_this_step and record["asked"] == asked_for(options, name):

@@ -11,7 +11,11 @@ from omegaconf import DictConfig
 
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
+<<<<<<< HEAD
 from ddpm_lightning.training.build import MODEL_PARTS, compile_network, make, plain
+=======
+from ddpm_lightning.training.build import MODEL_PARTS, check_compile, compile_network, make, make_all, plain
+>>>>>>> speed
 from ddpm_lightning.training.checkpoint import CONFIG, load_model
 from ddpm_lightning.training.evaluation.fabric import precision_of
 from ddpm_lightning.training.evaluation.images import Generated, Given, ImageSource
@@ -20,7 +24,7 @@ from ddpm_lightning.training.evaluation.split import check_split
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.manners import quiet, relative, told_plainly
 from ddpm_lightning.training.processes import in_processes, is_first
-from ddpm_lightning.training.results import device_name, provenance, tell, with_warnings, write_results
+from ddpm_lightning.training.results import commit, device_name, provenance, tell, with_warnings, write_results
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +37,7 @@ def evaluate(cfg: DictConfig) -> None:
 
 def evaluate_here(config: dict[str, Any]) -> None:
     """The same in this process, which may be one of several."""
+    commit()  # of what runs, whatever becomes of the files meanwhile
     with quiet():
         check_options(config)
         measure_all(config, {"metrics": {}, "evaluated": {}}, after_each=lambda: None)
@@ -96,6 +101,7 @@ def check_options(config: dict[str, Any]) -> None:
     check_whole("batch_size", config["batch_size"], 1, "give a number of images to make at once")
     check_whole("seed", config["seed"], 0, "it numbers the randomness; use 0")
     check_boolean("use_ema", config["use_ema"], "leave it out for the averaged weights")
+    check_compile(config["compile"])
     check_split(config["split"])
     if config["reference"] is not None and not Path(config["reference"]).exists():
         raise UserError(f"there is no reference {Path(config['reference']).resolve()}; give a folder or an .npz")
@@ -135,6 +141,7 @@ def load(config: dict[str, Any], fabric: Fabric) -> Trained:
         "checkpoint": str(path),
         "precision": precision,
         "device": device_name(fabric.device),
+        "compiled": config["compile"],
     }
     suffix = ("" if config["use_ema"] else "_raw") + ("" if precision == "32-true" else f"_{precision}")
     parts = {part: checkpoint[CONFIG][part] for part in MODEL_PARTS}
