@@ -17,17 +17,9 @@ from ddpm_lightning.diffusion.losses import Loss
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.diffusion.timesteps import TimestepDistribution
 from ddpm_lightning.diffusion.variances import Variance
-<<<<<<< HEAD
 from ddpm_lightning.errors import UserError, check_whole
-from ddpm_lightning.training.build import build_model, compile_network, make, make_all, make_with, plain
-from ddpm_lightning.training.callbacks.checkpoint import SelfDescription, last_checkpoint
-=======
-from ddpm_lightning.errors import check_whole
 from ddpm_lightning.training.build import build_model, check_compile, compile_network, make, make_all, make_with, plain
-from ddpm_lightning.training.callbacks.checkpoint import SelfDescription, keeps_checkpoints, last_checkpoint
-from ddpm_lightning.training.callbacks.ema import keeps_average
-from ddpm_lightning.training.callbacks.periodic import Periodic
->>>>>>> speed
+from ddpm_lightning.training.callbacks.checkpoint import SelfDescription, last_checkpoint
 from ddpm_lightning.training.callbacks.restoring import restoring
 from ddpm_lightning.training.callbacks.stop import StopOnSignal
 from ddpm_lightning.training.checkpoint import check_same_run, newest_whole
@@ -48,10 +40,7 @@ from ddpm_lightning.training.outcome import (
     wanted,
 )
 from ddpm_lightning.training.processes import in_processes, is_first
-<<<<<<< HEAD
-=======
-from ddpm_lightning.training.results import commit, provenance, tell, with_warnings, write_results
->>>>>>> speed
+from ddpm_lightning.training.results import commit
 from ddpm_lightning.training.run_dir import alone_in
 from ddpm_lightning.training.signals import STOP, Interrupted
 
@@ -91,12 +80,9 @@ def train_here(config: dict[str, Any]) -> None:
         data = make(config["data"], L.LightningDataModule)
         torch.manual_seed(config["seed"])
         module = make_module(config, build_model(config, data))
-<<<<<<< HEAD
+        compile_network(module.model, config["compile"])
         if wanted(config):
             check_evaluation(config, module.model, data)
-=======
-        compile_network(module.model, config["compile"])
->>>>>>> speed
         callbacks = [SelfDescription(config), *make_all(config["callbacks"], L.Callback), StopOnSignal()]
         loggers = make_all(config["logger"], Logger)
         trainer = make_with(config["trainer"], callbacks=callbacks, logger=loggers)

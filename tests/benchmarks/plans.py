@@ -62,7 +62,12 @@ def full(checkpoint: Path | None) -> tuple[Benchmark, ...]:
         SamplingStep(name="sampling_step_tiny", batch_size=1, shape=SMALL, at_least=0.5),
         PlatformCost(name="platform_cost", overrides=OF_PAPER, what="35.7M", share=0.97),
         PlatformCost(
-            name="platform_cost_tiny", overrides=ONE_DIGIT, what="tiny network, batch 1", rounds=600, warmups=20, added=0.0005
+            name="platform_cost_tiny",
+            overrides=ONE_DIGIT,
+            what="tiny network, batch 1",
+            rounds=600,
+            warmups=20,
+            added=0.0005,
         ),
         PlatformCost(
             name="platform_cost_lightning",

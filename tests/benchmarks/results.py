@@ -44,7 +44,8 @@ def _version(name: str) -> str | None:
 
 def settings(benchmark: Benchmark) -> Record:
     """The fields, as JSON has them."""
-    fields = {**asdict(benchmark), "peers": [peer.name for peer in getattr(benchmark, "peers", ())], "ours": _options_of_ours(benchmark)}
+    peers = [peer.name for peer in getattr(benchmark, "peers", ())]
+    fields = {**asdict(benchmark), "peers": peers, "ours": _options_of_ours(benchmark)}
     return {key: value for key, value in _plain(fields).items() if key != "name" and value not in ([], None)}
 
 

@@ -11,11 +11,7 @@ from omegaconf import DictConfig
 
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
-<<<<<<< HEAD
-from ddpm_lightning.training.build import MODEL_PARTS, compile_network, make, plain
-=======
-from ddpm_lightning.training.build import MODEL_PARTS, check_compile, compile_network, make, make_all, plain
->>>>>>> speed
+from ddpm_lightning.training.build import MODEL_PARTS, check_compile, compile_network, make, plain
 from ddpm_lightning.training.checkpoint import CONFIG, load_model
 from ddpm_lightning.training.evaluation.fabric import precision_of
 from ddpm_lightning.training.evaluation.images import Generated, Given, ImageSource
