@@ -14,6 +14,7 @@ from ddpm_lightning.errors import UserError
 from ddpm_lightning.training.callbacks.ema import EMA
 from tests.benchmarks import ema_update, measure, page, peers, program
 from tests.benchmarks.check import regressions
+from tests.benchmarks.device import device, meters
 from tests.benchmarks.findings import Comparison, compare
 from tests.benchmarks.flops import flops_of_call, flops_of_step
 from tests.benchmarks.measure import Spread, spread, take_turns
@@ -204,6 +205,19 @@ def test_the_peak_of_a_trace_is_the_most_that_was_allocated(tmp_path: Path) -> N
 @pytest.mark.slow
 def test_a_fresh_process_is_one() -> None:
     assert in_fresh_process(len, "abc") == 3
+
+
+def quarter_of_a_gibibyte() -> float:
+    """The peak of a piece of work that needs 256 MiB, in a process of its own."""
+    meter = meters().get("resident set") or next(iter(meters().values()))
+    return meter(lambda: None, lambda: torch.ones(2**26, device=device())) / 2**20
+
+
+def test_peak_memory_is_of_the_work_alone() -> None:
+    """Not of the process that asks, which holds more."""
+    held = torch.ones(2**27)
+    assert 250 < in_fresh_process(quarter_of_a_gibibyte) < 320
+    assert held[0] == 1
 
 
 def test_the_ema_that_is_timed_moves() -> None:
