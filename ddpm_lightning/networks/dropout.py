@@ -13,8 +13,8 @@ CHANCES = 2**16
 class Dropout(nn.Module):
     """Leaves out each feature with probability p, in training, and divides the others by 1 − p.
 
-    torch's own takes 6 % of a training step in bf16 on a CPU, most of it to draw a number for each feature. On a
-    CPU, 16 bits decide here, so p is a multiple of 2^-16. They come from the global generator, as torch's do. Where a
+    On a CPU, torch's own takes most of its time to draw a number for each feature. There 16 bits decide here, so p is a
+    multiple of 2^-16. They come from the global generator, as torch's do. Where a
     compiler fuses the drawing with what follows, torch's is as good.
     """
 

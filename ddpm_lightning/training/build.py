@@ -143,9 +143,8 @@ def build_model(config: Mapping[str, Any], data: ImageData) -> DenoisingDiffusio
     return DenoisingDiffusion(network, process, parameterization, variance, data.pixels.levels)
 
 
-def compile_network(model: DenoisingDiffusion, asked: object) -> None:
-    """torch.compile of the network, in place: the names in a checkpoint stay what they were."""
-    check_compile(asked)
+def compile_network(model: DenoisingDiffusion, asked: bool) -> None:
+    """torch.compile of the network, in place: the names in a checkpoint stay what they were. asked: checked before."""
     if asked:
         model.network.compile()
 

@@ -11,7 +11,7 @@ from tests.benchmarks.device import HALF_PRECISION
 from tests.benchmarks.ema_update import EMAUpdate
 from tests.benchmarks.growth import MIDDLE, Growth
 from tests.benchmarks.memory import Memory
-from tests.benchmarks.ours import SAME_MODEL, TrainOurs
+from tests.benchmarks.ours import OURS, SAME_MODEL, TrainOurs
 from tests.benchmarks.peak_share import PeakShare
 from tests.benchmarks.peers import TrainDiffusers, TrainLucidrains, TrainNarrowLucidrains, TrainPlain
 from tests.benchmarks.platform_cost import PlatformCost
@@ -31,7 +31,13 @@ ONE_DIGIT = (*OF_DIGITS, "data.batch_size=1")
 NO_CALLBACKS = tuple(
     f"callbacks.{name}=null" for name in ("ema", "metrics", "bound", "grid", "strip", "checkpoint", "loss_curve")
 )
-COMPILED, CHECKPOINTED = ("compile=true",), ("network.activation_checkpointing=true",)
+COMPILED = TrainOurs("compile=true", ("compile=true",))
+CHECKPOINTED = TrainOurs("activation checkpointing", ("network.activation_checkpointing=true",))
+
+
+def with_option(name: str, ours: TrainOurs) -> TrainingStep:
+    """Our training step with an option, against the same without it."""
+    return TrainingStep(name=name, batch_size=16, ours=ours, peers=(OURS,), target=None)
 
 
 def full(checkpoint: Path | None) -> tuple[Benchmark, ...]:
@@ -43,20 +49,8 @@ def full(checkpoint: Path | None) -> tuple[Benchmark, ...]:
         TrainingStep(name="training_step_16", batch_size=16, peers=ALL_PEERS),
         TrainingStep(name="training_step_64", batch_size=64, peers=(TrainDiffusers(), TrainLucidrains())),
         TrainingStep(name="training_step_16_bf16", batch_size=16, precision=HALF_PRECISION),
-        TrainingStep(
-            name="training_step_compiled",
-            batch_size=16,
-            ours=TrainOurs("compile=true", COMPILED),
-            peers=(TrainOurs(),),
-            target=None,
-        ),
-        TrainingStep(
-            name="training_step_checkpointed",
-            batch_size=16,
-            ours=TrainOurs("activation checkpointing", CHECKPOINTED),
-            peers=(TrainOurs(),),
-            target=None,
-        ),
+        with_option("training_step_compiled", COMPILED),
+        with_option("training_step_checkpointed", CHECKPOINTED),
         TrainingDefaults(name="training_defaults"),
         SamplingStep(name="sampling_step"),
         SamplingStep(name="sampling_step_tiny", batch_size=1, shape=SMALL, at_least=0.5),
@@ -83,8 +77,8 @@ def full(checkpoint: Path | None) -> tuple[Benchmark, ...]:
             name="memory_checkpointed",
             rounds=1,
             batch_size=128,
-            ours=TrainOurs("activation checkpointing", CHECKPOINTED),
-            peers=(TrainOurs(),),
+            ours=CHECKPOINTED,
+            peers=(OURS,),
             target=2.0,
         ),
         BoundEstimate(name="bound_estimate", checkpoint=Checkpoint(checkpoint)),

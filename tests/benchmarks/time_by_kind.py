@@ -1,6 +1,5 @@
 """Where the time of a training step goes, by the kind of operation; and what the convolutions make of theirs."""
 
-from collections import defaultdict
 from dataclasses import dataclass
 
 from torch.autograd import DeviceType
@@ -15,7 +14,7 @@ from tests.benchmarks.ours import OURS
 from tests.benchmarks.shape import PAPER, Shape
 
 KINDS = {
-    "convolutions": ("convolution", "conv"),
+    "convolutions": ("conv",),
     "attention": ("bmm", "softmax", "scaled_dot_product", "_attention_"),
     "GroupNorm": ("group_norm",),
     "drawing what dropout leaves out": ("random_", "bernoulli", "native_dropout"),
@@ -63,13 +62,13 @@ def _seconds_by_kind(step: Side) -> dict[str, float]:
     with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]) as profiler:
         step()
         finish()
-    found: dict[str, float] = defaultdict(float, dict.fromkeys((*KINDS, REST), 0.0))
+    found = dict.fromkeys((*KINDS, REST), 0.0)
     for event in profiler.key_averages():
         if event.device_type != DeviceType.CPU:
             continue  # a kernel, whose time its operation has
         microseconds = event.self_device_time_total if on_gpu else event.self_cpu_time_total
         found[_kind(event.key)] += microseconds / 1e6
-    return dict(found)
+    return found
 
 
 def _kind(name: str) -> str:

@@ -8,13 +8,12 @@ import sys
 import torch
 
 from ddpm_lightning.networks.unet import UNet
-from tests.networks.randomise import randomise
+from tests.networks.small import SMALL, randomise
 
 
 def main(checkpointed: bool) -> None:
     torch.manual_seed(0)
-    options = {"channels": 16, "multipliers": (1, 2), "num_res_blocks": 1, "attention": (4,), "groups": 8}
-    network = UNet(3, 3, (8, 8), **options, dropout=0.1, activation_checkpointing=checkpointed)  # type: ignore[arg-type]
+    network = UNet(3, 3, (8, 8), **SMALL, dropout=0.1, activation_checkpointing=checkpointed)  # type: ignore[arg-type]
     randomise(network)
     x, t = torch.randn(2, 3, 8, 8), torch.tensor([0, 999])
     assert torch._dynamo.explain(network)(x, t).graph_break_count == 0  # in training, so with dropout

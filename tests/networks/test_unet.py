@@ -13,11 +13,10 @@ from ddpm_lightning.errors import UserError
 from ddpm_lightning.networks.blocks import Attention, Downsample, sinusoids
 from ddpm_lightning.networks.unet import UNet
 from tests.conftest import ROOT
-from tests.networks.randomise import randomise
+from tests.networks.small import SMALL, randomise
 from tests.peers import copy_weights, unet_of_diffusers
 
 LARGE = {"multipliers": (1, 1, 2, 2, 4, 4)}
-SMALL = {"channels": 16, "multipliers": (1, 2), "num_res_blocks": 1, "attention": (4,), "groups": 8}
 
 
 @pytest.mark.parametrize(
@@ -63,8 +62,7 @@ def test_output_is_diffusers_for_256_pixels() -> None:
 
 
 def tiny(**options) -> UNet:  # type: ignore[no-untyped-def]
-    defaults = {"channels": 16, "multipliers": (1, 2), "num_res_blocks": 1, "attention": (4,), "groups": 8}
-    return UNet(1, 1, options.pop("size", (8, 8)), **{**defaults, **options})
+    return UNet(1, 1, options.pop("size", (8, 8)), **{**SMALL, **options})
 
 
 def test_fresh_network_says_almost_nothing() -> None:
