@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed-from-lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow bench bench-check lint format lock clean
+.PHONY: help setup train table2 test test-slow bench bench-check lint format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -19,6 +19,9 @@ $(INSTALLED): requirements.lock
 
 train: setup ## train on real digits, about 5 minutes of 2 cores; no network, no account
 	$(BIN)/python train.py
+
+table2: setup ## the paper's Table 2 on digits, three seeds: some hours of 2 cores; goes on where it was stopped
+	$(BIN)/python train.py experiment=table2_digits
 
 test: setup ## the offline test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile --cov=ddpm_lightning.diffusion --cov-fail-under=100

@@ -5,6 +5,10 @@ class UserError(ValueError):
     """A choice that cannot work: the message says the value, the bound, the reason and the mend."""
 
 
+class Diverged(UserError):
+    """A model that has come to make no numbers: another step, or another start, would not mend it."""
+
+
 LARGEST = 2**63 - 1
 """The largest whole number that a tensor holds."""
 

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "metrics": {"metrics"},
     "data": {"data", "seeding"},
     "training": {"training", "diffusion", "metrics", "seeding"},
+    "report": {"report", "training"},
     "image_files": set(),
     "npz": set(),
     "seeding": set(),
@@ -33,6 +34,7 @@ PURE = {"diffusion", "networks"}
 STANDARD = {"math", "abc", "collections", "dataclasses", "typing", "itertools", "contextlib", "functools"}
 ENTRIES = ("run", "sampling", "evaluation/evaluate", "classifier")
 HYDRA = {f"training/{name}.py" for name in (*ENTRIES, "build", "run_dir", "manners", "processes", "guard")}
+HYDRA |= {f"report/{name}.py" for name in ("report", "plan", "callback")}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -77,7 +79,7 @@ def test_median_function_is_under_ten_lines() -> None:
 
 
 def test_entry_scripts_have_no_logic() -> None:
-    for script in ("train.py", "sample.py", "evaluate.py", "train_classifier.py"):
+    for script in ("train.py", "sample.py", "evaluate.py", "report.py", "train_classifier.py"):
         assert len((ROOT / script).read_text().splitlines()) <= 16
 
 

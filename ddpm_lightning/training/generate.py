@@ -9,7 +9,7 @@ from tqdm import tqdm
 from ddpm_lightning.diffusion.likelihood import Estimate, estimate_bound
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler, Step, end_of
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import Diverged
 from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.training.build import ImageData
 from ddpm_lightning.training.signals import STOP
@@ -69,21 +69,17 @@ def make_images(
 ) -> Pixels:
     """The images of these numbers under this seed, in 0..255, on the model's device; the bar moves by image and step.
 
-    Raises NotFinite where the model makes something else.
+    Raises Diverged where the model makes something else.
     """
     steps = walk(model, sampler, (data.channels, *data.size), len(numbers), seed=seed, first=numbers.start)
     x_0 = end_of(steps if bar is None else counted(steps, bar, len(numbers)))
     finite = x_0.isfinite().flatten(1).all(1)
     if not finite.all():
-        raise NotFinite(
+        raise Diverged(
             f"image {numbers[int((~finite).nonzero()[0])]} of seed {seed} has pixels that are no numbers: the weights "
             "diverged in training, or are damaged; take an earlier checkpoint"
         )
     return data.pixels.to_bytes(x_0)
-
-
-class NotFinite(UserError):
-    """A model that makes NaN or infinity."""
 
 
 def counted(steps: Iterable[Step], bar: "tqdm[Any]", by: int = 1) -> Iterator[Step]:

@@ -15,7 +15,7 @@ from ddpm_lightning.diffusion.losses import Loss
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.diffusion.timesteps import Drawn, TimestepDistribution, UniformTimesteps
-from ddpm_lightning.errors import UserError, check_at_most, check_positive, check_whole
+from ddpm_lightning.errors import Diverged, UserError, check_at_most, check_positive, check_whole
 from ddpm_lightning.seeding import derive, generator
 from ddpm_lightning.training.generate import estimate_batch
 from ddpm_lightning.training.results import MeanAndError, add_up
@@ -31,7 +31,8 @@ class DDPM(L.LightningModule):
     which the gradient's global norm is clipped. max_skipped: how many steps in a row may be skipped, whose loss or
     gradient is no number, before the run is ended. test_strata: how finely the test estimates the bound (network calls
     an image). seed: of t, ε and dropout, which belong to (seed, step, place in the batch of all processes).
-    Raises UserError where a value is out of bounds, or loss, variance and sampler do not go together.
+    Raises UserError where a value is out of bounds, or loss, variance and sampler do not go together; in training,
+    Diverged after that many skipped steps.
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class DDPM(L.LightningModule):
         self.skipped += 1
         self.zero_grad(set_to_none=True)
         if self.skipped[1] > self.max_skipped:
-            raise UserError(self._what_is_wrong())
+            raise Diverged(self._what_is_wrong())
 
     def is_sound(self) -> bool:
         """Whether every weight is a number, so that the model is worth keeping."""

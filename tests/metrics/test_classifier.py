@@ -14,7 +14,7 @@ from ddpm_lightning.metrics.classifier import DESCRIPTION, DataSetClassifier, lo
 from ddpm_lightning.training.classifier import accuracy_of, as_bytes
 from tests.training.commands import command, error_of
 
-SHIPPED = ("digits", "fashion_mnist")
+SHIPPED = ("digits", "fashion_mnist", "fashion_mnist16")
 
 
 def facts(path: Path) -> dict[str, object]:

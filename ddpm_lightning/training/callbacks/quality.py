@@ -8,11 +8,11 @@ import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from ddpm_lightning.diffusion.samplers import Sampler
-from ddpm_lightning.errors import UserError, check_at_most, check_whole
+from ddpm_lightning.errors import Diverged, UserError, check_at_most, check_whole
 from ddpm_lightning.metrics.extractor import Extractor
 from ddpm_lightning.training.build import data_of, real_images
 from ddpm_lightning.training.callbacks.periodic import Periodic
-from ddpm_lightning.training.generate import NotFinite, make_images
+from ddpm_lightning.training.generate import make_images
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.results import add_up, metric_name
 
@@ -85,7 +85,7 @@ class SampleQuality(Periodic):
             numbers = range(first, min(first + self.batch_size, self.num_images))
             try:
                 images = make_images(module.model, self.sampler, data_of(trainer), numbers, seed=self.seed)
-            except NotFinite:
+            except Diverged:
                 failed += 1
                 break
             self.distance.update(images, real=False)

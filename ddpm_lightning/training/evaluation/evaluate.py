@@ -1,6 +1,8 @@
 """What evaluate.py does: a checkpoint, or images, in; results.json out."""
 
+import json
 import logging
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from omegaconf import DictConfig
 
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
-from ddpm_lightning.training.build import MODEL_PARTS, check_compile, compile_network, make, make_all, plain
+from ddpm_lightning.training.build import MODEL_PARTS, check_compile, compile_network, make, plain
 from ddpm_lightning.training.checkpoint import CONFIG, load_model
 from ddpm_lightning.training.evaluation.fabric import precision_of
 from ddpm_lightning.training.evaluation.images import Generated, Given, ImageSource
@@ -34,28 +36,55 @@ def evaluate_here(config: dict[str, Any]) -> None:
     commit()  # of what runs, whatever becomes of the files meanwhile
     with quiet():
         check_options(config)
-        metrics = make_all(config["metrics"])
-        fabric = make(config["trainer"], Fabric)
-        subject = make_subject(config, fabric)
-        for metric in metrics:
-            metric.check(subject)
-        if is_first():  # the others would look at the same
-            for metric in metrics:
-                metric.look(subject)
-        fabric.launch()
-        if subject.trained is not None:
-            subject.trained.model.to(fabric.device)
-            compile_network(subject.trained.model, config["compile"])
-        found: dict[str, Any] = {}
-        for metric in metrics:
-            found |= metric.measure(subject)
-            if fabric.is_global_zero:
-                write_results(
-                    subject.run_dir / "results.json", {"metrics": with_warnings(found), **provenance(config["seed"])}
-                )
+        measure_all(config, {"metrics": {}, "evaluated": {}}, after_each=lambda: None)
+
+
+def measure_all(config: dict[str, Any], results: dict[str, Any], after_each: Callable[[], None]) -> dict[str, Any]:
+    """Every metric that is not in results["evaluated"], one after another; results.json, which holds the results too,
+    is written after each. Returns what was found, on the first process."""
+    nodes = {name: node for name, node in config["metrics"].items() if node is not None}
+    metrics = {name: make(node) for name, node in nodes.items() if name not in results["evaluated"]}
+    if not metrics:
+        return {}
+    fabric = make(config["trainer"], Fabric)
+    subject = make_subject(config, fabric)
+    check_metrics(metrics.values(), subject)
+    fabric.launch()
+    if subject.trained is not None:
+        subject.trained.model.to(fabric.device)
+        compile_network(subject.trained.model, config["compile"])
+    found: dict[str, Any] = {}
+    for name, metric in metrics.items():
+        new = metric.measure(subject)
+        found |= new
+        record = {name: {"asked": asked_for(config, name), "names": list(new)}}
+        results = {
+            "metrics": with_warnings({**results["metrics"], **new}),
+            "evaluated": {**results["evaluated"], **record},
+        }
         if fabric.is_global_zero:
-            tell(found)
-            log.info("Written to %s", relative(subject.run_dir / "results.json"))
+            write_results(subject.run_dir / "results.json", {**results, **provenance(config["seed"])})
+        after_each()
+    if fabric.is_global_zero:
+        tell(found)
+        log.info("Written to %s", relative(subject.run_dir / "results.json"))
+    return found
+
+
+def asked_for(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """All that the numbers of a metric depend on, besides the model and its seed; as JSON has it."""
+    options = {key: config[key] for key in ("sampler", "num_images", "split", "use_ema")}
+    asked = {"metric": config["metrics"][name], **options, "precision": config["trainer"].get("precision")}
+    return dict(json.loads(json.dumps(asked)))
+
+
+def check_metrics(metrics: Collection[Any], subject: Subject) -> None:
+    """Raises UserError where one of them cannot be had, before hours go by."""
+    for metric in metrics:
+        metric.check(subject)
+    if is_first():  # the others would look at the same
+        for metric in metrics:
+            metric.look(subject)
 
 
 def check_options(config: dict[str, Any]) -> None:

@@ -1,0 +1,59 @@
+"""What report.py does: a sweep's directory in; table2.md, table2.csv, report.html and a W&B table out."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import wandb
+from lightning.pytorch.loggers import Logger, WandbLogger
+from omegaconf import DictConfig
+
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.report.page import page
+from ddpm_lightning.report.rows import Row, rows_of
+from ddpm_lightning.report.runs import read_sweep
+from ddpm_lightning.report.table import as_csv, markdown, records
+from ddpm_lightning.training.build import make_all, plain
+from ddpm_lightning.training.manners import closing, quiet, relative, told_plainly
+from ddpm_lightning.training.text_file import write_whole
+
+log = logging.getLogger(__name__)
+
+
+def report(cfg: DictConfig) -> None:
+    """Writes the report of a sweep into its directory."""
+    with told_plainly(), quiet():
+        config = plain(cfg)
+        if config["sweep"] is None:
+            raise UserError("no sweep given; add sweep=DIR, the directory that the sweep wrote to")
+        folder = Path(config["sweep"])
+        rows = write_report(folder)
+        loggers = make_all(config["logger"], Logger)
+        with closing(loggers):
+            for logger in loggers:
+                log_table(logger, rows, folder)
+
+
+def write_report(folder: Path) -> list[Row]:
+    """Writes the files, says what stands in the table, and returns its rows."""
+    sweep = read_sweep(folder)
+    rows = rows_of(sweep)
+    write_whole(folder / "table2.md", markdown(rows, sweep.missing))
+    write_whole(folder / "table2.csv", as_csv(rows))
+    write_whole(folder / "report.html", page(sweep, rows))
+    for row in rows:
+        log.info("%s: %s", row.label, row.state)
+    for damage in sweep.damaged:
+        log.warning("Left out: %s", damage)
+    if sweep.missing:
+        log.info("Not begun: %d runs", len(sweep.missing))
+    log.info("Written: %s", relative(folder / "report.html"))
+    return rows
+
+
+def log_table(logger: Any, rows: list[Row], folder: Path) -> None:
+    """Sends the table and the page to W&B, if that is what the logger is."""
+    if isinstance(logger, WandbLogger):
+        columns, data = records(rows)
+        logger.log_table("table2", columns, data)
+        logger.experiment.log({"report": wandb.Html((folder / "report.html").read_text(), inject=False)})

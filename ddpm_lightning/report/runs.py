@@ -1,0 +1,134 @@
+"""The runs of a sweep, as their directories tell of them: what they were asked, and what they came to."""
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.report.plan import command_of, read_plan, read_yaml
+from ddpm_lightning.training.outcome import has_all_steps, wanted
+
+
+@dataclass(frozen=True)
+class Run:
+    """folder: its directory. overrides: what was typed. choices: the option of each group. config: the whole of it,
+    not resolved. outcome: what results.json holds; nothing, if it is not there yet."""
+
+    folder: Path
+    overrides: tuple[str, ...]
+    choices: dict[str, Any]
+    config: dict[str, Any]
+    outcome: dict[str, Any]
+
+    @property
+    def seed(self) -> int:
+        return int(self.config["seed"])
+
+    @property
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        return dict(self.outcome.get("metrics", {}))
+
+    @property
+    def evaluated(self) -> set[str]:
+        """The names of what was measured after training, as it was asked for."""
+        records = self.outcome.get("evaluated") or {}
+        return {name for record in records.values() for name in record["names"]}
+
+    @property
+    def diverged(self) -> dict[str, Any] | None:
+        """When and why, if it did: {"step", "reason"}."""
+        return self.outcome.get("diverged")
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong with its numbers, in words."""
+        return [f"{name} is {record['warning']}" for name, record in self.metrics.items() if record.get("warning")]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has made all its steps, and measured all that it was asked to."""
+        wanted_ones = wanted(self.config) <= set(self.outcome.get("evaluated") or ())
+        return wanted_ones and has_all_steps(self.outcome, self.config["trainer"]["max_steps"])
+
+    @property
+    def state(self) -> str:
+        """finished, diverged or unfinished."""
+        return "diverged" if self.diverged else "finished" if self.is_finished else "unfinished"
+
+    @property
+    def command(self) -> str:
+        """What makes this run alone."""
+        return command_of((*self.overrides, "hydra.mode=RUN", f"hydra.run.dir={self.folder}"))
+
+    def measured(self, pattern: "re.Pattern[str]") -> tuple[str, float] | None:
+        """The metric whose name fits, and its value: one of those measured after training, if there is any, and else
+        the last of training."""
+        fitting = [name for name in self.metrics if pattern.search(name)]
+        name = next((each for each in fitting if each in self.evaluated), next(iter(fitting), None))
+        return None if name is None else (name, float(self.metrics[name]["value"]))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """folder: its directory. runs: those that began. damaged: what cannot be read, and why. commands: that began the
+    sweep or went on with it. planned: what their jobs were asked, in order; None where that is not known."""
+
+    folder: Path
+    runs: tuple[Run, ...]
+    damaged: tuple[str, ...]
+    commands: tuple[str, ...]
+    planned: tuple[tuple[str, ...], ...] | None
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+    @cached_property
+    def missing(self) -> list[tuple[str, ...]]:
+        """The jobs that have not begun."""
+        begun = {run.overrides for run in self.runs}
+        return [job for job in self.planned or () if job not in begun]
+
+
+def read_sweep(folder: Path) -> Sweep:
+    """The sweep in a directory. Raises UserError where there is none. A run that cannot be read is left out, and named
+    among the damaged."""
+    runs, damaged = [], []
+    for found in sorted(folder.glob("**/.hydra")):
+        try:
+            run = read_run(found.parent)
+        except (UserError, KeyError, TypeError, ValueError) as error:
+            damaged.append(f"{found.parent}: {error}")
+        else:
+            runs += [run] if "parameterization" in run.choices else []  # else it is of evaluate.py, say
+    if not runs and not damaged and not (folder / "multirun.yaml").is_file():
+        raise UserError(
+            f"{folder} holds no run of a sweep; give the directory that `python train.py -m …` or an "
+            "experiment=table2… wrote to, such as sweep=multirun/table2_digits"
+        )
+    commands, planned = read_plan(folder)
+    return Sweep(folder, tuple(runs), tuple(damaged), commands, planned)
+
+
+def read_run(folder: Path) -> Run:
+    """A run from its directory."""
+    hydra = read_yaml(folder / ".hydra" / "hydra.yaml")["hydra"]
+    return Run(
+        folder,
+        tuple(hydra["overrides"]["task"]),
+        hydra["runtime"]["choices"],
+        read_yaml(folder / ".hydra" / "config.yaml"),
+        _outcome(folder / "results.json"),
+    )
+
+
+def _outcome(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}); remove it, and run the sweep again") from error

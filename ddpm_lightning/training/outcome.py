@@ -1,0 +1,124 @@
+"""What a run comes to: its results.json, after training, after each metric, or when it has diverged."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from ddpm_lightning.errors import Diverged
+from ddpm_lightning.training.callbacks.checkpoint import keeps_checkpoints, last_checkpoint
+from ddpm_lightning.training.callbacks.ema import keeps_average
+from ddpm_lightning.training.callbacks.periodic import Periodic
+from ddpm_lightning.training.checkpoint import fingerprint
+from ddpm_lightning.training.manners import relative
+from ddpm_lightning.training.module import DDPM
+from ddpm_lightning.training.processes import is_first
+from ddpm_lightning.training.results import provenance, tell, with_warnings, write_results
+
+log = logging.getLogger(__name__)
+
+
+def results_of(config: dict[str, Any]) -> Path:
+    """Where the run keeps its results."""
+    return Path(config["run_dir"]) / "results.json"
+
+
+def read_outcome(config: dict[str, Any]) -> dict[str, Any]:
+    """What the run came to; nothing where it has not come to anything, or the file is damaged and to be made anew."""
+    try:
+        outcome = json.loads(results_of(config).read_text())
+    except (OSError, ValueError):
+        return {}
+    return outcome if isinstance(outcome, dict) else {}
+
+
+def has_all_steps(outcome: dict[str, Any], max_steps: int) -> bool:
+    """Whether every number is of a model that was trained for so many steps, and there are some."""
+    try:
+        return bool(min(record["step"] for record in outcome["metrics"].values()) >= max_steps)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return False
+
+
+def wanted(config: dict[str, Any]) -> set[str]:
+    """The metrics that are measured after training."""
+    return {name for name, node in (config.get("metrics") or {}).items() if node is not None}
+
+
+def reason_of_divergence(config: dict[str, Any]) -> str | None:
+    """Why this very run diverged, if it did."""
+    diverged = read_outcome(config).get("diverged")
+    if not isinstance(diverged, dict) or diverged.get("of") != fingerprint(config):
+        return None
+    return str(diverged.get("reason"))
+
+
+@contextmanager
+def recording_divergence(config: dict[str, Any], trainer: L.Trainer) -> Iterator[None]:
+    """Inside, a run that diverges leaves word of when and why."""
+    try:
+        yield
+    except Diverged as error:
+        if is_first():
+            record = {"step": trainer.global_step, "reason": str(error), "of": fingerprint(config)}
+            known = {"metrics": {}, **read_outcome(config)}
+            write_results(results_of(config), {**known, "diverged": record, **provenance(config["seed"])})
+        raise
+
+
+def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer, kept: dict[str, Any]) -> dict[str, Any]:
+    """Writes results.json, tells the loggers and the reader, and returns what stands there. kept: what was measured of
+    this very model before."""
+    tested = test_result(module, trainer)
+    found = {**tested, **last_measured(trainer)}
+    results = {**kept, "metrics": with_warnings({**found, **kept["metrics"]})}
+    write_results(results_of(config), {**results, **provenance(config["seed"])})
+    log_values(trainer, tested)
+    tell(found)
+    run_dir = relative(Path(config["run_dir"]))
+    how = ""
+    if keeps_checkpoints(trainer):
+        how = f" Sample from it with: {relative(Path(sys.executable))} sample.py checkpoint={last_checkpoint(run_dir)}"
+    log.info("The run lies in %s.%s", run_dir, how)
+    return results
+
+
+def log_values(trainer: L.Trainer, found: dict[str, Any]) -> None:
+    """Tells every logger, at the last step."""
+    for logger in trainer.loggers:
+        logger.log_metrics({name: record["value"] for name, record in found.items()}, step=trainer.global_step)
+
+
+def test_result(module: DDPM, trainer: L.Trainer) -> dict[str, dict[str, Any]]:
+    """Bits/dim of the test split, and what it is a number of."""
+    variance = module.model.variance.name
+    raw = "" if keeps_average(trainer) else "_raw"
+    record = {
+        "value": module.bound.mean,
+        "standard_error": module.bound.standard_error,
+        "unit": "bits/dim",
+        "estimator": f"L_T exact, one draw of t in each of {module.test_strata} strata, p(t) ∝ 1/t",
+        "clip_x_0": True,
+        "variance": variance,
+        "split": "test",
+        "num_images": module.bound.count,
+        "levels": module.model.levels,
+        "step": trainer.global_step,
+        "weights": "raw" if raw else "ema",
+        "precision": str(trainer.precision),
+    }
+    return {f"test/bpd_{variance}{raw}_estimate": record}
+
+
+def last_measured(trainer: L.Trainer) -> dict[str, dict[str, Any]]:
+    """What the callbacks found last."""
+    found: dict[str, dict[str, Any]] = {}
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, Periodic):
+            found |= callback.records
+    return found
