@@ -2,7 +2,7 @@
 
 from ddpm_lightning.diffusion.dpm_solver import DPMSolver
 from ddpm_lightning.diffusion.gaussian import Gaussian
-from ddpm_lightning.diffusion.likelihood import bits_per_dimension, estimate_bound, every_term
+from ddpm_lightning.diffusion.likelihood import bits_per_dimension, estimate_bound, every_term, harmonic
 from ddpm_lightning.diffusion.losses import ELBO, VDM, Hybrid, Loss, MinSNR, Simple
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import X0, Epsilon, Mu, Parameterization, V
@@ -72,4 +72,5 @@ __all__ = [
     "bits_per_dimension",
     "estimate_bound",
     "every_term",
+    "harmonic",
 ]

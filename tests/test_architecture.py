@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "typing": set(),
     "errors": set(),
     "library": {"diffusion", "networks"},
+    "commands": set(),
 }
 PURE = {"diffusion", "networks", "library"}
 STANDARD = {"math", "abc", "collections", "dataclasses", "typing", "itertools", "contextlib", "functools"}

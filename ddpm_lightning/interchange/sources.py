@@ -3,13 +3,13 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from ddpm_lightning.diffusion.variances import Variance
+from ddpm_lightning.diffusion.variances import BetaVariance, Variance
 from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.interchange import diffusers_config, official
 from ddpm_lightning.interchange.card import facts_of_run
@@ -22,7 +22,7 @@ from ddpm_lightning.interchange.layouts import (
     OfficialLayout,
     PesserLayout,
 )
-from ddpm_lightning.interchange.pretrained import Node, Pretrained, unet_of
+from ddpm_lightning.interchange.pretrained import Node, Pretrained, node, unet_of
 from ddpm_lightning.training.build import MODEL_PARTS, ImageData, make
 from ddpm_lightning.training.checkpoint import CONFIG, EMA, model_weights, read_checkpoint
 from ddpm_lightning.training.targets import check_model_parts
@@ -126,7 +126,7 @@ class SafetensorsSource(_Foreign):
 class PesserSource(_Foreign):
     """path: a .ckpt of pesser/pytorch_diffusion. variance: β for its CIFAR-10, β̃ for its 256×256 models."""
 
-    variance: Node | None = None
+    variance: Variance = field(default_factory=BetaVariance)
 
     def read(self, data: Node | None) -> Pretrained:
         weights = read_pickle(Path(self.path))
@@ -138,7 +138,7 @@ class PesserSource(_Foreign):
 class TensorFlowSource(_Foreign):
     """path: the prefix of an official checkpoint (…/model.ckpt-790000), or an .npz of its variables."""
 
-    variance: Node | None = None
+    variance: Variance = field(default_factory=BetaVariance)
 
     def read(self, data: Node | None) -> Pretrained:
         raw, averaged, step = official.sorted_out(self._variables())
@@ -153,13 +153,10 @@ class TensorFlowSource(_Foreign):
         return official.read_tensorflow(self.path)
 
 
-def _official_parts(weights: Weights, variance: Node | None, data: Node | None, source: str) -> dict[str, Node]:
-    node = _required(data)
-    images = make(dict(node), ImageData)
-    network = official.network_of(weights, images.size, source)
-    parts = {**official.fixed_parts(), "variance": variance or {}, "network": network, "data": node}
-    make(parts["variance"], Variance)
-    return parts
+def _official_parts(weights: Weights, variance: Variance, data: Node | None, source: str) -> dict[str, Node]:
+    size = make(dict(_required(data)), ImageData).size
+    network = official.network_of(weights, size, source)
+    return {**official.fixed_parts(), "variance": node(type(variance)), "network": network, "data": _required(data)}
 
 
 def _required(data: Node | None) -> Node:

@@ -15,7 +15,6 @@ from ddpm_lightning.training.checkpoint import load_model
 from tests.interchange.folders import FAKE
 from tests.interchange.official import OfficialUNet, names_and_shapes
 
-BETA = {"_target_": "ddpm_lightning.diffusion.variances.BetaVariance"}
 SIXTEEN = {**FAKE, "size": [16, 16]}
 FLOAT32 = 1e-6
 """Both sides reckon the frequencies of t in float32, in another order; the rest is float64."""
@@ -73,7 +72,7 @@ def test_tensorflows_variables_are_the_same_function(tmp_path: Path, use_ema: bo
         "beta1_power": torch.tensor(0.9),
         "global_step": torch.tensor(790_000),
     }
-    source = TensorFlowSource(str(write_npz(tmp_path / "official.npz", everything)), variance=BETA)
+    source = TensorFlowSource(str(write_npz(tmp_path / "official.npz", everything)))
     pretrained = source.read(SIXTEEN)
     assert pretrained.step == 790_000
     assert difference(averaged if use_ema else raw, pretrained, tmp_path, use_ema) < FLOAT32
@@ -86,7 +85,7 @@ def test_a_checkpoint_of_tensorflow_itself_is_the_same_function(tmp_path: Path) 
         made = {name: tf.compat.v1.Variable(value.numpy(), name=name) for name, value in variables.items()}
         session.run(tf.compat.v1.global_variables_initializer())
         prefix = tf.compat.v1.train.Saver(made).save(session, str(tmp_path / "model.ckpt"))
-    pretrained = TensorFlowSource(prefix, variance=BETA).read(SIXTEEN)
+    pretrained = TensorFlowSource(prefix).read(SIXTEEN)
     assert difference(variables, pretrained, tmp_path, use_ema=False) < FLOAT32
 
 
@@ -96,7 +95,7 @@ def test_pessers_file_is_the_same_function(tmp_path: Path, wrapper: str) -> None
     variables = random_variables()
     weights = {wrapper + name: value for name, value in in_pessers_names(variables).items()}
     torch.save(weights, tmp_path / "model.ckpt")
-    pretrained = PesserSource(str(tmp_path / "model.ckpt"), averaged=True, variance=BETA).read(SIXTEEN)
+    pretrained = PesserSource(str(tmp_path / "model.ckpt"), averaged=True).read(SIXTEEN)
     assert difference(variables, pretrained, tmp_path, use_ema=True) < FLOAT32
 
 
@@ -128,4 +127,4 @@ def damaged(variables: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 def test_other_weights_are_named_and_refused(tmp_path: Path, wrong: str, words: str) -> None:
     torch.save(damaged(in_pessers_names(random_variables()), wrong), tmp_path / "model.ckpt")
     with pytest.raises(UserError, match=words):
-        PesserSource(str(tmp_path / "model.ckpt"), averaged=True, variance=BETA).read(SIXTEEN)
+        PesserSource(str(tmp_path / "model.ckpt"), averaged=True).read(SIXTEEN)
