@@ -1,3 +1,17 @@
 """Denoising Diffusion Probabilistic Models (Ho, Jain & Abbeel, 2020) on PyTorch Lightning and Hydra."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ddpm_lightning.library import *  # noqa: F403
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """The names of `library`, which brings torch: `python train.py --help` does without it."""
+    library = import_module("ddpm_lightning.library")
+    if name not in library.__all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; there are {', '.join(library.__all__)}")
+    return getattr(library, name)

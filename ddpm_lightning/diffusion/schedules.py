@@ -2,7 +2,8 @@
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 
@@ -144,6 +145,23 @@ class LogSNRLinearSchedule(Schedule):
     def betas(self) -> Betas:
         alpha_bar = torch.linspace(self.log_snr_1, self.log_snr_T, self.T, dtype=torch.float64).sigmoid()
         return _betas_of(torch.cat([alpha_bar.new_ones(1), alpha_bar]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenSchedule(Schedule):
+    """β_1 … β_T as listed; T is their number."""
+
+    T: int = field(init=False)
+    beta: Sequence[float]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "T", len(self.beta))
+        super().__post_init__()
+        for t, beta in enumerate(self.beta, start=1):
+            _check_beta(f"beta_{t}", beta)
+
+    def betas(self) -> Betas:
+        return torch.tensor(self.beta, dtype=torch.float64)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -131,16 +131,18 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 def build_model(config: Mapping[str, Any], data: ImageData) -> DenoisingDiffusion:
     """p_θ of a resolved configuration, for the channels, size and levels of the data."""
     variance = make(config["variance"], Variance)
-    shape = {
-        "in_channels": data.channels,
-        "out_channels": data.channels + variance.extra_channels(data.channels),
-        "size": data.size,
-    }
+    shape = network_shape(variance, data)
     check_network(config["network"], shape)
     network = make(config["network"], torch.nn.Module, **shape)
     process = GaussianDiffusion(make(config["schedule"], Schedule))
     parameterization = make(config["parameterization"], Parameterization)
     return DenoisingDiffusion(network, process, parameterization, variance, data.pixels.levels)
+
+
+def network_shape(variance: Variance, data: ImageData) -> dict[str, Any]:
+    """What a network must know of the rest of the model."""
+    out_channels = data.channels + variance.extra_channels(data.channels)
+    return {"in_channels": data.channels, "out_channels": out_channels, "size": data.size}
 
 
 def compile_network(model: DenoisingDiffusion, asked: bool) -> None:

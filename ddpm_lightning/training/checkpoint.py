@@ -33,6 +33,8 @@ CONFIG = "config"
 EMA = "ema"
 """The checkpoint's key of the averaged weights, by the names of the model's parameters."""
 
+WRAPPERS = ("_orig_mod", "module")
+"""What torch.compile and DistributedDataParallel put into the names of what they wrap."""
 
 PREVIOUS = "previous.ckpt"
 """What becomes of a checkpoint when the next one takes its name."""
@@ -158,13 +160,20 @@ def _are_weights(value: Any) -> bool:
 
 def model_weights(checkpoint: dict[str, Any], use_ema: bool) -> dict[str, torch.Tensor]:
     """The model's weights by its parameters' names: averaged, or as the optimizer left them."""
-    state = checkpoint["state_dict"]
+    state = unwrapped(checkpoint["state_dict"])
     raw = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
     if not use_ema:
+        if not raw:
+            raise UserError("the checkpoint holds averaged weights alone; leave out use_ema=false")
         return raw
     if EMA not in checkpoint:
         raise UserError("the checkpoint holds no averaged weights; sample from the raw ones with use_ema=false")
-    return {**raw, **checkpoint[EMA]}  # a buffer, if a network has one, is not averaged
+    return {**raw, **unwrapped(checkpoint[EMA])}  # a buffer, if a network has one, is not averaged
+
+
+def unwrapped(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights by the names that they have without compilers and several processes."""
+    return {".".join(part for part in name.split(".") if part not in WRAPPERS): w for name, w in weights.items()}
 
 
 def check_average(average: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> None:
@@ -182,7 +191,7 @@ def load_model(
     model = build_model(checkpoint[CONFIG], data)
     load_weights(model, model_weights(checkpoint, use_ema), str(path))
     if use_ema:
-        check_average(checkpoint[EMA], dict(model.named_parameters()))
+        check_average(unwrapped(checkpoint[EMA]), dict(model.named_parameters()))
     return checkpoint, data, model.eval()
 
 

@@ -69,3 +69,10 @@ def closing(loggers: list[Any]) -> Iterator[None]:
 def relative(path: Path) -> Path:
     """The path as one types it here."""
     return Path(os.path.relpath(path)) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path
+
+
+def python(script: str) -> str:
+    """How one calls train.py, sample.py … here: in a checkout by its file, in an installed package by its module."""
+    installed = (Path(__file__).parents[1] / "commands" / script).is_file()
+    what = f"-m ddpm_lightning.commands.{Path(script).stem}" if installed else script
+    return f"{relative(Path(sys.executable))} {what}"

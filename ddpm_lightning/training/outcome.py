@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from ddpm_lightning.training.callbacks.checkpoint import keeps_checkpoints, last
 from ddpm_lightning.training.callbacks.ema import keeps_average
 from ddpm_lightning.training.callbacks.periodic import Periodic
 from ddpm_lightning.training.checkpoint import fingerprint
-from ddpm_lightning.training.manners import relative
+from ddpm_lightning.training.manners import python, relative
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.processes import is_first
 from ddpm_lightning.training.results import provenance, tell, with_warnings, write_results
@@ -83,7 +82,7 @@ def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer, kept: dict[
     run_dir = relative(Path(config["run_dir"]))
     how = ""
     if keeps_checkpoints(trainer):
-        how = f" Sample from it with: {relative(Path(sys.executable))} sample.py checkpoint={last_checkpoint(run_dir)}"
+        how = f" Sample from it with: {python('sample.py')} checkpoint={last_checkpoint(run_dir)}"
     log.info("The run lies in %s.%s", run_dir, how)
     return results
 

@@ -1,0 +1,59 @@
+"""Reads what others wrote, as data and never as code."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+
+from ddpm_lightning.errors import UserError, shown
+from ddpm_lightning.training.checkpoint import unwrapped
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object. Raises UserError where there is none."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({shown(error)}); take a whole folder of diffusers") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds no JSON object; take a whole folder of diffusers")
+    return found
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The tensors, and what the file says of them."""
+    try:
+        with safe_open(path, "pt") as file:
+            said = file.metadata() or {}
+        return unwrapped(load_file(path)), said
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be read as safetensors ({shown(error)}); take another file") from error
+
+
+def read_pickle(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file by torch.save, by name."""
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path} holds more than tensors, and could run any program; take a file of safetensors"
+        ) from error
+    except Exception as error:  # a damaged file can make zipfile and torch say nearly anything
+        raise UserError(f"{path} cannot be read as a file of PyTorch ({shown(error)}); take another file") from error
+    if not isinstance(found, dict) or not all(isinstance(w, torch.Tensor) for w in found.values()):
+        raise UserError(f"{path} holds no tensors by name; take a state_dict")
+    return unwrapped({str(name): weight for name, weight in found.items()})
+
+
+def read_npz(path: Path) -> dict[str, torch.Tensor]:
+    """The arrays, by name."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: torch.from_numpy(file[name]) for name in file.files}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} cannot be read as an .npz of arrays ({shown(error)}); take another file") from error

@@ -1,0 +1,76 @@
+"""What `from ddpm_lightning import …` brings: the method and the network, without Lightning and Hydra."""
+
+from ddpm_lightning.diffusion.dpm_solver import DPMSolver
+from ddpm_lightning.diffusion.gaussian import Gaussian
+from ddpm_lightning.diffusion.likelihood import bits_per_dimension, estimate_bound, every_term, harmonic
+from ddpm_lightning.diffusion.losses import ELBO, VDM, Hybrid, Loss, MinSNR, Simple
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.diffusion.parameterizations import X0, Epsilon, Mu, Parameterization, V
+from ddpm_lightning.diffusion.process import GaussianDiffusion
+from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
+from ddpm_lightning.diffusion.schedules import (
+    ConstantSchedule,
+    CosineSchedule,
+    GivenSchedule,
+    JSDSchedule,
+    LinearSchedule,
+    LogSNRLinearSchedule,
+    QuadraticSchedule,
+    Schedule,
+)
+from ddpm_lightning.diffusion.spacing import QuadraticSpacing, UniformSpacing
+from ddpm_lightning.diffusion.timesteps import ImportanceTimesteps, LowDiscrepancyTimesteps, UniformTimesteps
+from ddpm_lightning.diffusion.variances import (
+    BetaTildeVariance,
+    BetaVariance,
+    LearnedRangeVariance,
+    LearnedVariance,
+    Variance,
+)
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.networks.unet import UNet
+
+__all__ = [
+    "ELBO",
+    "VDM",
+    "X0",
+    "AncestralSampler",
+    "BetaTildeVariance",
+    "BetaVariance",
+    "ConstantSchedule",
+    "CosineSchedule",
+    "DDIMSampler",
+    "DPMSolver",
+    "DenoisingDiffusion",
+    "Epsilon",
+    "Gaussian",
+    "GaussianDiffusion",
+    "GivenSchedule",
+    "Hybrid",
+    "ImportanceTimesteps",
+    "JSDSchedule",
+    "LearnedRangeVariance",
+    "LearnedVariance",
+    "LinearSchedule",
+    "LogSNRLinearSchedule",
+    "Loss",
+    "LowDiscrepancyTimesteps",
+    "MinSNR",
+    "Mu",
+    "Parameterization",
+    "QuadraticSchedule",
+    "QuadraticSpacing",
+    "Sampler",
+    "Schedule",
+    "Simple",
+    "UNet",
+    "UniformSpacing",
+    "UniformTimesteps",
+    "UserError",
+    "V",
+    "Variance",
+    "bits_per_dimension",
+    "estimate_bound",
+    "every_term",
+    "harmonic",
+]
