@@ -33,6 +33,7 @@ from ddpm_lightning.training.outcome import (
     recording_divergence,
     report,
     results_of,
+    send_files,
     wanted,
 )
 from ddpm_lightning.training.processes import in_processes, is_first
@@ -101,6 +102,7 @@ def fit_and_test(
         found = report(config, module, trainer) if trainer.is_global_zero else {}
         if wanted(config):
             log_values(trainer, evaluate_run(config, found))
+        send_files(trainer)
 
 
 @contextmanager
