@@ -36,7 +36,7 @@ ENTRIES = ("run", "sampling", "evaluation/evaluate", "classifier")
 HYDRA = {
     f"training/{name}.py" for name in (*ENTRIES, "build", "run_dir", "manners", "processes", "guard", "wandb_logger")
 }
-HYDRA |= {f"report/{name}.py" for name in ("report", "runs", "callback")}
+HYDRA |= {f"report/{name}.py" for name in ("report", "plan", "callback")}
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -8,26 +8,29 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+import torch
 
 from ddpm_lightning.errors import UserError
-from tests.benchmarks import measure, page, peers, program
+from ddpm_lightning.training.callbacks.ema import EMA
+from tests.benchmarks import ema_update, measure, page, peers, program
 from tests.benchmarks.check import regressions
+from tests.benchmarks.device import device, meters
 from tests.benchmarks.findings import Comparison, compare
 from tests.benchmarks.flops import flops_of_call, flops_of_step
 from tests.benchmarks.measure import Spread, spread, take_turns
 from tests.benchmarks.memory import in_fresh_process
-from tests.benchmarks.ours import network_of_paper
+from tests.benchmarks.ours import module_of_shape, network_of_paper
 from tests.benchmarks.places import PAGE, RESULTS
 from tests.benchmarks.plans import CHECKED, full, short, small
 from tests.benchmarks.results import read, run, write
-from tests.benchmarks.shape import PAPER
+from tests.benchmarks.shape import PAPER, SMALL
 from tests.benchmarks.trace import peak_of_trace
 from tests.training.commands import command
 
 LUCIDRAINS = pytest.mark.skipif(
     importlib.util.find_spec("denoising_diffusion_pytorch") is None, reason="the extra `bench` is not installed"
 )
-CHEAP = ["ema_update", "data_pipeline", "peak_share", "platform_cost_tiny"]
+CHEAP = ["ema_update", "data_pipeline", "peak_share", "time_by_kind", "platform_cost_tiny"]
 WITH_PEER = ["training_step_16", "sampling_step"]
 WITH_MODEL = ["bound_estimate", "sample_quality"]
 LONGER = ["start", "memory", "growth", pytest.param("training_defaults", marks=LUCIDRAINS)]
@@ -202,3 +205,31 @@ def test_the_peak_of_a_trace_is_the_most_that_was_allocated(tmp_path: Path) -> N
 @pytest.mark.slow
 def test_a_fresh_process_is_one() -> None:
     assert in_fresh_process(len, "abc") == 3
+
+
+def quarter_of_a_gibibyte() -> float:
+    """The peak of a piece of work that needs 256 MiB, in a process of its own."""
+    meter = meters().get("resident set") or next(iter(meters().values()))
+    return meter(lambda: None, lambda: torch.ones(2**26, device=device())) / 2**20
+
+
+def test_peak_memory_is_of_the_work_alone() -> None:
+    """Not of the process that asks, which holds more."""
+    held = torch.ones(2**27)
+    assert 250 < in_fresh_process(quarter_of_a_gibibyte) < 320
+    assert held[0] == 1
+
+
+def test_the_ema_that_is_timed_moves() -> None:
+    """From the weights as they were towards the weights as they are, by 1 − decay."""
+    module = module_of_shape(SMALL)
+    ema = EMA(0.9)
+    update = ema_update.ours(ema, module)
+    update()
+    before = {name: weight.clone() for name, weight in ema.shadow.items()}
+    with torch.no_grad():
+        for weight in module.model.parameters():
+            weight += 1
+    update()
+    for name, weight in before.items():
+        torch.testing.assert_close(ema.shadow[name], weight + 0.1)

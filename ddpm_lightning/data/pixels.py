@@ -21,7 +21,7 @@ class PixelRange:
 
     def encode(self, pixels: Pixels) -> Images:
         """Integers 0..levels−1, [b, c, h, w], to the model's scale, float32."""
-        return pixels.float().mul_(2 / (self.levels - 1)).sub_(1)
+        return pixels.to(torch.float32, copy=True).mul_(2 / (self.levels - 1)).sub_(1)
 
     def decode(self, x: Images) -> Pixels:
         """The model's scale, [b, c, h, w], to the nearest integer; outside [−1, 1], to the nearest end."""

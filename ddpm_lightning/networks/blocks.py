@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ddpm_lightning.networks.dropout import Dropout
 from ddpm_lightning.typing import Features, Indices
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
@@ -64,7 +65,7 @@ class ResBlock(nn.Module):
         self.conv_0 = conv3x3(c_in, c_out)
         self.time = initialised(nn.Linear(c_time, c_out))
         self.norm_1 = group_norm(groups, c_out)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.conv_1 = conv3x3(c_out, c_out, gain=ZERO)
         self.shortcut = nn.Identity() if c_in == c_out else initialised(nn.Conv2d(c_in, c_out, 1))
 

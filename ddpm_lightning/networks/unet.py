@@ -51,7 +51,7 @@ class UNet(nn.Module):
     each level but the last halves height and width. attention: the sides (the longer one, if they differ) at which
     attention follows each ResBlock; in the middle it always does. groups: of every GroupNorm. activation_checkpointing:
     keeps of each ResBlock and its attention what went in, no more, and computes the rest anew for the gradients, which
-    are the same: less memory, a third more time.
+    are the same: less memory, more time.
     Raises UserError where the size does not divide by 2^(levels − 1) or the numbers describe no network.
     """
 

@@ -27,44 +27,43 @@ def curves(rows: list[Row]) -> str | None:
 
 
 def _curve(axes: Any, rows: list[Row], prefix: tuple[str, ...]) -> bool:
-    drawn = False
+    labelled = set()
     for row, style in _styled(rows):
-        for run in row.runs:
-            points = _points(run, prefix)
-            drawn |= bool(points)
-            if points:
-                axes.plot(*zip(*points, strict=True), **style, label=row.label if run is row.runs[0] else None)
-    return drawn
+        for points in (points for run in row.runs for points in _lines(run, prefix)):
+            label = None if row.label in labelled else row.label
+            labelled.add(row.label)
+            axes.plot(*zip(*points, strict=True), **style, label=label)
+    return bool(labelled)
 
 
-def _points(run: Run, prefix: tuple[str, ...]) -> list[tuple[int, float]]:
+def _lines(run: Run, prefix: tuple[str, ...]) -> Iterator[list[tuple[int, float]]]:
+    """The points of each metric that was measured while the run trained, of the weights that its results are of."""
     path = run.folder / METRICS_FILE
     logged = read_rows(path) if path.is_file() else []
-    found = ((int(each["step"]), each[key]) for each in logged for key in each if key.startswith(prefix))
-    values = [(step, float(text)) for step, text in found if text]
-    return [(step, value) for step, value in values if np.isfinite(value) and value > 0]
+    columns = dict.fromkeys(key for each in logged for key in each if key and key.startswith(prefix))
+    averaged = [key for key in columns if key not in run.evaluated and not key.endswith("_raw")]
+    for column in averaged or [key for key in columns if key not in run.evaluated]:
+        points = [(int(each["step"]), float(each[column])) for each in logged if each.get(column)]
+        yield [(step, value) for step, value in points if np.isfinite(value) and value > 0]
 
 
 def bounds(rows: list[Row]) -> str | None:
     """The terms of the bound by t, and the rate against the distortion as the chain runs, of the first seed."""
     figure, (terms, trade) = _figure()
-    drawn = False
-    for row, style in _styled(rows):
-        for arrays in _arrays(row):
-            drawn = True
-            terms.loglog(arrays["t"][1:], np.abs(arrays["term"][1:]), **style, label=row.label)
-            trade.plot(arrays["rate"], arrays["rmse"], **style)
+    found = [(row, style, arrays) for row, style in _styled(rows) if (arrays := _arrays(row))]
+    for row, style, arrays in found:
+        terms.loglog(arrays["t"][1:], np.abs(arrays["term"][1:]), **style, label=row.label)
+        trade.plot(arrays["rate"], arrays["rmse"], **style)
     terms.set(xlabel="t", ylabel="L_{t−1} (bits/dim)")
     trade.set(xlabel="rate (bits/dim)", ylabel="distortion (RMSE of 0–255)", xscale="symlog")
-    return _svg(figure, terms) if drawn else None
+    return _svg(figure, terms) if found else None
 
 
-def _arrays(row: Row) -> Iterator[dict[str, np.ndarray]]:
+def _arrays(row: Row) -> dict[str, np.ndarray] | None:
     """Of the first run that has any."""
-    for run in row.runs:
-        for path in sorted(run.folder.glob("bound_test_*.npz")):
-            yield read_npz(path, ("t", "term", "rate", "rmse"), ADVICE)
-            return
+    finished = (run for run in row.runs if run.state == "finished")
+    path = next((path for run in finished for path in sorted(run.folder.glob("bound_test_*.npz"))), None)
+    return None if path is None else read_npz(path, ("t", "term", "rate", "rmse"), ADVICE)
 
 
 def _styled(rows: list[Row]) -> Iterator[tuple[Row, dict[str, Any]]]:

@@ -1,6 +1,7 @@
 """A sweep as one page that needs nothing else: pictures and style are inside, and there is no script."""
 
 from base64 import b64encode
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,14 +9,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ddpm_lightning.report.figures import bounds, curves
+from ddpm_lightning.report.plan import command_of
 from ddpm_lightning.report.rows import COLUMNS, Row
 from ddpm_lightning.report.runs import Run, Sweep
-from ddpm_lightning.report.table import heads, is_best, published
+from ddpm_lightning.report.table import is_best, published, title
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The samples of a row's first seed that has any. step: of the weights that made them."""
+    """The samples of a run. step: of the weights that made them."""
 
     row: Row
     run: Run
@@ -33,33 +35,38 @@ def page(sweep: Sweep, rows: list[Row]) -> str:
         sweep=sweep,
         rows=rows,
         columns=COLUMNS,
-        heads=heads(rows),
+        titles=[title(column, rows) for column in COLUMNS],
         is_best=is_best,
         published=published,
-        grids=[grid for row in rows if (grid := grid_of(row))],
+        grids=grids_of(rows),
         curves=_markup(curves(rows)),
         bounds=_markup(bounds(rows)),
-        commits=commits(sweep),
+        command_of=command_of,
     )
 
 
-def grid_of(row: Row) -> Grid | None:
-    """The last grid that was drawn, the final one if there is one."""
-    for run in row.runs:
-        drawn = sorted((run.folder / "samples").glob("grid_*.png"))  # digits come before letters
-        if drawn:
-            return Grid(row, run, data_uri(drawn[-1]), drawn[-1].stem.removeprefix("grid_").lstrip("0") or "0")
-    return None
+def grids_of(rows: list[Row]) -> list[Grid]:
+    """Of the seed that most rows have a grid of, for another seed is other noise; the final one if there is one."""
+    drawn = {(row.key, run.seed): _last_grid(run) for row in rows for run in row.runs}
+    seeds = Counter(seed for (_, seed), path in drawn.items() if path)
+    if not seeds:
+        return []
+    seed = seeds.most_common(1)[0][0]
+    found = ((row, run, drawn[row.key, seed]) for row in rows for run in row.runs if run.seed == seed)
+    return [Grid(row, run, data_uri(path), _step(path)) for row, run, path in found if path]
+
+
+def _last_grid(run: Run) -> Path | None:
+    return max((run.folder / "samples").glob("grid_*.png"), default=None)  # digits come before letters
+
+
+def _step(path: Path) -> str:
+    return path.stem.removeprefix("grid_").lstrip("0") or "0"
 
 
 def data_uri(path: Path) -> str:
     """A PNG as an address that holds it."""
     return "data:image/png;base64," + b64encode(path.read_bytes()).decode()
-
-
-def commits(sweep: Sweep) -> list[str]:
-    """At which the runs ended."""
-    return sorted({str(run.outcome["commit"]) for run in sweep.runs if run.outcome.get("commit")})
 
 
 def _markup(svg: str | None) -> Markup | None:

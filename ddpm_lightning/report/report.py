@@ -40,11 +40,13 @@ def write_report(folder: Path) -> list[Row]:
     """Writes the files, says what stands in the table, and returns its rows."""
     sweep = read_sweep(folder)
     rows = rows_of(sweep)
-    write_whole(folder / "table2.md", markdown(rows))
+    write_whole(folder / "table2.md", markdown(rows, sweep.missing))
     write_whole(folder / "table2.csv", as_csv(rows))
     write_whole(folder / "report.html", page(sweep, rows))
     for row in rows:
         log.info("%s: %s", row.label, row.state)
+    for damage in sweep.damaged:
+        log.warning("Left out: %s", damage)
     if sweep.missing:
         log.info("Not begun: %d runs", len(sweep.missing))
     log.info("Written: %s", relative(folder / "report.html"))

@@ -3,16 +3,18 @@
 import math
 import re
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ddpm_lightning.report.paper import TABLE_2, Published
-from ddpm_lightning.report.runs import ABOUT_SEED, Run, Sweep
+from ddpm_lightning.report.runs import Run, Sweep
 
+ABOUT_SEED = "seed="
 GROUPS = ("parameterization", "variance", "loss")
 """The choices of Table 2."""
 
-OTHERWISE_TOLD = ("seed", "row", "experiment", *GROUPS)
+OTHERWISE_TOLD = ("seed", "row", *GROUPS)
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,8 @@ class Column:
 
 
 COLUMNS = (
-    Column("IS", re.compile(r"^(isc|score)_"), max, lambda row: row.isc),
-    Column("FID", re.compile(r"^(fid|fd)_"), min, lambda row: row.fid),
+    Column("score", re.compile(r"^(isc|score)_"), max, lambda row: row.isc),
+    Column("Fréchet distance", re.compile(r"^(fid|fd)_"), min, lambda row: row.fid),
     Column("bits/dim", re.compile(r"^test/bpd_"), min),
     Column("rate", re.compile(r"^test/rate_")),
     Column("distortion", re.compile(r"^test/distortion_")),
@@ -86,6 +88,8 @@ class Row:
         finished = [run for run in self.runs if run.state == "finished"]
         parts = [f"{len(finished)} of {len(self.runs) + len(self.missing)} finished"]
         parts += [f"seed {run.seed} diverged at step {run.diverged['step']}" for run in self.runs if run.diverged]
+        parts += [f"seed {run.seed}: {len(run.warnings)} numbers with a warning" for run in finished if run.warnings]
+        parts += [f"seed {seed} more than once" for seed, n in Counter(run.seed for run in self.runs).items() if n > 1]
         parts += [f"seed {run.seed} unfinished" for run in self.runs if run.state == "unfinished"]
         return "; ".join(parts + [f"{each} not begun" for each in self.missing])
 
@@ -116,6 +120,10 @@ def _row(key: tuple[str, ...], runs: list[Run], sweep: Sweep) -> Row:
     return Row(key, prediction, ", ".join([objective, *rest]), tuple(runs), missing, None if rest else published)
 
 
+HARMLESS = ("logger", "trainer", "trainer.devices", "trainer.max_steps", "data.root", "data.num_workers", "compile")
+"""Options that make no other row; nor do they name another folder, in conf/study/table2.yaml."""
+
+
 def _varied(sweep: Sweep) -> set[str]:
     """The overrides that not all runs share."""
     sets = [set(run.overrides) for run in sweep.runs]
@@ -123,7 +131,7 @@ def _varied(sweep: Sweep) -> set[str]:
 
 
 def _rest(overrides: tuple[str, ...], varied: set[str]) -> list[str]:
-    return [o for o in overrides if o in varied and o.partition("=")[0].lstrip("+") not in OTHERWISE_TOLD]
+    return [o for o in overrides if o in varied and o.partition("=")[0].lstrip("+") not in OTHERWISE_TOLD + HARMLESS]
 
 
 def _without_seed(overrides: tuple[str, ...]) -> tuple[str, ...]:
@@ -136,6 +144,8 @@ def seed_of(job: tuple[str, ...]) -> str:
 
 
 def with_error(mean: float, error: float) -> str:
-    """The mean to the digits that its error leaves it: 2.914 ± 0.012."""
-    digits = 2 if error == 0 else min(6, max(0, 1 - math.floor(math.log10(error))))
+    """The mean to the digits that its error leaves it, at most four: 2.914 ± 0.012. Small ones as 1.2e-07 ± 3e-09."""
+    if 0 < abs(mean) < 1e-3:
+        return f"{mean:.2g} ± {error:.1g}"
+    digits = 2 if error == 0 else min(4, max(0, 1 - math.floor(math.log10(error))))
     return f"{mean:.{digits}f} ± {error:.{digits}f}"

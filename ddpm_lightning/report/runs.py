@@ -2,21 +2,14 @@
 
 import json
 import re
-import shlex
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-
 from ddpm_lightning.errors import UserError
-
-ABOUT_SEED = "seed="
+from ddpm_lightning.report.plan import command_of, read_plan, read_yaml
+from ddpm_lightning.training.outcome import has_all_steps, wanted
 
 
 @dataclass(frozen=True)
@@ -39,15 +32,26 @@ class Run:
         return dict(self.outcome.get("metrics", {}))
 
     @property
+    def evaluated(self) -> set[str]:
+        """The names of what was measured after training, as it was asked for."""
+        records = self.outcome.get("evaluated") or {}
+        return {name for record in records.values() for name in record["names"]}
+
+    @property
     def diverged(self) -> dict[str, Any] | None:
         """When and why, if it did: {"step", "reason"}."""
         return self.outcome.get("diverged")
 
     @property
+    def warnings(self) -> list[str]:
+        """What is wrong with its numbers, in words."""
+        return [f"{name} is {record['warning']}" for name, record in self.metrics.items() if record.get("warning")]
+
+    @property
     def is_finished(self) -> bool:
-        """Whether it has measured all that it was asked to."""
-        wanted = {name for name, node in (self.config.get("metrics") or {}).items() if node is not None}
-        return bool(self.metrics) and wanted <= set(self.outcome.get("evaluated", ()))
+        """Whether it has made all its steps, and measured all that it was asked to."""
+        wanted_ones = wanted(self.config) <= set(self.outcome.get("evaluated") or ())
+        return wanted_ones and has_all_steps(self.outcome, self.config["trainer"]["max_steps"])
 
     @property
     def state(self) -> str:
@@ -57,23 +61,26 @@ class Run:
     @property
     def command(self) -> str:
         """What makes this run alone."""
-        return shlex.join(["python", "train.py", *self.overrides, "hydra.mode=RUN", f"hydra.run.dir={self.folder}"])
+        return command_of((*self.overrides, "hydra.mode=RUN", f"hydra.run.dir={self.folder}"))
 
     def measured(self, pattern: "re.Pattern[str]") -> tuple[str, float] | None:
-        """The metric whose name fits, the shortest if several do (a longer one says of fewer steps), and its value."""
-        names = sorted((name for name in self.metrics if pattern.search(name)), key=len)
-        return (names[0], float(self.metrics[names[0]]["value"])) if names else None
+        """The metric whose name fits, and its value: one of those measured after training, if there is any, and else
+        the last of training."""
+        fitting = [name for name in self.metrics if pattern.search(name)]
+        name = next((each for each in fitting if each in self.evaluated), next(iter(fitting), None))
+        return None if name is None else (name, float(self.metrics[name]["value"]))
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """folder: its directory. runs: those that began. planned: what each of its jobs was asked, in order; None where
-    that cannot be known from multirun.yaml."""
+    """folder: its directory. runs: those that began. damaged: what cannot be read, and why. commands: that began the
+    sweep or went on with it. planned: what their jobs were asked, in order; None where that is not known."""
 
     folder: Path
     runs: tuple[Run, ...]
+    damaged: tuple[str, ...]
+    commands: tuple[str, ...]
     planned: tuple[tuple[str, ...], ...] | None
-    command: str
 
     @property
     def name(self) -> str:
@@ -87,35 +94,35 @@ class Sweep:
 
 
 def read_sweep(folder: Path) -> Sweep:
-    """The sweep in a directory. Raises UserError where there is none, or a file of it is damaged."""
-    runs = tuple(read_run(found.parent) for found in sorted(folder.glob("**/.hydra")) if found.is_dir())
-    multirun = folder / "multirun.yaml"
-    if not runs and not multirun.is_file():
+    """The sweep in a directory. Raises UserError where there is none. A run that cannot be read is left out, and named
+    among the damaged."""
+    runs, damaged = [], []
+    for found in sorted(folder.glob("**/.hydra")):
+        try:
+            run = read_run(found.parent)
+        except (UserError, KeyError, TypeError, ValueError) as error:
+            damaged.append(f"{found.parent}: {error}")
+        else:
+            runs += [run] if "parameterization" in run.choices else []  # else it is of evaluate.py, say
+    if not runs and not damaged and not (folder / "multirun.yaml").is_file():
         raise UserError(
             f"{folder} holds no run of a sweep; give the directory that `python train.py -m …` or an "
             "experiment=table2… wrote to, such as sweep=multirun/table2_digits"
         )
-    asked = _yaml(multirun).get("hydra", {}) if multirun.is_file() else {}
-    return Sweep(folder, runs, _planned(asked), _command(asked))
+    commands, planned = read_plan(folder)
+    return Sweep(folder, tuple(runs), tuple(damaged), commands, planned)
 
 
 def read_run(folder: Path) -> Run:
     """A run from its directory."""
-    hydra = _yaml(folder / ".hydra" / "hydra.yaml")["hydra"]
+    hydra = read_yaml(folder / ".hydra" / "hydra.yaml")["hydra"]
     return Run(
         folder,
         tuple(hydra["overrides"]["task"]),
         hydra["runtime"]["choices"],
-        _yaml(folder / ".hydra" / "config.yaml"),
+        read_yaml(folder / ".hydra" / "config.yaml"),
         _outcome(folder / "results.json"),
     )
-
-
-def _yaml(path: Path) -> dict[str, Any]:
-    try:
-        return dict(OmegaConf.to_container(OmegaConf.load(path), resolve=False))  # type: ignore[arg-type]
-    except Exception as error:  # a damaged file can raise nearly anything
-        raise UserError(f"{path} cannot be read ({error}); run that job again, or remove its folder") from error
 
 
 def _outcome(path: Path) -> dict[str, Any]:
@@ -125,24 +132,3 @@ def _outcome(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text()))
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}); remove it, and run the sweep again") from error
-
-
-def _asked(hydra: dict[str, Any]) -> Iterator[str]:
-    params = (hydra.get("sweeper") or {}).get("params") or {}
-    yield from (f"{key}={value}" for key, value in params.items())
-    yield from (hydra.get("overrides") or {}).get("task") or ()
-
-
-def _planned(hydra: dict[str, Any]) -> tuple[tuple[str, ...], ...] | None:
-    try:
-        overrides = OverridesParser.create().parse_overrides(list(_asked(hydra)))
-        return tuple(tuple(job) for job in BasicSweeper.split_arguments(overrides, None)[0])
-    except HydraException:  # glob(*), say, which knows only the configs
-        return None
-
-
-def _command(hydra: dict[str, Any]) -> str:
-    overrides = hydra.get("overrides") or {}
-    typed = [*(overrides.get("task") or ()), *(overrides.get("hydra") or ())]
-    multirun = "hydra.mode=MULTIRUN" in typed
-    return shlex.join(["python", "train.py", *["-m"] * multirun, *(o for o in typed if o != "hydra.mode=MULTIRUN")])

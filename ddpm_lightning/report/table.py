@@ -9,25 +9,31 @@ from ddpm_lightning.report.rows import COLUMNS, GROUPS, Column, Row
 
 
 def is_best(row: Row, rows: list[Row], column: Column) -> bool:
-    """Whether no other row has a better mean."""
-    means = [each.cell(column).mean for each in rows if math.isfinite(each.cell(column).mean)]
-    return column.best is not None and len(means) > 1 and row.cell(column).mean == column.best(means)
+    """Whether no other row has a better mean. A row of which a seed diverged is in no contest."""
+    whole = [each for each in rows if not any(run.diverged for run in each.runs)]
+    means = [each.cell(column).mean for each in whole if math.isfinite(each.cell(column).mean)]
+    return column.best is not None and len(means) > 1 and row in whole and row.cell(column).mean == column.best(means)
 
 
 def heads(rows: list[Row]) -> list[str]:
-    """The columns' titles, with the names of what was measured."""
-    return [title(column, rows) for column in COLUMNS]
+    """The columns' titles, with the names of what was measured: FID ↓ fd_digits_1k_train, say."""
+    return [" ".join(filter(None, title(column, rows))) for column in COLUMNS]
 
 
-def title(column: Column, rows: list[Row]) -> str:
-    """FID: fd_digits_1k_train, say; the kind alone where the names differ by row, as those of bits/dim do."""
-    names = frozenset[str]().union(*(row.cell(column).names for row in rows))
+def title(column: Column, rows: list[Row]) -> tuple[str, str]:
+    """The kind, with an arrow to where it is better; and the names of the metrics that stand below."""
     arrow = " ↓" if column.best is min else " ↑" if column.best is max else ""
-    return column.title + (f": {next(iter(names))}" if len(names) == 1 else "") + arrow
+    names = {_without_variance(name, row) for row in rows for name in row.cell(column).names}
+    return column.title + arrow, " or ".join(sorted(names))
 
 
-def markdown(rows: list[Row]) -> str:
-    """The table in the paper's layout, the paper's numbers beside ours, the best in bold."""
+def _without_variance(name: str, row: Row) -> str:
+    """test/bpd_beta and test/bpd_learned are of the same kind: test/bpd."""
+    return name.replace(f"_{row.key[GROUPS.index('variance')]}", "")
+
+
+def markdown(rows: list[Row], missing: list[tuple[str, ...]]) -> str:
+    """The table in the paper's layout, the paper's numbers beside ours, the best in bold; and the jobs not begun."""
     head = ["objective", "IS, paper", "FID, paper", *heads(rows), "runs"]
     lines = [_line(head), _line(["---"] * len(head))]
     prediction = ""
@@ -36,6 +42,7 @@ def markdown(rows: list[Row]) -> str:
             lines.append(_line([f"**{row.prediction}**", *[""] * (len(head) - 1)]))
         prediction = row.prediction
         lines.append(_line([row.objective, *published(row), *(bold(row, rows, c) for c in COLUMNS), row.state]))
+    lines += [f"\nNot begun: `{' '.join(job)}`" for job in missing]
     return "\n".join(lines) + "\n"
 
 

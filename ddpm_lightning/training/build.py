@@ -1,5 +1,7 @@
 """From a configuration to objects."""
 
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -141,11 +143,17 @@ def build_model(config: Mapping[str, Any], data: ImageData) -> DenoisingDiffusio
     return DenoisingDiffusion(network, process, parameterization, variance, data.pixels.levels)
 
 
-def compile_network(model: DenoisingDiffusion, asked: object) -> None:
-    """torch.compile of the network, in place: the names in a checkpoint stay what they were."""
-    check_boolean("compile", asked, "true waits minutes for a compiler, and pays in long runs on a GPU")
+def compile_network(model: DenoisingDiffusion, asked: bool) -> None:
+    """torch.compile of the network, in place: the names in a checkpoint stay what they were. asked: checked before."""
     if asked:
         model.network.compile()
+
+
+def check_compile(asked: object) -> None:
+    """Raises UserError unless it is false, or true where there is a compiler."""
+    check_boolean("compile", asked, "true waits minutes for a compiler, and pays in long runs on a GPU")
+    if asked and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        raise UserError("compile=true needs a C++ compiler, and there is neither g++ nor clang++; install one")
 
 
 MOST_PARAMETERS = 2**31

@@ -1,6 +1,8 @@
 """Checkpoints: written whole or not at all, self-describing, and read as data, never as code."""
 
 import contextlib
+import hashlib
+import json
 import logging
 import os
 import pickle
@@ -200,6 +202,12 @@ def check_same_run(checkpoint: dict[str, Any], config: dict[str, Any], path: Pat
                 f"{path} is of a run with another {part} ({theirs}) than this one's ({ours}); give that run's options "
                 "to go on with it, or another hydra.run.dir to start anew"
             )
+
+
+def fingerprint(config: dict[str, Any]) -> str:
+    """The same for two configurations of the same run."""
+    choices = {part: _deciding(config.get(part)) for part in DECIDING}
+    return hashlib.sha256(json.dumps(choices, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _deciding(node: Any) -> Any:

@@ -16,6 +16,7 @@ from ddpm_lightning.training.callbacks.checkpoint import keeps_checkpoints, last
 from ddpm_lightning.training.callbacks.ema import keeps_average
 from ddpm_lightning.training.callbacks.periodic import Periodic
 from ddpm_lightning.training.callbacks.showing import show
+from ddpm_lightning.training.checkpoint import fingerprint
 from ddpm_lightning.training.manners import relative
 from ddpm_lightning.training.metrics_csv import METRICS_FILE
 from ddpm_lightning.training.module import DDPM
@@ -40,25 +41,25 @@ def read_outcome(config: dict[str, Any]) -> dict[str, Any]:
     return outcome if isinstance(outcome, dict) else {}
 
 
-def is_finished(config: dict[str, Any]) -> bool:
-    """Whether the run has made all its steps, and measured all that it is asked to."""
-    outcome = read_outcome(config)
+def has_all_steps(outcome: dict[str, Any], max_steps: int) -> bool:
+    """Whether every number is of a model that was trained for so many steps, and there are some."""
     try:
-        steps = min(record["step"] for record in outcome["metrics"].values())
-        return bool(steps >= config["trainer"]["max_steps"]) and wanted(config) <= set(outcome.get("evaluated", ()))
+        return bool(min(record["step"] for record in outcome["metrics"].values()) >= max_steps)
     except (ValueError, TypeError, KeyError, AttributeError):
         return False
 
 
 def wanted(config: dict[str, Any]) -> set[str]:
     """The metrics that are measured after training."""
-    return {name for name, node in (config["metrics"] or {}).items() if node is not None}
+    return {name for name, node in (config.get("metrics") or {}).items() if node is not None}
 
 
 def reason_of_divergence(config: dict[str, Any]) -> str | None:
-    """Why the run diverged, if it did."""
+    """Why this very run diverged, if it did."""
     diverged = read_outcome(config).get("diverged")
-    return str(diverged["reason"]) if isinstance(diverged, dict) else None
+    if not isinstance(diverged, dict) or diverged.get("of") != fingerprint(config):
+        return None
+    return str(diverged.get("reason"))
 
 
 @contextmanager
@@ -68,16 +69,19 @@ def recording_divergence(config: dict[str, Any], trainer: L.Trainer) -> Iterator
         yield
     except Diverged as error:
         if is_first():
-            record = {"step": trainer.global_step, "reason": str(error)}
-            write_results(results_of(config), {"metrics": {}, "diverged": record, **provenance(config["seed"])})
+            record = {"step": trainer.global_step, "reason": str(error), "of": fingerprint(config)}
+            known = {"metrics": {}, **read_outcome(config)}
+            write_results(results_of(config), {**known, "diverged": record, **provenance(config["seed"])})
         raise
 
 
-def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer) -> dict[str, Any]:
-    """Writes results.json, tells the loggers and the reader, and returns what was found."""
+def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer, kept: dict[str, Any]) -> dict[str, Any]:
+    """Writes results.json, tells the loggers and the reader, and returns what stands there. kept: what was measured of
+    this very model before."""
     tested = test_result(module, trainer)
     found = {**tested, **last_measured(trainer)}
-    write_results(results_of(config), {"metrics": with_warnings(found), **provenance(config["seed"])})
+    results = {**kept, "metrics": with_warnings({**found, **kept["metrics"]})}
+    write_results(results_of(config), {**results, **provenance(config["seed"])})
     log_values(trainer, tested)
     tell(found)
     run_dir = relative(Path(config["run_dir"]))
@@ -85,7 +89,7 @@ def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer) -> dict[str
     if keeps_checkpoints(trainer):
         how = f" Sample from it with: {relative(Path(sys.executable))} sample.py checkpoint={last_checkpoint(run_dir)}"
     log.info("The run lies in %s.%s", run_dir, how)
-    return found
+    return results
 
 
 def log_values(trainer: L.Trainer, found: dict[str, Any]) -> None:
@@ -121,6 +125,7 @@ def test_result(module: DDPM, trainer: L.Trainer) -> dict[str, dict[str, Any]]:
         "variance": variance,
         "split": "test",
         "num_images": module.bound.count,
+        "levels": module.model.levels,
         "step": trainer.global_step,
         "weights": "raw" if raw else "ema",
         "precision": str(trainer.precision),

@@ -29,7 +29,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 
-from ddpm_lightning.errors import UserError, check_at_most
+from ddpm_lightning.errors import Diverged, UserError, check_at_most
 from ddpm_lightning.training.build import plain
 from ddpm_lightning.training.manners import told_plainly
 from ddpm_lightning.training.signals import ASKING, Interrupted, heard_by, requeue
@@ -107,6 +107,10 @@ def place_kept() -> Iterator[None]:
 
 class AnotherFailed(UserError):
     """Another process could not go on, and says why."""
+
+
+class AnotherDiverged(AnotherFailed, Diverged):
+    """Another process found that the model has diverged."""
 
 
 class Team:

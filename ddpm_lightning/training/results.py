@@ -98,11 +98,19 @@ def commit() -> str | None:
 
 
 def with_warnings(found: dict[str, Any]) -> dict[str, Any]:
-    """The results, with a warning at each value that is no number."""
+    """The results, with a warning at each value that is no number, or worse than no model at all."""
     for record in found.values():
         if not math.isfinite(record["value"]) and not record.get("warning"):
             record["warning"] = "not finite: the model or the images hold values that are no numbers"
+        elif _is_bound(record) and record["value"] > math.log2(record["levels"]):
+            guess = f"log2 {record['levels']} = {math.log2(record['levels']):.3g} bits/dim"
+            record["warning"] = f"out of range: above {guess}, which images cost where every level is as likely"
     return found
+
+
+def _is_bound(record: dict[str, Any]) -> bool:
+    """Whether it is the whole of Eq. 5, not a term of it."""
+    return record.get("unit") == "bits/dim" and "levels" in record and "term" not in record
 
 
 SPREADS = {

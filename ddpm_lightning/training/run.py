@@ -18,16 +18,20 @@ from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.diffusion.timesteps import TimestepDistribution
 from ddpm_lightning.diffusion.variances import Variance
 from ddpm_lightning.errors import UserError, check_whole
-from ddpm_lightning.training.build import build_model, compile_network, make, make_all, make_with, plain
+from ddpm_lightning.training.build import build_model, check_compile, compile_network, make, make_all, make_with, plain
 from ddpm_lightning.training.callbacks.checkpoint import SelfDescription, last_checkpoint
 from ddpm_lightning.training.callbacks.restoring import restoring
 from ddpm_lightning.training.callbacks.stop import StopOnSignal
 from ddpm_lightning.training.checkpoint import check_same_run, newest_whole
-from ddpm_lightning.training.evaluation.after_training import check_evaluation, evaluate_run
+from ddpm_lightning.training.evaluation.after_training import (
+    check_evaluation,
+    evaluate_run,
+    is_finished,
+    measured_before,
+)
 from ddpm_lightning.training.manners import closing, quiet, relative, told_plainly
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.outcome import (
-    is_finished,
     log_values,
     reason_of_divergence,
     recording_divergence,
@@ -37,6 +41,7 @@ from ddpm_lightning.training.outcome import (
     wanted,
 )
 from ddpm_lightning.training.processes import in_processes, is_first
+from ddpm_lightning.training.results import commit
 from ddpm_lightning.training.run_dir import alone_in
 from ddpm_lightning.training.signals import STOP, Interrupted
 
@@ -66,6 +71,7 @@ def in_sweep() -> bool:
 
 def train_here(config: dict[str, Any]) -> None:
     """The same in this process, which may be one of several."""
+    commit()  # of what runs, whatever becomes of the files meanwhile
     with quiet(), alone_in(Path(config["run_dir"])) if is_first() else nullcontext():
         checkpoint = resumable(config)
         if checkpoint is not None and is_finished(config):
@@ -75,6 +81,7 @@ def train_here(config: dict[str, Any]) -> None:
         data = make(config["data"], L.LightningDataModule)
         torch.manual_seed(config["seed"])
         module = make_module(config, build_model(config, data))
+        compile_network(module.model, config["compile"])
         if wanted(config):
             check_evaluation(config, module.model, data)
         callbacks = [SelfDescription(config), *make_all(config["callbacks"], L.Callback), StopOnSignal()]
@@ -99,9 +106,11 @@ def fit_and_test(
         with restoring(trainer, checkpoint):
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         trainer.test(module, datamodule=data, verbose=False)
-        found = report(config, module, trainer) if trainer.is_global_zero else {}
+        results = measured_before(config) if wanted(config) else {"metrics": {}}
+        if trainer.is_global_zero:
+            results = report(config, module, trainer, results)
         if wanted(config):
-            log_values(trainer, evaluate_run(config, found))
+            log_values(trainer, evaluate_run(config, results, trainer))
         send_files(trainer)
 
 
@@ -132,6 +141,7 @@ def tell_how_to_go_on(trainer: L.Trainer, why: str) -> None:
 def check_choices(config: dict[str, Any]) -> None:
     """Raises UserError for an illegal combination, before anything is read or built."""
     check_whole("seed", config["seed"], 0, "it numbers the run's randomness; use 0")
+    check_compile(config["compile"])
     make(config["loss"], Loss).check(make(config["variance"], Variance))
 
 
@@ -141,7 +151,6 @@ def make_module(config: dict[str, Any], model: torch.nn.Module) -> DDPM:
     parts = {part: make(config[part], kind) for part, kind in kinds.items()}
     module = make_with(config["module"], model=model, **parts)
     assert isinstance(module, DDPM)
-    compile_network(module.model, config["compile"])
     return module
 
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
-from ddpm_lightning.training.build import ImageData, compile_network, make, plain
+from ddpm_lightning.training.build import ImageData, check_compile, compile_network, make, plain
 from ddpm_lightning.training.checkpoint import load_model
 from ddpm_lightning.training.generate import make_images
 from ddpm_lightning.training.manners import relative, told_plainly
@@ -42,6 +42,7 @@ def check_options(config: dict[str, Any]) -> None:
     check_whole("batch_size", config["batch_size"], 1, "give a number of images to make at once")
     check_whole("seed", config["seed"], 0, "it numbers the randomness; use 0")
     check_boolean("use_ema", config["use_ema"], "leave it out for the averaged weights")
+    check_compile(config["compile"])
 
 
 def sample_images(config: dict[str, Any], model: DenoisingDiffusion, data: ImageData) -> Pixels:

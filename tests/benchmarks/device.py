@@ -2,7 +2,6 @@
 
 import os
 import platform
-import resource
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
@@ -99,11 +98,17 @@ def _peak_of_cuda(warm_up: Callable[[], Any], work: Callable[[], Any]) -> int:
 
 
 def _peak_of_resident_set(warm_up: Callable[[], Any], work: Callable[[], Any]) -> int:
+    # Not getrusage: its maximum goes back to the process that started this one.
     warm_up()
-    resident_pages = int(Path("/proc/self/statm").read_text().split()[1])
+    before = _resident_bytes("VmRSS")
     work()
-    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return highest - resident_pages * os.sysconf("SC_PAGE_SIZE")
+    return _resident_bytes("VmHWM") - before
+
+
+def _resident_bytes(what: str) -> int:
+    """VmRSS: in memory now. VmHWM: at most so far."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{what}:"))
 
 
 def _peak_of_profiler(warm_up: Callable[[], Any], work: Callable[[], Any]) -> int:

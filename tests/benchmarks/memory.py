@@ -33,13 +33,13 @@ class Memory(Benchmark):
     question = "How much memory does a training step take at its peak?"
 
     def measure(self) -> Findings:
-        findings = Findings()
+        findings, ours = Findings(), self.ours.name
         for meter in meters():
             found = self._rounds(meter)
             what = f"peak memory of a training step, batch {self.batch_size}, {meter}"
             findings.comparisons += [
-                compare(what, (self.ours.name, peer), found[self.ours.name], found[peer], "MiB", target=self.target)
-                for peer in (peer.name for peer in self.peers)
+                compare(what, (ours, peer.name), found[ours], found[peer.name], "MiB", target=self.target)
+                for peer in self.peers
             ]
         return findings
 

@@ -13,7 +13,7 @@ from torch import nn
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import AncestralSampler
 from ddpm_lightning.networks.unet import UNet
-from ddpm_lightning.training.build import build_model, make, plain
+from ddpm_lightning.training.build import build_model, compile_network, make, plain
 from ddpm_lightning.training.generate import walk
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.run import make_module
@@ -39,6 +39,7 @@ def configured(*overrides: str) -> dict[str, Any]:
 def module_of(config: dict[str, Any]) -> DDPM:
     """The LightningModule, on the device, with a trainer that is never asked to fit."""
     module = make_module(config, build_model(config, make(config["data"]))).to(device())
+    compile_network(module.model, config["compile"])
     module.trainer = idle_trainer()
     return module
 

@@ -11,7 +11,7 @@ from tests.benchmarks.device import HALF_PRECISION
 from tests.benchmarks.ema_update import EMAUpdate
 from tests.benchmarks.growth import MIDDLE, Growth
 from tests.benchmarks.memory import Memory
-from tests.benchmarks.ours import SAME_MODEL, TrainOurs
+from tests.benchmarks.ours import OURS, SAME_MODEL, TrainOurs
 from tests.benchmarks.peak_share import PeakShare
 from tests.benchmarks.peers import TrainDiffusers, TrainLucidrains, TrainNarrowLucidrains, TrainPlain
 from tests.benchmarks.platform_cost import PlatformCost
@@ -19,6 +19,7 @@ from tests.benchmarks.sample_quality import SampleQuality
 from tests.benchmarks.sampling import SamplingStep
 from tests.benchmarks.shape import SMALL
 from tests.benchmarks.start import Start
+from tests.benchmarks.time_by_kind import TimeByKind
 from tests.benchmarks.training_defaults import TrainingDefaults
 from tests.benchmarks.training_step import TrainingStep
 
@@ -30,7 +31,13 @@ ONE_DIGIT = (*OF_DIGITS, "data.batch_size=1")
 NO_CALLBACKS = tuple(
     f"callbacks.{name}=null" for name in ("ema", "metrics", "bound", "grid", "strip", "checkpoint", "loss_curve")
 )
-COMPILED, CHECKPOINTED = ("compile=true",), ("network.activation_checkpointing=true",)
+COMPILED = TrainOurs("compile=true", ("compile=true",))
+CHECKPOINTED = TrainOurs("activation checkpointing", ("network.activation_checkpointing=true",))
+
+
+def with_option(name: str, ours: TrainOurs) -> TrainingStep:
+    """Our training step with an option, against the same without it."""
+    return TrainingStep(name=name, batch_size=16, ours=ours, peers=(OURS,), target=None)
 
 
 def full(checkpoint: Path | None) -> tuple[Benchmark, ...]:
@@ -42,35 +49,36 @@ def full(checkpoint: Path | None) -> tuple[Benchmark, ...]:
         TrainingStep(name="training_step_16", batch_size=16, peers=ALL_PEERS),
         TrainingStep(name="training_step_64", batch_size=64, peers=(TrainDiffusers(), TrainLucidrains())),
         TrainingStep(name="training_step_16_bf16", batch_size=16, precision=HALF_PRECISION),
-        TrainingStep(
-            name="training_step_compiled",
-            batch_size=16,
-            ours=TrainOurs("compile=true", COMPILED),
-            peers=(TrainOurs(),),
-            target=None,
-        ),
+        with_option("training_step_compiled", COMPILED),
+        with_option("training_step_checkpointed", CHECKPOINTED),
         TrainingDefaults(name="training_defaults"),
         SamplingStep(name="sampling_step"),
         SamplingStep(name="sampling_step_tiny", batch_size=1, shape=SMALL, at_least=0.5),
         PlatformCost(name="platform_cost", overrides=OF_PAPER, what="35.7M", share=0.97),
         PlatformCost(
-            name="platform_cost_tiny", overrides=ONE_DIGIT, what="tiny network", rounds=600, warmups=20, added=0.0005
+            name="platform_cost_tiny",
+            overrides=ONE_DIGIT,
+            what="tiny network, batch 1",
+            rounds=600,
+            warmups=20,
+            added=0.0005,
         ),
         PlatformCost(
             name="platform_cost_lightning",
             overrides=(*ONE_DIGIT, *NO_CALLBACKS),
-            what="tiny network, Lightning and a progress bar alone",
+            what="tiny network, batch 1; Lightning, data, bar",
             rounds=600,
             warmups=20,
         ),
         PeakShare(name="peak_share"),
+        TimeByKind(name="time_by_kind"),
         Memory(name="memory"),
         Memory(
             name="memory_checkpointed",
             rounds=1,
             batch_size=128,
-            ours=TrainOurs("activation checkpointing", CHECKPOINTED),
-            peers=(TrainOurs(),),
+            ours=CHECKPOINTED,
+            peers=(OURS,),
             target=2.0,
         ),
         BoundEstimate(name="bound_estimate", checkpoint=Checkpoint(checkpoint)),
@@ -98,6 +106,7 @@ def small(checkpoint: Path | None) -> tuple[Benchmark, ...]:
             sample_batch_size=2,
             shape=SMALL,
         ),
+        TimeByKind(name="time_by_kind", rounds=1, batch_size=2, shape=SMALL),
         Memory(name="memory", rounds=1, batch_size=2, shape=MIDDLE, peers=(TrainPlain(),)),
         BoundEstimate(
             name="bound_estimate",

@@ -44,8 +44,14 @@ def _version(name: str) -> str | None:
 
 def settings(benchmark: Benchmark) -> Record:
     """The fields, as JSON has them."""
-    fields = {**asdict(benchmark), "peers": [peer.name for peer in getattr(benchmark, "peers", ())], "ours": None}
+    peers = [peer.name for peer in getattr(benchmark, "peers", ())]
+    fields = {**asdict(benchmark), "peers": peers, "ours": _options_of_ours(benchmark)}
     return {key: value for key, value in _plain(fields).items() if key != "name" and value not in ([], None)}
+
+
+def _options_of_ours(benchmark: Benchmark) -> list[str]:
+    ours = getattr(benchmark, "ours", None)
+    return [] if ours is None else list(ours.overrides)
 
 
 def _plain(value: Any) -> Any:

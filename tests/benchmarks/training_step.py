@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tests.benchmarks.benchmark import Benchmark
 from tests.benchmarks.device import FULL_PRECISION
-from tests.benchmarks.findings import Comparison, Figure, Findings, compare
+from tests.benchmarks.findings import Figure, Findings, compare
 from tests.benchmarks.flops import flops_of_step
 from tests.benchmarks.measure import spread, take_turns
 from tests.benchmarks.ours import OURS, TrainOurs
@@ -34,17 +34,13 @@ class TrainingStep(Benchmark):
     question = "How long does a training step take, at the same precision as the peer?"
 
     def measure(self) -> Findings:
-        what = f"training step, batch {self.batch_size}, {self.precision}"
+        what, ours = f"training step, batch {self.batch_size}, {self.precision}", self.ours.name
         makers = (self.ours, *self.peers)
         found = take_turns({m.name: m(self.shape, self.batch_size, self.precision) for m in makers}, self.rounds)
         return Findings(
-            [self._against(peer.name, what, found) for peer in self.peers],
+            [compare(what, (ours, p.name), found[ours], found[p.name], target=self.target) for p in self.peers],
             [self._rate(maker, found[maker.name]) for maker in makers],
         )
-
-    def _against(self, peer: str, what: str, found: dict[str, list[float]]) -> Comparison:
-        ours = self.ours.name
-        return compare(what, (ours, peer), found[ours], found[peer], target=self.target)
 
     def _rate(self, maker: Maker, took: list[float]) -> Figure:
         """What a side gets out of the machine: without it, a peer with less to compute would seem faster."""

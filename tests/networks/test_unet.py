@@ -2,6 +2,8 @@
 
 import math
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -10,10 +12,11 @@ from torch import Tensor, nn
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.networks.blocks import Attention, Downsample, sinusoids
 from ddpm_lightning.networks.unet import UNet
+from tests.conftest import ROOT
+from tests.networks.small import SMALL, randomise
 from tests.peers import copy_weights, unet_of_diffusers
 
 LARGE = {"multipliers": (1, 1, 2, 2, 4, 4)}
-SMALL = {"channels": 16, "multipliers": (1, 2), "num_res_blocks": 1, "attention": (4,), "groups": 8}
 
 
 @pytest.mark.parametrize(
@@ -29,13 +32,6 @@ def test_parameter_counts_are_the_papers(parameters: int, out_channels: int, sid
     with torch.device("meta"):
         network = UNet(3, out_channels, (side, side), **options)
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
-
-
-@torch.no_grad()
-def randomise(network: nn.Module) -> None:
-    """Every weight random, so that nothing hides behind an initial zero."""
-    for parameter in network.parameters():
-        nn.init.normal_(parameter, std=0.02 if parameter.ndim > 1 else 0.5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -66,8 +62,7 @@ def test_output_is_diffusers_for_256_pixels() -> None:
 
 
 def tiny(**options) -> UNet:  # type: ignore[no-untyped-def]
-    defaults = {"channels": 16, "multipliers": (1, 2), "num_res_blocks": 1, "attention": (4,), "groups": 8}
-    return UNet(1, 1, options.pop("size", (8, 8)), **{**defaults, **options})
+    return UNet(1, 1, options.pop("size", (8, 8)), **{**SMALL, **options})
 
 
 def test_fresh_network_says_almost_nothing() -> None:
@@ -147,26 +142,30 @@ def test_impossible_networks_are_refused(options: dict, words: str) -> None:  # 
         tiny(**options)
 
 
-def test_activation_checkpointing_changes_no_gradient() -> None:
-    """Dropout included: the same features are left out when they are computed anew."""
-    grads = []
+@pytest.mark.parametrize("bf16", [False, True])
+def test_activation_checkpointing_changes_no_gradient(bf16: bool) -> None:
+    """Dropout included: the same features are left out when they are computed anew. And that they are: a block runs
+    twice."""
+    grads, runs = [], []
     for checkpointed in (False, True):
         torch.manual_seed(0)
         network = UNet(3, 3, (8, 8), **SMALL, dropout=0.5, activation_checkpointing=checkpointed)  # type: ignore[arg-type]
-        torch.manual_seed(1)
-        network(torch.randn(4, 3, 8, 8), torch.arange(4)).square().sum().backward()
+        randomise(network)
+        calls: list[int] = []
+        network.down[0].block.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            out = network(torch.randn(4, 3, 8, 8), torch.arange(4))
+        out.float().square().sum().backward()
+        runs.append(len(calls))
         grads.append([parameter.grad for parameter in network.parameters()])
-    for plain, checkpointed in zip(*grads, strict=True):
-        torch.testing.assert_close(checkpointed, plain, rtol=0, atol=0)
+    assert runs == [1, 2]
+    for plain, checkpointed_grad in zip(*grads, strict=True):
+        torch.testing.assert_close(checkpointed_grad, plain, rtol=0, atol=0)
 
 
 @pytest.mark.slow
-def test_a_compiled_network_says_the_same_and_keeps_its_names() -> None:
-    torch.manual_seed(0)
-    network = UNet(3, 3, (8, 8), **SMALL)  # type: ignore[arg-type]
-    randomise(network)
-    x, t = torch.randn(2, 3, 8, 8), torch.tensor([0, 999])
-    names, plain = list(network.state_dict()), network(x, t)
-    network.compile()
-    torch.testing.assert_close(network(x, t), plain, rtol=1e-4, atol=1e-4)
-    assert list(network.state_dict()) == names
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_a_compiled_network_is_one_graph_with_the_same_gradients_and_names(checkpointed: bool) -> None:
+    """In a process of its own, for the checks of the annotations here would break the graph."""
+    command = [sys.executable, "-m", "tests.networks.compiled", str(checkpointed)]
+    subprocess.run(command, cwd=ROOT, check=True)

@@ -70,10 +70,10 @@ def killed_in(row: str) -> Iterator[None]:
     """Inside, Ctrl-C comes when this row has trained and is to be measured."""
     honest = run.evaluate_run
 
-    def interrupted(config: dict[str, Any], known: dict[str, Any]) -> Any:
+    def interrupted(config: dict[str, Any], *arguments: Any) -> Any:
         if Path(config["run_dir"]).name.startswith(row):
             raise KeyboardInterrupt
-        return honest(config, known)
+        return honest(config, *arguments)
 
     with patch.object(run, "evaluate_run", interrupted):
         yield

@@ -2,21 +2,29 @@
 
 import csv
 import json
+import math
 import re
 import shutil
 import statistics
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import pytest
 
+from ddpm_lightning.diffusion.losses import Simple
+from ddpm_lightning.errors import UserError
 from ddpm_lightning.report.report import write_report
 from ddpm_lightning.report.rows import COLUMNS, Cell, with_error
+from ddpm_lightning.report.runs import read_run, read_sweep
+from ddpm_lightning.training.evaluation.bound import ExactBound
+from ddpm_lightning.training.results import with_warnings
 from tests.report.small_sweep import ROWS, killed_in, mu_with_simple_diverging, options
 from tests.training.commands import command, error_of, results
 
 SEEDS = (0, 1)
 DIVERGED = "mu_beta_simple"
+DISTANCE = "Fréchet distance ↓ fd_digits_70_train"
 
 
 class Swept(NamedTuple):
@@ -53,7 +61,7 @@ def test_a_row_that_diverges_is_recorded_and_the_sweep_goes_on(swept: Swept) -> 
         assert diverged["step"] == 0
         assert "1 steps in a row had a loss or gradient that is no number" in diverged["reason"]
     for row in set(ROWS) - {DIVERGED}:
-        assert results(run_of(swept, row, 0))["evaluated"] == ["bpd", "fd_digits", "score_digits"]
+        assert list(results(run_of(swept, row, 0))["evaluated"]) == ["bpd", "fd_digits", "score_digits"]
 
 
 def test_what_was_finished_is_not_done_again(swept: Swept) -> None:
@@ -72,8 +80,8 @@ def test_what_was_half_done_is_gone_on_with(swept: Swept) -> None:
 
 def test_a_half_finished_sweep_says_what_is_missing(swept: Swept) -> None:
     before = swept.page_before
-    assert "4 runs, 8 not begun" in before
-    assert before.count("not begun: <code>") == 8
+    assert "4 runs have begun, 8 have not" in before
+    assert before.count("not begun: <code>python train.py") == 8
     assert "seed 0 unfinished" in before
 
 
@@ -90,8 +98,9 @@ def test_the_table_has_the_papers_layout(swept: Swept) -> None:
 
 def test_every_number_is_that_of_the_runs_files(swept: Swept) -> None:
     """Mean and standard error by hand from the twelve results.json."""
-    names = {"FID: fd_digits_70_train ↓": "fd_digits_70_train", "IS: score_digits_70 ↑": "score_digits_70"}
-    names |= {"bits/dim ↓": "test/bpd_{}", "rate": "test/rate_{}", "distortion": "test/distortion_{}"}
+    names = {f"{DISTANCE}": "fd_digits_70_train", "score ↑ score_digits_70": "score_digits_70"}
+    names |= {"bits/dim ↓ test/bpd": "test/bpd_{}", "rate test/rate": "test/rate_{}"}
+    names |= {"distortion test/distortion": "test/distortion_{}"}
     with (swept.folder / "table2.csv").open(newline="") as file:
         table = {f"{row['parameterization']}_{row['variance']}_{row['loss']}": row for row in csv.DictReader(file)}
     assert list(table) == ROWS
@@ -107,29 +116,22 @@ def test_every_number_is_that_of_the_runs_files(swept: Swept) -> None:
 
 def test_the_best_of_a_column_is_bold(swept: Swept) -> None:
     lines = [line.split("|")[1:-1] for line in (swept.folder / "table2.md").read_text().splitlines()]
-    place = next(i for i, head in enumerate(lines[0]) if "FID: " in head)
+    place = next(i for i, head in enumerate(lines[0]) if "distance" in head)
     with (swept.folder / "table2.csv").open(newline="") as file:
-        values = [float(row["FID: fd_digits_70_train ↓"] or "inf") for row in csv.DictReader(file)]
+        values = [float(row[DISTANCE] or "inf") for row in csv.DictReader(file)]
     cells = [line[place].strip() for line in lines[2:] if line[place].strip()]
     assert [cell.startswith("**") for cell in cells] == [value == min(values) for value in values]
 
 
 def test_the_page_needs_nothing_else(swept: Swept) -> None:
     page = (swept.folder / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 6
+    assert page.count("data:image/png;base64,") == 5  # nothing was drawn before the first step, at which one diverged
     assert page.count("<svg") == 2
     assert not re.search(r"(src|href)=\"(?!data:)(?!#)", page)
     assert "<script" not in page
     for run in swept.folder.glob("*/results.json"):
         assert f"hydra.run.dir={run.parent}" in page
         assert json.loads(run.read_text())["commit"] in page
-
-
-def test_all_rows_are_drawn_from_the_same_noise(swept: Swept) -> None:
-    """Hydra's own record of the seed of every grid: that of the run."""
-    for row in ROWS:
-        config = (run_of(swept, row, 1) / ".hydra" / "config.yaml").read_text()
-        assert re.search(r"SampleGrid\n(    .*\n)*    seed: \$\{seed\}", config)
 
 
 def test_the_command_reports_a_sweep_and_tells_wandb(swept: Swept, tmp_path: Path) -> None:
@@ -150,7 +152,9 @@ def test_errors_over_seeds_are_standard_errors() -> None:
     assert str(Cell((), frozenset())) == "–"
     assert with_error(2.91371, 0.0123) == "2.914 ± 0.012"
     assert with_error(23.4, 3.2) == "23.4 ± 3.2"
-    assert [column.title for column in COLUMNS] == ["IS", "FID", "bits/dim", "rate", "distortion"]
+    assert with_error(1.234e-7, 3.21e-9) == "1.2e-07 ± 3e-09"
+    assert with_error(5.0, 1e-8) == "5.0000 ± 0.0000"
+    assert [column.title for column in COLUMNS] == ["score", "Fréchet distance", "bits/dim", "rate", "distortion"]
 
 
 def test_what_is_no_sweep_is_told_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,10 +162,95 @@ def test_what_is_no_sweep_is_told_in_a_sentence(tmp_path: Path, capsys: pytest.C
     assert "holds no run of a sweep" in error_of(capsys, "report", f"sweep={tmp_path}/none", "logger=none")
 
 
-def test_a_damaged_file_is_named(swept: Swept, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_run_is_left_out_and_named(swept: Swept, copy: Path) -> None:
+    (copy / f"{ROWS[0]}_seed0" / "results.json").write_text("{")
+    (copy / f"{ROWS[1]}_seed0" / ".hydra" / "hydra.yaml").write_text("")
+    write_report(copy)
+    page = (copy / "report.html").read_text()
+    assert "10 runs have begun" in page
+    assert f"{ROWS[0]}_seed0/results.json is damaged" in page
+    assert f"{ROWS[1]}_seed0" in page
+
+
+def test_a_run_that_is_to_go_further_is_not_finished(copy: Path) -> None:
+    """Its folder holds the new configuration and the old numbers, until it has."""
+    config = copy / f"{ROWS[4]}_seed0" / ".hydra" / "config.yaml"
+    config.write_text(config.read_text().replace("max_steps: 2", "max_steps: 4"))
+    write_report(copy)
+    row = next(line for line in (copy / "table2.md").read_text().splitlines() if "13.51" in line)
+    assert "1 of 2 finished" in row
+    assert "seed 0 unfinished" in row
+
+
+def test_what_is_shown_is_what_was_measured_after_training(copy: Path) -> None:
+    """Not the callback's number of fewer images, whatever it is called."""
+    path = copy / f"{ROWS[4]}_seed0" / "results.json"
+    outcome = json.loads(path.read_text())
+    outcome["metrics"] = {"fd_1_train": {"value": -1.0, "step": 2}, **outcome["metrics"]}
+    path.write_text(json.dumps(outcome))
+    assert read_run(path.parent).measured(COLUMNS[1].pattern) == (
+        "fd_digits_70_train",
+        outcome["metrics"]["fd_digits_70_train"]["value"],
+    )
+
+
+def test_metrics_already_measured_are_kept(copy: Path) -> None:
+    """A run killed between two metrics goes on with the second; one that is asked for another measures that alone."""
+    folder = copy.parent / "again"
+    shutil.copytree(copy / f"{ROWS[4]}_seed0", folder)
+    path = folder / "results.json"
+    outcome = json.loads(path.read_text())
+    before = outcome["metrics"]["test/bpd_beta"]
+    del outcome["evaluated"]["fd_digits"]
+    path.write_text(json.dumps(outcome))
+    alone = [option for option in options(copy) if "sweep" not in option]
+    again = [*alone, f"row={ROWS[4]}", "seed=0", "hydra.mode=RUN", f"hydra.run.dir={folder}"]
+    with patch.object(ExactBound, "measure", side_effect=AssertionError("measured again")):
+        command("train", *again)
+    after = results(folder)
+    assert set(after["evaluated"]) == {"bpd", "fd_digits", "score_digits"}
+    assert after["metrics"]["test/bpd_beta"] == before
+
+
+def test_a_glob_is_planned_for(tmp_path: Path) -> None:
+    with patch.object(Simple, "__call__", side_effect=UserError("no training here")), pytest.raises(SystemExit):
+        command("train", *options(tmp_path, "seed=0", "row=glob(epsilon_beta*)"))
+    sweep = read_sweep(tmp_path)
+    assert sweep.planned is not None
+    assert len(sweep.planned) == 4  # β and β̃, both losses
+    assert len(sweep.runs) + len(sweep.missing) == 4
+
+
+def test_a_bound_above_that_of_a_guess_is_out_of_range() -> None:
+    record = {"unit": "bits/dim", "levels": 256}
+    assert "warning" not in with_warnings({"bpd": {**record, "value": 7.99}})["bpd"]
+    assert "out of range" in with_warnings({"bpd": {**record, "value": 8.01}})["bpd"]["warning"]
+    assert "not finite" in with_warnings({"bpd": {**record, "value": math.inf}})["bpd"]["warning"]
+    assert "warning" not in with_warnings({"rate": {**record, "value": 9.0, "term": "L_T"}})["rate"]
+
+
+def test_names_of_runs_cannot_break_the_page(copy: Path) -> None:
+    path = copy / f"{ROWS[2]}_seed0" / "results.json"
+    outcome = json.loads(path.read_text())
+    outcome["diverged"]["reason"] = "<script>alert(1)</script>"
+    path.write_text(json.dumps(outcome))
+    write_report(copy)
+    assert "<script" not in (copy / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_images_that_are_no_numbers_are_a_divergence_on_every_process(tmp_path: Path) -> None:
+    """Also where another process than the first finds them: the first one records it, and the sweep goes on."""
+    spoiled = "tests.report.spoiled.SpoiltSecondHalf"
+    folder = options(tmp_path, "seed=0", "row=epsilon_beta_simple", "trainer=ddp_cpu")
+    command("train", *folder, f"sampler._target_={spoiled}")
+    outcome = results(tmp_path / "epsilon_beta_simple_seed0")
+    assert "no numbers" in outcome["diverged"]["reason"]
+
+
+@pytest.fixture
+def copy(swept: Swept, tmp_path: Path) -> Path:
+    """Of the sweep, to be spoilt."""
     folder = tmp_path / "copy"
     shutil.copytree(swept.folder, folder)
-    (folder / f"{ROWS[0]}_seed0" / "results.json").write_text("{")
-    said = error_of(capsys, "report", f"sweep={folder}", "logger=none")
-    assert f"{ROWS[0]}_seed0" in said
-    assert "damaged" in said
+    return folder

@@ -40,10 +40,11 @@ class EMA(L.Callback):
     ) -> None:
         if not stepped(trainer, batch_idx) or not module.healthy:
             return
+        self.weights = self.weights or _weights(module)  # once: the walk through a model takes longer than its update
         with torch.no_grad():
             now = [weight.float() for weight in self.weights.values()]
             if self.shadow:
-                self.update(list(self.shadow.values()), now, torch.tensor(0))
+                self.update([self.shadow[name] for name in self.weights], now, torch.tensor(0))
             else:
                 self.shadow = {name: weight.clone() for name, weight in zip(self.weights, now, strict=True)}
 
@@ -89,7 +90,7 @@ class EMA(L.Callback):
             check_average(self.shadow, _weights(module))
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.weights = _weights(module)  # once, for the walk through the modules takes longer than a small update
+        self.weights = {}  # those of another module, perhaps
         self.shadow = {name: weight.to(module.device) for name, weight in self.shadow.items()}
 
 

@@ -26,13 +26,13 @@ class StopOnSignal(Checkpoint):
 
     def on_train_batch_end(self, trainer: L.Trainer, module: DDPM, outputs: Any, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
         if stepped(trainer, batch_idx):  # not between batches that are accumulated, for gradients are not saved
-            _stop_if_asked(trainer)
+            stop_if_asked(trainer)
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.in_training = False
 
     def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        _stop_if_asked(trainer)
+        stop_if_asked(trainer)
 
     def on_exception(self, trainer: L.Trainer, module: DDPM, exception: BaseException) -> None:  # type: ignore[override]
         # The step is done; what was due after it, and was broken off, is done when the run goes on.
@@ -40,6 +40,7 @@ class StopOnSignal(Checkpoint):
             trainer.save_checkpoint(last_checkpoint(trainer.default_root_dir))
 
 
-def _stop_if_asked(trainer: L.Trainer) -> None:
+def stop_if_asked(trainer: L.Trainer) -> None:
+    """Raises Interrupted on all processes if one of them was asked to stop."""
     if trainer.strategy.reduce_boolean_decision(STOP.signum is not None, all=False):
         raise Interrupted(STOP.signum or signal.SIGTERM)

@@ -5,16 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 from lightning.fabric import Fabric
 
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.training.build import EvaluationData, make
 from ddpm_lightning.training.callbacks.checkpoint import last_checkpoint
-from ddpm_lightning.training.evaluation.evaluate import check_metrics, check_options, measure_all
+from ddpm_lightning.training.callbacks.stop import stop_if_asked
+from ddpm_lightning.training.evaluation.evaluate import asked_for, check_metrics, check_options, measure_all
 from ddpm_lightning.training.evaluation.images import ImageSource
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
+from ddpm_lightning.training.outcome import has_all_steps, read_outcome, wanted
 from ddpm_lightning.typing import Pixels
+
+MOVABLE = ("root", "num_workers", "eval_batch_size")
+"""Options of the data that may be others than when training began."""
 
 
 def options_of(config: dict[str, Any]) -> dict[str, Any]:
@@ -28,15 +34,37 @@ def options_of(config: dict[str, Any]) -> dict[str, Any]:
         **config["evaluation"],
         "checkpoint": str(last_checkpoint(config["run_dir"])),
         "use_ema": callbacks.get("ema") is not None,
-        "data": {},
+        "data": {key: config["data"][key] for key in MOVABLE if key in config["data"]},
         "trainer": {**config["evaluation"]["trainer"], **devices},
         **dict.fromkeys(("images", "generated", "reference")),
     }
 
 
-def evaluate_run(config: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-    """Measures, and adds to results.json, where `known` stands. Returns what was found, on the first process."""
-    return measure_all(options_of(config), known)
+def measured_before(config: dict[str, Any]) -> dict[str, Any]:
+    """Of results.json, {"metrics", "evaluated"}: what a run that went on has measured of this very model already."""
+    options, outcome = options_of(config), read_outcome(config)
+    kept: dict[str, Any] = {"metrics": {}, "evaluated": {}}
+    evaluated = outcome.get("evaluated")
+    records: dict[str, Any] = evaluated if isinstance(evaluated, dict) else {}
+    for name in sorted(wanted(config) & set(records)):
+        record = records[name]
+        metrics = {key: outcome.get("metrics", {}).get(key) for key in record["names"]}
+        of_this_step = all(each and each["step"] == config["trainer"]["max_steps"] for each in metrics.values())
+        if of_this_step and record["asked"] == asked_for(options, name):
+            kept = {"metrics": {**kept["metrics"], **metrics}, "evaluated": {**kept["evaluated"], name: record}}
+    return kept
+
+
+def is_finished(config: dict[str, Any]) -> bool:
+    """Whether the run has made all its steps, and measured all that it is asked to."""
+    has_numbers = has_all_steps(read_outcome(config), config["trainer"]["max_steps"])
+    return has_numbers and (not wanted(config) or wanted(config) == set(measured_before(config)["evaluated"]))
+
+
+def evaluate_run(config: dict[str, Any], results: dict[str, Any], trainer: L.Trainer) -> dict[str, Any]:
+    """Measures what is not in the results yet, and adds it to results.json. Returns what was found, on the first
+    process. After each metric the run may be stopped."""
+    return measure_all(options_of(config), results, after_each=lambda: stop_if_asked(trainer))
 
 
 def check_evaluation(config: dict[str, Any], model: DenoisingDiffusion, data: EvaluationData) -> None:

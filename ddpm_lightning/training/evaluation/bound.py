@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ddpm_lightning.diffusion.likelihood import Measured, every_term, prior_term
-from ddpm_lightning.errors import check_boolean
+from ddpm_lightning.errors import check_at_most, check_boolean, check_whole
 from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.training.evaluation.bound_plot import draw_bound
 from ddpm_lightning.training.evaluation.fabric import add_up
@@ -74,17 +74,22 @@ class BoundByStep:
 class ExactBound:
     """Eq. 5 over every t and every image of a split, each at one draw of x_t that belongs to (seed, image, t).
 
-    clip_x_0: x̂_0 brought into [−1, 1], as in the paper's evaluation.
+    clip_x_0: x̂_0 brought into [−1, 1], as in the paper's evaluation. num_images: the first so many of the split, where
+    all would take too long; the result's name says so.
     """
 
     split: str = "test"
     clip_x_0: bool = True
+    num_images: int | None = None
 
     def check(self, subject: Subject) -> None:
         """Raises UserError where there is no model or no such split."""
         check_split(self.split)
         check_boolean("clip_x_0", self.clip_x_0, "the paper's evaluation clips: true")
-        subject.require_model("bpd").data.images(self.split)
+        images = subject.require_model("bpd").data.images(self.split)
+        if self.num_images is not None:
+            check_whole("metrics.bpd.num_images", self.num_images, 1, "null is for all")
+            check_at_most("metrics.bpd.num_images", self.num_images, len(images), "the split has no more")
 
     def look(self, subject: Subject) -> None:
         """There is nothing more to see."""
@@ -97,7 +102,7 @@ class ExactBound:
         if not subject.fabric.is_global_zero:
             return {}
         arrays = bound.arrays()
-        label = bound_label(trained, self.clip_x_0)
+        label = bound_label(trained, self.clip_x_0) + ("" if self.num_images is None else f"_first{self.num_images}")
         write_bound(subject.run_dir / f"bound_{self.split}_{label}", arrays, label)
         origin = {
             "estimator": "every t of every image; one draw of x_t each, so another seed gives other last digits",
@@ -109,8 +114,8 @@ class ExactBound:
         model = trained.model
         T = model.process.T
         bound = BoundByStep(T, subject.fabric.device)
-        with measuring(subject, trained, self.split, calls_per_image=T) as bar:
-            for x_0, indices in share_of_split(subject, trained, self.split):
+        with measuring(subject, trained, self.split, calls_per_image=T, first=self.num_images) as bar:
+            for x_0, indices in share_of_split(subject, trained, self.split, first=self.num_images):
                 noise = NoisePerImage(subject.seed, indices.tolist(), x_0.device, "bound")
                 prior = prior_term(model, x_0)
                 total = prior.double()

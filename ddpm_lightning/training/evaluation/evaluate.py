@@ -1,7 +1,8 @@
 """What evaluate.py does: a checkpoint, or images, in; results.json out."""
 
+import json
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from omegaconf import DictConfig
 
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
-from ddpm_lightning.training.build import MODEL_PARTS, compile_network, make, plain
+from ddpm_lightning.training.build import MODEL_PARTS, check_compile, compile_network, make, plain
 from ddpm_lightning.training.checkpoint import CONFIG, load_model
 from ddpm_lightning.training.evaluation.fabric import precision_of
 from ddpm_lightning.training.evaluation.images import Generated, Given, ImageSource
@@ -19,7 +20,7 @@ from ddpm_lightning.training.evaluation.split import check_split
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.manners import quiet, relative, told_plainly
 from ddpm_lightning.training.processes import in_processes, is_first
-from ddpm_lightning.training.results import device_name, provenance, tell, with_warnings, write_results
+from ddpm_lightning.training.results import commit, device_name, provenance, tell, with_warnings, write_results
 
 log = logging.getLogger(__name__)
 
@@ -32,15 +33,19 @@ def evaluate(cfg: DictConfig) -> None:
 
 def evaluate_here(config: dict[str, Any]) -> None:
     """The same in this process, which may be one of several."""
+    commit()  # of what runs, whatever becomes of the files meanwhile
     with quiet():
         check_options(config)
-        measure_all(config, {})
+        measure_all(config, {"metrics": {}, "evaluated": {}}, after_each=lambda: None)
 
 
-def measure_all(config: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-    """Every metric, one after another, results.json written after each; known: what stands there as well. Returns
-    what was found on the first process."""
-    metrics = {name: make(node) for name, node in config["metrics"].items() if node is not None}
+def measure_all(config: dict[str, Any], results: dict[str, Any], after_each: Callable[[], None]) -> dict[str, Any]:
+    """Every metric that is not in results["evaluated"], one after another; results.json, which holds the results too,
+    is written after each. Returns what was found, on the first process."""
+    nodes = {name: node for name, node in config["metrics"].items() if node is not None}
+    metrics = {name: make(node) for name, node in nodes.items() if name not in results["evaluated"]}
+    if not metrics:
+        return {}
     fabric = make(config["trainer"], Fabric)
     subject = make_subject(config, fabric)
     check_metrics(metrics.values(), subject)
@@ -50,15 +55,27 @@ def measure_all(config: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]
         compile_network(subject.trained.model, config["compile"])
     found: dict[str, Any] = {}
     for name, metric in metrics.items():
-        found |= metric.measure(subject)
-        done = list(metrics)[: list(metrics).index(name) + 1]
+        new = metric.measure(subject)
+        found |= new
+        record = {name: {"asked": asked_for(config, name), "names": list(new)}}
+        results = {
+            "metrics": with_warnings({**results["metrics"], **new}),
+            "evaluated": {**results["evaluated"], **record},
+        }
         if fabric.is_global_zero:
-            results = {"metrics": with_warnings({**known, **found}), "evaluated": done, **provenance(config["seed"])}
-            write_results(subject.run_dir / "results.json", results)
+            write_results(subject.run_dir / "results.json", {**results, **provenance(config["seed"])})
+        after_each()
     if fabric.is_global_zero:
         tell(found)
         log.info("Written to %s", relative(subject.run_dir / "results.json"))
     return found
+
+
+def asked_for(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """All that the numbers of a metric depend on, besides the model and its seed; as JSON has it."""
+    options = {key: config[key] for key in ("sampler", "num_images", "split", "use_ema")}
+    asked = {"metric": config["metrics"][name], **options, "precision": config["trainer"].get("precision")}
+    return dict(json.loads(json.dumps(asked)))
 
 
 def check_metrics(metrics: Collection[Any], subject: Subject) -> None:
@@ -80,6 +97,7 @@ def check_options(config: dict[str, Any]) -> None:
     check_whole("batch_size", config["batch_size"], 1, "give a number of images to make at once")
     check_whole("seed", config["seed"], 0, "it numbers the randomness; use 0")
     check_boolean("use_ema", config["use_ema"], "leave it out for the averaged weights")
+    check_compile(config["compile"])
     check_split(config["split"])
     if config["reference"] is not None and not Path(config["reference"]).exists():
         raise UserError(f"there is no reference {Path(config['reference']).resolve()}; give a folder or an .npz")
@@ -119,6 +137,7 @@ def load(config: dict[str, Any], fabric: Fabric) -> Trained:
         "checkpoint": str(path),
         "precision": precision,
         "device": device_name(fabric.device),
+        "compiled": config["compile"],
     }
     suffix = ("" if config["use_ema"] else "_raw") + ("" if precision == "32-true" else f"_{precision}")
     parts = {part: checkpoint[CONFIG][part] for part in MODEL_PARTS}

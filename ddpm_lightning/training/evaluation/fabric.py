@@ -8,8 +8,8 @@ from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
-from ddpm_lightning.errors import UserError
-from ddpm_lightning.training.processes import AnotherFailed
+from ddpm_lightning.errors import Diverged, UserError
+from ddpm_lightning.training.processes import AnotherDiverged, AnotherFailed
 from ddpm_lightning.training.results import AddUp
 from ddpm_lightning.training.trainer import check_precision, choose_accelerator
 
@@ -44,10 +44,14 @@ def add_up(fabric: Fabric) -> AddUp:
 
 
 def together(fabric: Fabric, failure: UserError | None) -> None:
-    """Waits for all processes. Raises UserError on every one of them if one failed, so that none waits for ever."""
-    failures = add_up(fabric)(torch.tensor(float(failure is not None)))
+    """Waits for all processes. Raises UserError on every one of them if one failed, so that none waits for ever; and
+    Diverged if one found that the model has diverged."""
+    mine = [failure is not None, isinstance(failure, Diverged)]
+    failures, divergences = add_up(fabric)(torch.tensor(mine, dtype=torch.float32)).tolist()
     if failure is not None:
         raise failure
+    if divergences > 0:
+        raise AnotherDiverged("the images of another process have pixels that are no numbers")
     if failures > 0:
         raise AnotherFailed("another process could not go on; it says why")
 

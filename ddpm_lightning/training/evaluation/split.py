@@ -19,17 +19,21 @@ def check_split(split: str) -> None:
         raise UserError(f"split={split} is none of train, test; choose one of them")
 
 
-def share_of_split(subject: Subject, trained: Trained, split: str) -> Iterator[Examples]:
-    """Batches on the device, every image once over all processes."""
+def share_of_split(subject: Subject, trained: Trained, split: str, first: int | None = None) -> Iterator[Examples]:
+    """Batches on the device, every image (or the first so many) once over all processes."""
     fabric = subject.fabric
-    return trained.data.in_order(split, fabric.device, rank=fabric.global_rank, world_size=fabric.world_size)
+    share = {"rank": fabric.global_rank, "world_size": fabric.world_size}
+    return trained.data.in_order(split, fabric.device, first=first, **share)
 
 
 @contextmanager
-def measuring(subject: Subject, trained: Trained, split: str, calls_per_image: int) -> "Iterator[tqdm[Any]]":
+def measuring(
+    subject: Subject, trained: Trained, split: str, calls_per_image: int, first: int | None = None
+) -> "Iterator[tqdm[Any]]":
     """Inside, no gradients, no dropout, the precision asked for; a bar of this process's network calls."""
     fabric = subject.fabric
-    mine = len(range(fabric.global_rank, len(trained.data.images(split)), fabric.world_size))
+    n = len(trained.data.images(split)) if first is None else first
+    mine = len(range(fabric.global_rank, n, fabric.world_size))
     bar = tqdm(
         total=mine * calls_per_image,
         desc="Bits/dim",
