@@ -43,6 +43,7 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
     "Quality": (
         Lines("Distance of samples to the training images", "^(fid|fd)_"),
         Lines("Bits/dim of test images", "^val/bpd_"),
+        Lines("The test split, after training", "^test/"),
     ),
     "Loss": (
         Lines("Loss", "^train/loss$", log_y=True),
@@ -79,7 +80,8 @@ def workspace(entity: str, project: str) -> Any:
         return wr.LinePlot(title=each.title, x=STEP, metric_regex=each.pattern, log_y=each.log_y)
 
     sections = [
-        ws.Section(name=name, panels=[panel(each) for each in panels], is_open=True) for name, panels in SECTIONS.items()
+        ws.Section(name=name, panels=[panel(each) for each in panels], is_open=True)
+        for name, panels in SECTIONS.items()
     ]
     return ws.Workspace(entity=entity, project=project, name="ddpm_lightning", sections=sections)
 
@@ -88,12 +90,14 @@ def sweep_report(entity: str, project: str, group: str) -> Any:
     """A report of the runs of one sweep, and of the table that report.py made of it."""
     import wandb_workspaces.reports.v2 as wr
 
-    runs = wr.Runset(entity=entity, project=project, name=group, filters=f"Group = '{group}'")
+    # Without entity and project, it is of the report's own; with them, W&B would be asked for the project's number.
+    runs = wr.Runset(name=group, filters=f"Group = '{group}'")
     panels = [
         wr.WeavePanelSummaryTable(table_name=TABLE),
         wr.LinePlot(title="Distance of samples", x=STEP, metric_regex="^(fid|fd)_"),
         wr.LinePlot(title="Bits/dim", x=STEP, metric_regex="^val/bpd_"),
         wr.MediaBrowser(title="Samples", media_keys=["samples/grid"]),
+        wr.MediaBrowser(title="Bits/dim by t, rate and distortion", media_keys=["test/bound"]),
         wr.RunComparer(diff_only="split"),
     ]
     blocks = [wr.H1(text="Table 2"), wr.PanelGrid(runsets=[runs], panels=panels)]

@@ -1,7 +1,6 @@
 """What report.py does: a sweep's directory in; table2.md, table2.csv, report.html and a W&B table out."""
 
 import logging
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +58,6 @@ def log_table(logger: Any, rows: list[Row], folder: Path) -> None:
         columns, data = records(rows)
         page = (folder / "report.html").read_text()
         logger.log_objects(
-            0, table2=partial(wandb.Table, columns, data), report=partial(wandb.Html, page, inject=False)
+            0, table2=lambda: wandb.Table([*columns], data), report=lambda: wandb.Html(page, inject=False)
         )
         logger.log_files("report", [folder / name for name in ("report.html", "table2.md", "table2.csv")])

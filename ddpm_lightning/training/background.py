@@ -1,7 +1,9 @@
 """Work that may be slow or fail, and may not hold up or end the run: done one piece after another in a thread."""
 
+import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable
 from queue import Full, Queue
 from typing import Any
@@ -21,18 +23,26 @@ class Background:
         self.owner = owner
         self.waiting: Queue[Work] = Queue(room)
         self.warned = False
-        threading.Thread(target=self._work, daemon=True, name=owner).start()
+        self.thread = threading.Thread(target=self._work, daemon=True, name=owner)
+        self.thread.start()
+
+    def is_here(self) -> bool:
+        """Whether this is that thread."""
+        return threading.current_thread() is self.thread
 
     def do(self, work: Work) -> None:
-        """At some time. Returns at once."""
+        """At some time, and returns at once; a part of what is being done, now."""
+        if self.is_here():
+            work()
+            return
         try:
             self.waiting.put_nowait(work)
         except Full:
             self.warn("does not keep up")
 
-    def finish(self, last: Work, patience: float) -> None:
-        """Does the rest and then the last piece of work; gives up after so many seconds."""
-        done = threading.Event()
+    def finish(self, last: Work, patience: float) -> bool:
+        """Does the rest and then the last piece of work; gives up after so many seconds. Whether it was done."""
+        done, deadline = threading.Event(), time.monotonic() + patience
 
         def and_tell() -> None:
             try:
@@ -40,16 +50,18 @@ class Background:
             finally:
                 done.set()
 
-        self.do(and_tell)
-        if not done.wait(patience):
+        with contextlib.suppress(Full):
+            self.waiting.put(and_tell, timeout=patience)
+        if not done.wait(max(0.0, deadline - time.monotonic())):
             self.warn(f"did not finish within {patience:.0f} s")
+        return done.is_set()
 
     def _work(self) -> None:
         while True:
             work = self.waiting.get()
             try:
                 work()
-            except Exception as error:  # whatever it is, the run goes on
+            except BaseException as error:  # whatever it is, the run goes on; Ctrl-C comes to the main thread
                 self.warn(f"{type(error).__name__}: {error}")
 
     def warn(self, trouble: str) -> None:

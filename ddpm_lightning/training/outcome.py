@@ -107,7 +107,7 @@ def send_files(trainer: L.Trainer) -> None:
         show(trainer, "test/bound", Image.open(path))
     for logger in trainer.loggers:
         if isinstance(logger, BackgroundWandbLogger):
-            logger.log_files("results", [run_dir / "results.json", run_dir / METRICS_FILE])
+            logger.log_files("results", [run_dir / name for name in ("results.json", METRICS_FILE, "train.log")])
             if logger.upload_checkpoint:
                 logger.log_files("model", [last_checkpoint(run_dir)])
 

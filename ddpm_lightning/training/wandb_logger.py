@@ -1,7 +1,10 @@
 """W&B: a logger that never holds up or ends a run, with the names and groups that its users expect."""
 
+import contextlib
+import logging
 import os
 import secrets
+import signal
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +18,8 @@ from omegaconf import OmegaConf
 from ddpm_lightning.errors import check_boolean
 from ddpm_lightning.training.background import Background
 from ddpm_lightning.training.processes import is_first
+
+log = logging.getLogger(__name__)
 
 PATIENCE = 60.0
 """Seconds that W&B has to finish."""
@@ -48,7 +53,9 @@ class BackgroundWandbLogger(WandbLogger):
 
     @property
     def experiment(self) -> Any:
-        """The W&B run; one that does nothing where W&B cannot begin."""
+        """The W&B run, which begins in the background; one that does nothing where it has not or cannot."""
+        if not self.background.is_here():  # Lightning asks here, too, before it starts
+            return self._experiment or NoRun()
         if self.broken:
             return NoRun()
         try:
@@ -95,7 +102,22 @@ class BackgroundWandbLogger(WandbLogger):
     @rank_zero_only
     def finish(self, exit_code: int) -> None:
         """Closes the W&B run, as failed unless the exit code is 0."""
-        self.background.finish(lambda: self.experiment.finish(exit_code=exit_code), PATIENCE)
+        finished = self.background.finish(lambda: self.experiment.finish(exit_code=exit_code), PATIENCE)
+        if not finished or self.background.warned:
+            end_service()
+
+
+def end_service() -> None:
+    """Kills the process that W&B has started, where it does not answer, and forgets it: Python would wait for it at the
+    end, and the next run of a sweep would use it."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            number, name, _, parent, *_ = path.read_text().split()
+            if name == "(wandb-core)" and int(parent) == os.getpid():
+                os.kill(int(number), signal.SIGKILL)
+    forgetting = Background("W&B")
+    forgetting.warned = True  # it was told before
+    forgetting.finish(wandb.teardown, PATIENCE)
 
 
 def make_wandb_logger(*, save_dir: str, **options: Any) -> WandbLogger:
@@ -111,14 +133,19 @@ def make_wandb_logger(*, save_dir: str, **options: Any) -> WandbLogger:
 
 
 def run_id(save_dir: Path) -> str | None:
-    """The same whenever the run goes on; None on all processes but the first, which alone logs."""
+    """The same whenever the run goes on; None on all processes but the first, which alone logs, and where it cannot be
+    written."""
     if not is_first():
         return None
     path = save_dir / "wandb" / "run_id"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(secrets.token_hex(4))
-    return path.read_text()
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(secrets.token_hex(4))
+        return path.read_text()
+    except OSError as error:
+        log.warning("%s cannot be written (%s); if this run is stopped, it goes on as another one of W&B", path, error)
+        return None
 
 
 def labels(save_dir: Path) -> dict[str, Any]:
