@@ -36,7 +36,9 @@ MAY_IMPORT = {
 PURE = {"diffusion", "networks", "library"}
 STANDARD = {"math", "abc", "collections", "dataclasses", "typing", "itertools", "contextlib", "functools"}
 ENTRIES = ("run", "sampling", "evaluation/evaluate", "classifier")
-HYDRA = {f"training/{name}.py" for name in (*ENTRIES, "build", "run_dir", "manners", "processes", "guard")}
+HYDRA = {
+    f"training/{name}.py" for name in (*ENTRIES, "build", "run_dir", "manners", "processes", "guard", "wandb_logger")
+}
 HYDRA |= {f"report/{name}.py" for name in ("report", "plan", "callback")} | {"interchange/convert.py"}
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import wandb
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from ddpm_lightning.errors import UserError
@@ -16,6 +16,7 @@ from ddpm_lightning.report.table import as_csv, markdown, records
 from ddpm_lightning.training.build import make_all, plain
 from ddpm_lightning.training.manners import closing, quiet, relative, told_plainly
 from ddpm_lightning.training.text_file import write_whole
+from ddpm_lightning.training.wandb_logger import BackgroundWandbLogger
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,10 @@ def write_report(folder: Path) -> list[Row]:
 
 def log_table(logger: Any, rows: list[Row], folder: Path) -> None:
     """Sends the table and the page to W&B, if that is what the logger is."""
-    if isinstance(logger, WandbLogger):
+    if isinstance(logger, BackgroundWandbLogger):
         columns, data = records(rows)
-        logger.log_table("table2", columns, data)
-        logger.experiment.log({"report": wandb.Html((folder / "report.html").read_text(), inject=False)})
+        page = (folder / "report.html").read_text()
+        logger.log_objects(
+            0, table2=lambda: wandb.Table([*columns], data), report=lambda: wandb.Html(page, inject=False)
+        )
+        logger.log_files("report", [folder / name for name in ("report.html", "table2.md", "table2.csv")])

@@ -7,11 +7,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from hydra.errors import CompactHydraException
-from lightning.pytorch.loggers import WandbLogger
 from omegaconf.errors import OmegaConfBaseException
 
 from ddpm_lightning.errors import UserError
@@ -53,6 +52,13 @@ def quiet() -> Iterator[None]:
         yield
 
 
+@runtime_checkable
+class Closing(Protocol):
+    """A logger that is to be told how the run ended."""
+
+    def finish(self, exit_code: int) -> None: ...
+
+
 @contextmanager
 def closing(loggers: list[Any]) -> Iterator[None]:
     """After, the W&B run is closed, as failed if it failed, so that the next job of a sweep has one of its own."""
@@ -62,8 +68,8 @@ def closing(loggers: list[Any]) -> Iterator[None]:
         failed = 0
     finally:
         for logger in loggers:
-            if isinstance(logger, WandbLogger):
-                logger.experiment.finish(exit_code=failed)
+            if isinstance(logger, Closing):
+                logger.finish(exit_code=failed)
 
 
 def relative(path: Path) -> Path:

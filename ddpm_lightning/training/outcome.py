@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from PIL import Image
 
 from ddpm_lightning.errors import Diverged
 from ddpm_lightning.training.callbacks.checkpoint import keeps_checkpoints, last_checkpoint
 from ddpm_lightning.training.callbacks.ema import keeps_average
 from ddpm_lightning.training.callbacks.periodic import Periodic
+from ddpm_lightning.training.callbacks.showing import show
 from ddpm_lightning.training.checkpoint import fingerprint
 from ddpm_lightning.training.manners import python, relative
+from ddpm_lightning.training.metrics_csv import METRICS_FILE
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.processes import is_first
 from ddpm_lightning.training.results import provenance, tell, with_warnings, write_results
+from ddpm_lightning.training.wandb_logger import BackgroundWandbLogger
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +95,20 @@ def log_values(trainer: L.Trainer, found: dict[str, Any]) -> None:
     """Tells every logger, at the last step."""
     for logger in trainer.loggers:
         logger.log_metrics({name: record["value"] for name, record in found.items()}, step=trainer.global_step)
+
+
+def send_files(trainer: L.Trainer) -> None:
+    """Gives W&B the run's results, the pictures of its bound, and its checkpoint if that is asked for."""
+    run_dir = Path(trainer.default_root_dir)
+    if not trainer.is_global_zero:
+        return
+    for path in sorted(run_dir.glob("bound_*.png")):
+        show(trainer, "test/bound", Image.open(path))
+    for logger in trainer.loggers:
+        if isinstance(logger, BackgroundWandbLogger):
+            logger.log_files("results", [run_dir / name for name in ("results.json", METRICS_FILE, "train.log")])
+            if logger.upload_checkpoint:
+                logger.log_files("model", [last_checkpoint(run_dir)])
 
 
 def test_result(module: DDPM, trainer: L.Trainer) -> dict[str, dict[str, Any]]:

@@ -37,6 +37,7 @@ from ddpm_lightning.training.outcome import (
     recording_divergence,
     report,
     results_of,
+    send_files,
     wanted,
 )
 from ddpm_lightning.training.processes import in_processes, is_first
@@ -110,6 +111,7 @@ def fit_and_test(
             results = report(config, module, trainer, results)
         if wanted(config):
             log_values(trainer, evaluate_run(config, results, trainer))
+        send_files(trainer)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from ddpm_lightning.training.callbacks.when import check_interval, is_due
 from ddpm_lightning.training.checkpoint import CONFIG
 from ddpm_lightning.training.module import DDPM
+from ddpm_lightning.training.phases import PHASES
 
 
 def last_checkpoint(run_dir: str | Path) -> Path:
@@ -25,7 +26,8 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(self, trainer: L.Trainer, module: DDPM, outputs: Any, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
         due = is_due(trainer, batch_idx, self.every_n_steps) or trainer.global_step >= trainer.max_steps
         if due and module.is_sound():
-            trainer.save_checkpoint(last_checkpoint(trainer.default_root_dir))
+            with PHASES.timed("save"):
+                trainer.save_checkpoint(last_checkpoint(trainer.default_root_dir))
 
 
 def keeps_checkpoints(trainer: L.Trainer) -> bool:

@@ -105,6 +105,16 @@ def _fill(weights: dict[str, Tensor], values: dict[str, Tensor]) -> None:
             weight.copy_(values[name])
 
 
+def distance(trainer: L.Trainer) -> float | None:
+    """‖θ̄ − θ‖ / ‖θ‖: how far the trainer's averaged weights are behind; None where it keeps none."""
+    keeper = _keeper(trainer)
+    if keeper is None or not keeper.shadow:
+        return None
+    weights = [weight.detach().float() for weight in keeper.weights.values()]
+    behind = torch._foreach_sub(list(keeper.shadow.values()), weights)
+    return float(nn.utils.get_total_norm(behind) / nn.utils.get_total_norm(weights))
+
+
 def averaged(trainer: L.Trainer, module: L.LightningModule) -> AbstractContextManager[None]:
     """The context in which the model's weights are the trainer's averaged ones, if an EMA callback keeps any."""
     keeper = _keeper(trainer)

@@ -1,6 +1,7 @@
 """What a training step tells the loggers: loss, loss by quartile of t, gradient norm, learning rate, images/s."""
 
 import math
+import resource
 import time
 from typing import Any
 
@@ -8,8 +9,10 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from ddpm_lightning.training.callbacks.ema import distance
 from ddpm_lightning.training.callbacks.when import check_interval, is_due
 from ddpm_lightning.training.module import DDPM
+from ddpm_lightning.training.phases import PHASES
 
 QUARTILES = 4
 
@@ -17,8 +20,10 @@ QUARTILES = 4
 class TrainingMetrics(L.Callback):
     """Every so many optimizer steps, and at the end, logs the mean over the window that has passed, by optimizer step.
 
-    train/loss; train/loss_q1 … q4, unweighted, by quartile of t (q1: the least noise); train/grad_norm before clipping
-    and train/lr at the window's end; train/images_per_s over all processes.
+    train/loss; train/loss_q1 … q4, unweighted, by quartile of t (q1: the least noise); train/grad_norm before clipping,
+    train/lr and train/ema_distance (‖θ̄ − θ‖ / ‖θ‖) at the window's end; train/images_per_s over all processes;
+    train/memory_gib, the most that was in use so far; time/train_s, time/measure_s, time/draw_s, time/save_s, and
+    time/rest_s, which is waiting for data above all: where the window's seconds went.
     """
 
     def __init__(self, every_n_steps: int = 50) -> None:
@@ -34,6 +39,7 @@ class TrainingMetrics(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
         self._open_window(module.device)
+        self.closed = self.began = time.perf_counter()
         if self.loaded:
             self.sums, self.counts, self.losses = (
                 self.loaded[key].to(module.device) for key in ("sums", "counts", "losses")
@@ -41,12 +47,14 @@ class TrainingMetrics(L.Callback):
             self.batches = self.loaded["batches"]
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        self.began = time.perf_counter()
         if self.batches == 0:  # so that pictures drawn between two windows do not count as time to train
-            self.opened = time.perf_counter()
+            self.opened = self.began
 
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: L.Trainer, module: DDPM, outputs: dict[str, Tensor], batch: Any, batch_idx: int
     ) -> None:
+        PHASES.add("train", time.perf_counter() - self.began)
         quartile = (outputs["t"] - 1) * QUARTILES // module.model.process.T
         losses = outputs["loss_per_example"].double()
         known = losses.isfinite()  # a step whose loss is no number is skipped, and spoils no mean
@@ -70,7 +78,7 @@ class TrainingMetrics(L.Callback):
         self.opened = time.perf_counter()
 
     def _close_window(self, trainer: L.Trainer, module: DDPM) -> None:
-        metrics = self._metrics(trainer, module)
+        metrics = self._metrics(trainer, module) | self._seconds()
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=trainer.global_step)
         self._open_window(module.device)
@@ -86,4 +94,21 @@ class TrainingMetrics(L.Callback):
             "train/skipped_steps": float(module.skipped[0]),
             "train/lr": trainer.optimizers[0].param_groups[0]["lr"],
             "train/images_per_s": float(counts.sum()) / (time.perf_counter() - self.opened),
+            "train/memory_gib": memory_gib(module.device),
+            **({} if (behind := distance(trainer)) is None else {"train/ema_distance": behind}),
         }
+
+    def _seconds(self) -> dict[str, float]:
+        """By phase, since the last window closed: pictures that were drawn between the two are of this one."""
+        now = time.perf_counter()
+        spent = PHASES.take()
+        rest = now - self.closed - sum(spent.values())
+        self.closed = now
+        return {f"time/{phase}_s": seconds for phase, seconds in {**spent, "rest": rest}.items()}
+
+
+def memory_gib(device: torch.device) -> float:
+    """The most that was in use so far: of the GPU by tensors, or of the machine by this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

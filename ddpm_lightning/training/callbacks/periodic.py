@@ -19,6 +19,8 @@ class Periodic(Recurrent):
     raw: also on the weights as the optimizer left them. records: what it found last, by name, for results.json.
     """
 
+    phase = "measure"
+
     def __init__(self, owner: str, every_n_steps: int, raw: bool) -> None:
         super().__init__(owner, every_n_steps)
         check_boolean(f"{owner}.raw", raw, "false measures averaged weights alone")

@@ -7,11 +7,15 @@ import lightning as L
 
 from ddpm_lightning.training.callbacks.when import check_interval, is_due
 from ddpm_lightning.training.module import DDPM
+from ddpm_lightning.training.phases import PHASES
 
 
 class Recurrent(L.Callback):
     """Acts every so many optimizer steps. A checkpoint holds when it acted last, so that what was due at the
     checkpoint's step, and was not done, is done when the run goes on. owner: how options call it."""
+
+    phase = "draw"
+    """Of what the time is counted."""
 
     def __init__(self, owner: str, every_n_steps: int) -> None:
         self.every_n_steps = check_interval(owner, every_n_steps)
@@ -39,5 +43,6 @@ class Recurrent(L.Callback):
     def act_once(self, trainer: L.Trainer, module: DDPM) -> None:
         """Acts, unless it has at this step."""
         if self.acted_at != trainer.global_step:
-            self.act(trainer, module)
+            with PHASES.timed(self.phase):
+                self.act(trainer, module)
             self.acted_at = trainer.global_step

@@ -2,22 +2,28 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
-from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 from tqdm import tqdm
+from wandb import Histogram
 
 from ddpm_lightning.diffusion.samplers import DDIMSampler, Sampler, Step, end_of
 from ddpm_lightning.errors import check_at_most, check_whole
+from ddpm_lightning.training.build import data_of
 from ddpm_lightning.training.callbacks.ema import averaged
 from ddpm_lightning.training.callbacks.recurrent import Recurrent
+from ddpm_lightning.training.callbacks.showing import show
 from ddpm_lightning.training.generate import walk
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.pictures import check_drawable, picture, save
+from ddpm_lightning.training.wandb_logger import BackgroundWandbLogger
+from ddpm_lightning.typing import Images, Pixels
 
 
 class Preview(Recurrent):
@@ -40,8 +46,8 @@ class Preview(Recurrent):
         check_drawable(image_shape(trainer)[0])
 
     @abstractmethod
-    def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> Image.Image:
-        """The picture of the model as it now is."""
+    def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> dict[str, Image.Image]:
+        """Pictures of the model as it now is, by name."""
 
     def walk(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> Iterator[Step]:
         """The steps of the chain for the fixed noise, with a bar, for there may be many."""
@@ -62,24 +68,31 @@ class Preview(Recurrent):
         if not trainer.is_global_zero:
             return
         with averaged(trainer, module):
-            image = self.draw(trainer, module, sampler)
-        save(image, Path(trainer.default_root_dir) / "samples" / f"{self.name}_{when}.png")
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image(f"samples/{self.name}", [image], step=trainer.global_step)
+            drawn = self.draw(trainer, module, sampler)
+        for name, image in drawn.items():
+            save(image, Path(trainer.default_root_dir) / "samples" / f"{name}_{when}.png")
+            show(trainer, f"samples/{name}", image)
 
 
 class SampleGrid(Preview):
-    """num_images samples of the same noise each time, as one grid."""
+    """num_images samples of the same noise each time, as one grid; and their brightness and contrast against those of
+    as many training images, where a shift of all colours shows before an eye sees it."""
 
     name = "grid"
 
-    def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> Image.Image:
-        return picture(to_bytes(trainer, end_of(self.walk(trainer, module, sampler))))
+    def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> dict[str, Image.Image]:
+        samples = to_bytes(trainer, end_of(self.walk(trainer, module, sampler)))
+        compare_pixels(trainer, samples, self._real(trainer))
+        return {self.name: picture(samples)}
+
+    def _real(self, trainer: L.Trainer) -> Pixels:
+        batches = data_of(trainer).in_order("train", first=self.num_images)
+        return torch.cat([to_bytes(trainer, batch.x_0) for batch in batches])
 
 
 class DenoisingStrip(Preview):
-    """x̂_0 along t (Eq. 15; the paper's Fig. 6): a row an image, noise on the left, the sample on the right."""
+    """The way from noise on the left to the sample on the right, a row an image: as "strip" x̂_0 along t (Eq. 15; the
+    paper's Fig. 6), as "chain" x_t itself."""
 
     name = "strip"
 
@@ -88,20 +101,49 @@ class DenoisingStrip(Preview):
         check_whole("callbacks.strip.num_columns", num_columns, 2, "a strip has a start and an end")
         self.num_columns = num_columns
 
-    def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> Image.Image:
+    def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> dict[str, Image.Image]:
         last = sampler.chain(module.model).process.T - 1
         shown = torch.linspace(0, last, min(self.num_columns, last + 1)).round().long().tolist()
-        steps = enumerate(self.walk(trainer, module, sampler))
-        rows = torch.stack([step.x_0_hat for i, step in steps if i in shown], dim=1)
-        return picture(to_bytes(trainer, rows.flatten(0, 1)), columns=len(shown))
+        steps = [step for i, step in enumerate(self.walk(trainer, module, sampler)) if i in shown]
+        return {
+            self.name: in_columns(trainer, [step.x_0_hat for step in steps]),
+            "chain": in_columns(trainer, [step.x for step in steps]),
+        }
+
+
+def in_columns(trainer: L.Trainer, moments: list[Images]) -> Image.Image:
+    """A column a moment, a row an image."""
+    rows = torch.stack(moments, dim=1)
+    return picture(to_bytes(trainer, rows.flatten(0, 1)), columns=len(moments))
+
+
+def compare_pixels(trainer: L.Trainer, samples: Pixels, real: Pixels) -> None:
+    """Logs how much brighter (train-set mean taken off) and richer in contrast the samples are, of 0..255, and to W&B
+    the histograms of both by image."""
+    ours, theirs = (brightness_and_contrast(images) for images in (samples, real))
+    for name, our, their in zip(("brightness", "contrast"), ours, theirs, strict=True):
+        for logger in trainer.loggers:
+            logger.log_metrics({f"samples/{name}_shift": float(our.mean() - their.mean())}, step=trainer.global_step)
+            if isinstance(logger, BackgroundWandbLogger):
+                histograms = {
+                    f"samples/{name}": partial(Histogram, our.tolist()),
+                    f"data/{name}": partial(Histogram, their.tolist()),
+                }
+                logger.log_objects(trainer.global_step, **histograms)
+
+
+def brightness_and_contrast(images: Pixels) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each image's pixels."""
+    flat = images.cpu().float().flatten(1)
+    return flat.mean(1).numpy(), flat.std(1).numpy()
 
 
 def image_shape(trainer: L.Trainer) -> tuple[int, ...]:
     """(c, h, w) of the trainer's data."""
-    data = trainer.datamodule  # type: ignore[attr-defined]
+    data = data_of(trainer)
     return (data.channels, *data.size)
 
 
 def to_bytes(trainer: L.Trainer, x: torch.Tensor) -> torch.Tensor:
     """From the model's scale to 0..255, as the trainer's data are."""
-    return trainer.datamodule.pixels.to_bytes(x)  # type: ignore[attr-defined,no-any-return]
+    return data_of(trainer).pixels.to_bytes(x)

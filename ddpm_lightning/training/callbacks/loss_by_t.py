@@ -1,0 +1,66 @@
+"""At which t the loss is, as a picture: the quartiles of TrainingMetrics, but finer."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ddpm_lightning.errors import check_at_most, check_whole
+from ddpm_lightning.training.callbacks.recurrent import Recurrent
+from ddpm_lightning.training.callbacks.showing import show
+from ddpm_lightning.training.figures import as_image, new_figure
+from ddpm_lightning.training.module import DDPM
+from ddpm_lightning.training.pictures import save
+from ddpm_lightning.training.results import add_up
+
+
+class LossByT(Recurrent):
+    """Every so many optimizer steps, draws the mean loss of the steps since, unweighted, by `bins` equal parts of 1..T,
+    as samples/loss_by_t_STEP.png and for the loggers."""
+
+    def __init__(self, every_n_steps: int = 1000, bins: int = 50) -> None:
+        super().__init__("callbacks.loss_by_t", every_n_steps)
+        check_whole("callbacks.loss_by_t.bins", bins, 1, "give a number of parts of 1..T; use 50")
+        check_at_most("callbacks.loss_by_t.bins", bins, 10_000, "no eye tells so many apart; use 50")
+        self.bins = bins
+        self.sums = torch.zeros(2, bins, dtype=torch.float64)  # of losses, and how many
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "sums": self.sums}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.sums = state_dict["sums"]
+
+    def on_train_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
+        self.sums = self.sums.to(module.device)
+        super().on_train_start(trainer, module)
+
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: L.Trainer, module: DDPM, outputs: dict[str, Tensor], batch: Any, batch_idx: int
+    ) -> None:
+        part = (outputs["t"] - 1) * self.bins // module.model.process.T
+        losses = outputs["loss_per_example"].double()
+        known = losses.isfinite()
+        self.sums.index_add_(1, part, torch.stack([losses.where(known, 0), known.double()]))
+        super().on_train_batch_end(trainer, module, outputs, batch, batch_idx)
+
+    def act(self, trainer: L.Trainer, module: DDPM) -> None:
+        losses, counts = add_up(trainer, self.sums).cpu()
+        self.sums = torch.zeros_like(self.sums)
+        if trainer.is_global_zero:
+            image = draw(losses / counts, module.model.process.T, trainer.global_step)
+            save(image, Path(trainer.default_root_dir) / "samples" / f"loss_by_t_{trainer.global_step:07d}.png")
+            show(trainer, "train/loss_by_t", image)
+
+
+def draw(means: Tensor, T: int, step: int) -> Image.Image:
+    """A step a bin; empty bins (NaN) are left out."""
+    figure, axes = new_figure()
+    edges = torch.linspace(1, T + 1, len(means) + 1)
+    axes.stairs(means.tolist(), edges.tolist())
+    axes.set(xlabel="t", ylabel="loss (mean, unweighted)", yscale="log", title=f"Loss by t until step {step}")
+    return as_image(figure)

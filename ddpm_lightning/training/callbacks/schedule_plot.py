@@ -1,0 +1,35 @@
+"""The schedule as a picture, at the start."""
+
+from pathlib import Path
+
+import lightning as L
+from PIL import Image
+
+from ddpm_lightning.diffusion.process import GaussianDiffusion
+from ddpm_lightning.training.callbacks.showing import show
+from ddpm_lightning.training.figures import as_image
+from ddpm_lightning.training.module import DDPM
+from ddpm_lightning.training.pictures import save
+
+
+class SchedulePlot(L.Callback):
+    """When training starts, draws β_t, ᾱ_t and log SNR(t) as schedule.png and for the loggers."""
+
+    def on_train_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
+        if trainer.is_global_zero and trainer.global_step == 0:
+            image = draw(module.model.process)
+            save(image, Path(trainer.default_root_dir) / "schedule.png")
+            show(trainer, "schedule", image)
+
+
+def draw(process: GaussianDiffusion) -> Image.Image:
+    """The three of them by t = 1..T."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    tables = {"β_t": process.beta, "ᾱ_t": process.alpha_bar, "log SNR(t)": process.snr.log()}
+    for axes, (name, table) in zip(figure.subplots(1, 3), tables.items(), strict=True):
+        axes.plot(range(1, process.T + 1), table[1:].tolist())
+        axes.set(xlabel="t", ylabel=name)
+        axes.grid(alpha=0.3)
+    return as_image(figure)

@@ -1,0 +1,271 @@
+"""What W&B is told of a run, read back from the file that it wrote offline; and that W&B never stands in the way."""
+
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddpm_lightning.report.dashboard import SECTIONS, Lines, Media
+from ddpm_lightning.training import wandb_logger
+from ddpm_lightning.training.background import Background
+from tests.conftest import ROOT
+from tests.training.commands import SMALL, command, results, train
+from tests.training.test_quality import QUALITY
+from tests.training.wandb_records import Written, read_run
+
+TWICE = ("callbacks.loss_by_t.every_n_steps=2", "callbacks.loss_by_t.bins=4")
+
+NUMBERS = {
+    *("train/loss", "train/loss_q1", "train/loss_q2", "train/loss_q3", "train/loss_q4", "train/skipped_steps"),
+    *("train/grad_norm", "train/lr", "train/ema_distance", "train/images_per_s", "train/memory_gib"),
+    *("time/train_s", "time/measure_s", "time/draw_s", "time/save_s", "time/rest_s"),
+    *("val/bpd_beta", "val/bpd_beta_raw", "fd_digits_70_train_ddim4", "fd_digits_70_train_ddim4_raw"),
+    *("samples/brightness_shift", "samples/contrast_shift"),
+    *("test/bpd_beta", "test/rate_beta", "test/distortion_beta"),
+}
+PICTURES = {"samples/grid", "samples/strip", "samples/chain", "train/loss_by_t", "schedule", "test/bound"}
+HISTOGRAMS = {"samples/brightness", "samples/contrast", "data/brightness", "data/contrast"}
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    raw = ("callbacks.quality.raw=true", "callbacks.bound.raw=true", "logger.wandb.upload_checkpoint=true")
+    shown = [option for option in QUALITY if option not in ("callbacks.grid=null", "callbacks.strip=null")]
+    return train(tmp_path_factory.mktemp("run"), *shown, *TWICE, "logger=wandb_offline", "metrics=[bpd]", *raw)
+
+
+@pytest.fixture(scope="module")
+def written(run_dir: Path) -> Written:
+    (written,) = read_run(run_dir)
+    return written
+
+
+def test_every_promised_number_is_there_by_optimizer_step(written: Written) -> None:
+    assert written.keys() >= NUMBERS
+    assert all("trainer/global_step" in entry for entry in written.history)
+    assert [step for step, _ in written.values("train/loss")] == [1, 2, 3, 4]
+    assert [step for step, _ in written.values("val/bpd_beta")] == [2, 4]
+    assert [step for step, _ in written.values("samples/brightness_shift")] == [2, 4, 4]
+    assert all(isinstance(value, int | float) for key in NUMBERS for _, value in written.values(key))
+
+
+def test_the_numbers_are_those_of_the_runs_own_files(written: Written, run_dir: Path) -> None:
+    for name, record in results(run_dir)["metrics"].items():
+        assert written.values(name)[-1] == (4, pytest.approx(record["value"])), name
+
+
+def test_the_seconds_of_the_phases_are_those_that_passed(written: Written) -> None:
+    phases = {key for key in sorted(written.keys()) if key.startswith("time/")}
+    spent = sum(value for key in phases for _, value in written.values(key))
+    between = [entry["_timestamp"] for entry in written.history if "train/loss" in entry]
+    assert min(value for key in phases for _, value in written.values(key)) > -1e-3
+    assert spent >= between[-1] - between[0] - 1
+
+
+def test_every_promised_picture_is_there_and_shows_something(written: Written) -> None:
+    for key in PICTURES:
+        for _, value in written.values(key):
+            (name,) = value["filenames"]
+            pixels = np.asarray(Image.open(written.folder / "files" / name).convert("L"))
+            assert pixels.std() > 1, f"{key} is one grey"
+    assert [step for step, _ in written.values("samples/grid")] == [2, 4, 4]
+    assert [step for step, _ in written.values("schedule")] == [0]
+
+
+def test_histograms_count_every_image(written: Written) -> None:
+    for key in HISTOGRAMS:
+        assert {sum(value["values"]) for _, value in written.values(key)} == {4}, key
+
+
+def test_the_config_is_the_resolved_one_and_the_run_is_labelled(written: Written, run_dir: Path) -> None:
+    assert written.config["schedule"]["T"] == 8
+    assert written.config["run_dir"] == str(run_dir)
+    assert "${" not in str(written.config)
+    assert "schedule.T=8" in written.run["display_name"]
+    assert {"data:fake", "schedule:linear", "loss:simple", "variance:beta"} <= set(written.run["tags"])
+    assert "run_group" not in written.run
+    assert written.exit_code == 0
+
+
+def test_results_and_checkpoint_are_artifacts(written: Written) -> None:
+    assert written.artifacts == {"results": ["metrics.csv", "results.json", "train.log"], "model": ["last.ckpt"]}
+
+
+def test_no_panel_of_the_dashboard_is_empty(written: Written) -> None:
+    keys = written.keys()
+    for panels in SECTIONS.values():
+        for panel in panels:
+            if isinstance(panel, Media):
+                assert set(panel.keys) <= keys, panel.title
+            elif isinstance(panel, Lines):
+                assert any(re.search(panel.pattern, key) for key in keys), panel.title
+
+
+def test_no_number_is_without_a_panel(written: Written) -> None:
+    shown = [panel for panels in SECTIONS.values() for panel in panels]
+    patterns = [panel.pattern for panel in shown if isinstance(panel, Lines)]
+    media = {key for panel in shown if isinstance(panel, Media) for key in panel.keys} | {"test/bound"}  # of sweeps
+    for key in written.keys() - {"trainer/global_step", "epoch"}:
+        assert key in media or any(re.search(pattern, key) for pattern in patterns), key
+
+
+def test_a_sweep_is_a_group_of_runs_each_closed(tmp_path: Path) -> None:
+    options = (*SMALL, "logger=wandb_offline", f"hydra.sweep.dir={tmp_path}/my_sweep", "hydra.sweep.subdir=${seed}")
+    command("train", "-m", *options, "seed=0,1")
+    found = [read_run(tmp_path / "my_sweep" / seed) for seed in ("0", "1")]
+    assert [len(runs) for runs in found] == [1, 1]
+    for seed, (run,) in enumerate(found):
+        assert run.run["run_group"] == "my_sweep"
+        assert f"seed={seed}" in run.run["display_name"]
+        assert run.config["seed"] == seed
+        assert run.exit_code == 0
+        assert [step for step, _ in run.values("train/loss")] == [1, 2, 3, 4]
+    assert found[0][0].run["run_id"] != found[1][0].run["run_id"]
+
+
+def test_a_failed_job_of_a_sweep_is_shown_as_failed_and_the_next_as_itself(tmp_path: Path) -> None:
+    fails = "+callbacks.fail={_target_:tests.training.moments.FailAt,step:2,rank:0}"
+    options = (*SMALL, "logger=wandb_offline", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=${seed}", fails)
+    with pytest.raises(BaseException, match=r"a bug|1"):
+        command("train", "-m", *options, "seed=0,1")
+    (failed,) = read_run(tmp_path / "0")
+    assert failed.exit_code == 1
+    assert [step for step, _ in failed.values("train/loss")] == [1, 2]
+
+
+def test_a_run_that_goes_on_is_the_same_run_and_repeats_nothing(tmp_path: Path) -> None:
+    train(tmp_path, "logger=wandb_offline", "trainer.max_steps=2")
+    train(tmp_path, "logger=wandb_offline")
+    first, second = read_run(tmp_path)
+    assert first.run["run_id"] == second.run["run_id"]
+    assert [step for step, _ in first.values("train/loss")] == [1, 2]
+    assert [step for step, _ in second.values("train/loss")] == [3, 4]
+
+
+def test_tensorboard_csv_and_none_are_one_word(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(tmp_path / "tensorboard", "logger=tensorboard")
+    events = EventAccumulator(str(tmp_path / "tensorboard" / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == [1, 2, 3, 4]
+    assert "samples/grid" in events.Tags()["images"]
+    train(tmp_path / "csv", "logger=csv")
+    assert (tmp_path / "csv" / "metrics.csv").is_file()
+    train(tmp_path / "none", "logger=none")
+    assert not (tmp_path / "none" / "metrics.csv").exists()
+    assert not list(tmp_path.glob("*/wandb"))
+
+
+# W&B in trouble.
+
+
+def test_work_in_the_background_is_done_in_order_and_never_waited_for() -> None:
+    background, done, gate = Background("test", room=3), [], threading.Event()
+    background.do(gate.wait)
+    start = time.perf_counter()
+    for number in range(100):
+        background.do(lambda number=number: done.append(number))
+    assert time.perf_counter() - start < 0.5
+    gate.set()
+    background.finish(lambda: done.append("last"), patience=10)
+    assert done[-1] == "last"
+    assert done[:-1] == sorted(done[:-1])
+    assert 2 <= len(done[:-1]) <= 4  # what there was room for
+
+
+def test_work_that_fails_or_hangs_is_told_once_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    background = Background("W&B")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(5):
+            background.do(lambda: 1 / 0)
+        background.finish(threading.Event().wait, patience=0.2)
+    assert [record.message for record in caplog.records if "ZeroDivisionError" in record.message] == [
+        "W&B is in trouble (ZeroDivisionError: division by zero); the run goes on, but its log there may lack something"
+    ]
+    assert len(caplog.records) == 1
+
+
+def test_a_wandb_that_cannot_write_ends_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "wandb").write_text("in the way")
+    train(tmp_path, "logger=wandb_offline")
+    assert results(tmp_path)["metrics"]["test/bpd_beta_estimate"]["step"] == 4
+
+
+def test_a_wandb_that_cannot_begin_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**options: object) -> None:
+        raise OSError("no")
+
+    monkeypatch.setattr("wandb.init", broken)
+    train(tmp_path, "logger=wandb_offline")
+    assert results(tmp_path)["metrics"]["test/bpd_beta_estimate"]["step"] == 4
+
+
+def services() -> set[int]:
+    """The processes of W&B's service, by number."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if b"wandb-core" in path.read_bytes():
+                found.add(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hanging"])
+def test_a_service_that_dies_or_hangs_ends_no_run(tmp_path: Path, how: signal.Signals) -> None:
+    """The process that W&B starts, in the middle of a run of a process of its own."""
+    before = services()
+    steps = ("trainer.max_steps=1000", "callbacks.grid=null", "callbacks.strip=null", "callbacks.checkpoint=null")
+    options = (*SMALL, f"hydra.run.dir={tmp_path}", "logger=wandb_offline", *steps)
+    patience = f"import {wandb_logger.__name__} as w; w.PATIENCE = 3.0; import runpy, sys; sys.argv[0] = 'train.py'; "
+    start = [sys.executable, "-c", f"{patience}runpy.run_path('train.py', run_name='__main__')", *options]
+    with subprocess.Popen(start, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(tmp_path / "metrics.csv", lines=20)
+        ours = await_service(before)
+        for each in ours:
+            os.kill(each, how)
+        _, said = process.communicate(timeout=180)
+    for each in services() - before:
+        os.kill(each, signal.SIGKILL)
+    assert process.returncode == 0, said
+    assert results(tmp_path)["metrics"]["test/bpd_beta_estimate"]["step"] == 1000
+    assert "Traceback" not in said
+
+
+def await_service(before: set[int]) -> set[int]:
+    """The service's processes, once it has started."""
+    deadline = time.monotonic() + 120
+    while not (ours := services() - before):
+        assert time.monotonic() < deadline, "W&B does not start"
+        time.sleep(0.05)
+    time.sleep(1)
+    return ours
+
+
+def wait_for(path: Path, lines: int) -> None:
+    """Returns when the file has so many."""
+    deadline = time.monotonic() + 120
+    while not (path.is_file() and len(path.read_text().splitlines()) >= lines):
+        assert time.monotonic() < deadline, f"{path} does not grow"
+        time.sleep(0.05)
+
+
+def test_the_dashboard_is_built_and_serialised_offline(capsys: pytest.CaptureFixture[str]) -> None:
+    from ddpm_lightning.report.dashboard import main
+
+    main(["someone", "ddpm_lightning", "--sweep", "table2_digits", "--print"])
+    said = capsys.readouterr().out
+    for panels in SECTIONS.values():
+        for panel in panels:
+            assert panel.title in said
+    assert "table2_digits" in said
