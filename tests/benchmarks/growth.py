@@ -1,22 +1,17 @@
 """How the cost of a training step and of sampling grows, and where it stops being linear."""
 
-import csv
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from ddpm_lightning.diffusion.samplers import AncestralSampler
 from ddpm_lightning.training.generate import walk
 from tests.benchmarks.benchmark import Benchmark
-from tests.benchmarks.device import FULL_PRECISION, most_processes, threads
+from tests.benchmarks.device import FULL_PRECISION, most_processes
 from tests.benchmarks.findings import Findings, Series
 from tests.benchmarks.measure import Side, Spread, spread, take_turns
 from tests.benchmarks.ours import TrainOurs, module_of_shape
-from tests.benchmarks.places import ROOT
+from tests.benchmarks.runs import seconds_a_step
 from tests.benchmarks.shape import SMALL, Shape
 
 MIDDLE = Shape(channels=32, multipliers=(1, 2), num_res_blocks=1, attention=(8,), groups=8, dropout=0.0)
@@ -62,7 +57,11 @@ class Growth(Benchmark):
 
     def _along_processes(self) -> Series:
         numbers = [n for n in self.processes if n <= most_processes()]
-        values = [spread(_seconds_a_step(self.base, n, self.batch_size, self.process_steps)) for n in numbers]
+        fake = ("data=fake", "data.num_images=256", "logger=csv", *self.base.overrides)
+        values = [
+            spread(seconds_a_step(*fake, steps=self.process_steps, batch_size=self.batch_size, processes=n))
+            for n in numbers
+        ]
         places = [float(n) for n in numbers]
         return Series(f"training step of {self.batch_size} images a process", "processes", places, values, "s")
 
@@ -81,26 +80,3 @@ def _whole_walk(num_steps: int) -> Side:
             pass
 
     return sample
-
-
-QUIETLY = ["callbacks.bound=null", "callbacks.grid=null", "callbacks.strip=null", "callbacks.loss_curve=null"]
-SHORTLY = ["module.test_strata=2", "data.num_images=256", "callbacks.checkpoint=null", "callbacks.progress=null"]
-
-
-def _seconds_a_step(shape: Shape, processes: int, batch_size: int, steps: int) -> list[float]:
-    """Of each window of steps but the first, in a run of train.py with so many processes."""
-    every, overrides = max(1, steps // 8), ["data=fake", "quality=none", "logger=csv", *QUIETLY, *SHORTLY]
-    with TemporaryDirectory() as run_dir:
-        sizes = [
-            f"data.batch_size={batch_size * processes}",
-            f"trainer.max_steps={steps}",
-            f"trainer.devices={processes}",
-            f"callbacks.metrics.every_n_steps={every}",
-            f"hydra.run.dir={run_dir}",
-        ]
-        environment = [f"OMP_NUM_THREADS={max(1, threads() // processes)}", sys.executable, "train.py"]
-        command = ["env", *environment, *overrides, *shape.overrides, *sizes]
-        subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
-        with (Path(run_dir) / "metrics.csv").open(newline="") as file:
-            rates = [float(row["train/images_per_s"]) for row in csv.DictReader(file) if row["train/images_per_s"]]
-    return [batch_size * processes / rate for rate in rates[1:]]

@@ -22,6 +22,7 @@ from tests.benchmarks.start import Start
 from tests.benchmarks.time_by_kind import TimeByKind
 from tests.benchmarks.training_defaults import TrainingDefaults
 from tests.benchmarks.training_step import TrainingStep
+from tests.benchmarks.wandb_cost import WandbCost
 
 ALL_PEERS = (TrainDiffusers(), TrainLucidrains(), TrainNarrowLucidrains(), TrainPlain())
 OF_PAPER = (*SAME_MODEL, "data.batch_size=16", "data.num_images=1024")
@@ -70,6 +71,7 @@ def full(checkpoint: Path | None) -> tuple[Benchmark, ...]:
             rounds=600,
             warmups=20,
         ),
+        WandbCost(name="wandb_cost"),
         PeakShare(name="peak_share"),
         TimeByKind(name="time_by_kind"),
         Memory(name="memory"),
@@ -97,6 +99,7 @@ def small(checkpoint: Path | None) -> tuple[Benchmark, ...]:
         TrainingDefaults(name="training_defaults", rounds=2, shape=SMALL),
         SamplingStep(name="sampling_step", rounds=2, batch_size=2, shape=SMALL),
         PlatformCost(name="platform_cost_tiny", overrides=OF_DIGITS, what="tiny network", rounds=3),
+        WandbCost(name="wandb_cost", rounds=1, steps=8, batch_size=2, overrides=("network.channels=8",)),
         PeakShare(
             name="peak_share",
             rounds=2,
