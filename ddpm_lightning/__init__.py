@@ -12,6 +12,13 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """The names of `library`, which brings torch: `python train.py --help` does without it."""
     library = import_module("ddpm_lightning.library")
+    if name == "__all__":
+        return library.__all__
     if name not in library.__all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; there are {', '.join(library.__all__)}")
     return getattr(library, name)
+
+
+def __dir__() -> list[str]:
+    names: list[str] = import_module("ddpm_lightning.library").__all__
+    return [*globals(), *names]

@@ -18,13 +18,15 @@ from ddpm_lightning.diffusion.schedules import (
     QuadraticSchedule,
     Schedule,
 )
-from ddpm_lightning.diffusion.spacing import QuadraticSpacing, UniformSpacing
+from ddpm_lightning.diffusion.spacing import QuadraticSpacing, Spacing, UniformSpacing
 from ddpm_lightning.diffusion.timesteps import ImportanceTimesteps, LowDiscrepancyTimesteps, UniformTimesteps
 from ddpm_lightning.diffusion.variances import (
     BetaTildeVariance,
     BetaVariance,
     LearnedRangeVariance,
     LearnedVariance,
+    LogSpace,
+    Sigmoid,
     Variance,
 )
 from ddpm_lightning.errors import UserError
@@ -53,6 +55,7 @@ __all__ = [
     "LearnedVariance",
     "LinearSchedule",
     "LogSNRLinearSchedule",
+    "LogSpace",
     "Loss",
     "LowDiscrepancyTimesteps",
     "MinSNR",
@@ -62,7 +65,9 @@ __all__ = [
     "QuadraticSpacing",
     "Sampler",
     "Schedule",
+    "Sigmoid",
     "Simple",
+    "Spacing",
     "UNet",
     "UniformSpacing",
     "UniformTimesteps",

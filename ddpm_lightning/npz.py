@@ -16,19 +16,20 @@ ROOM = 2**30
 RATIO = 100
 
 
-def read_npz(path: Path, keys: Sequence[str], advice: str) -> dict[str, np.ndarray]:
-    """Those of the named arrays that the file holds. Raises UserError where it holds none, or cannot be read."""
+def read_npz(path: Path, keys: Sequence[str] | None, advice: str) -> dict[str, np.ndarray]:
+    """Those of the named arrays that the file holds; all of them where keys is None. Raises UserError where it holds
+    none, or cannot be read."""
     try:
         _check_inflated(path)
         with np.load(path) as file:
-            arrays = {key: file[key] for key in keys if key in file}
+            arrays = {key: file[key] for key in (file.files if keys is None else keys) if key in file}
         if not all(isinstance(array, np.ndarray) for array in arrays.values()):
             raise ValueError("it holds something else by that name")
     except Exception as error:  # a damaged file can raise nearly anything
         reason = "it is none" if "pickle" in str(error) else shown(error)  # NumPy would advise to run what is in it
         raise UserError(f"{path} cannot be read as an .npz ({reason}); {advice}") from error
     if not arrays:
-        raise UserError(f"{path} holds none of the arrays {', '.join(keys)}; {advice}")
+        raise UserError(f"{path} holds none of the arrays {', '.join(keys or ['at all'])}; {advice}")
     return arrays
 
 

@@ -6,12 +6,15 @@ from typing import Any
 
 import jinja2
 
+from ddpm_lightning.errors import shown
 from ddpm_lightning.interchange.pretrained import Pretrained, arguments_of
 from ddpm_lightning.training.build import ImageData
+from ddpm_lightning.training.outcome import read_outcome
 
 DIFFUSERS = """from diffusers import DDPMPipeline
 
-images = DDPMPipeline.from_pretrained("PATH")(batch_size=4).images"""
+pipeline = DDPMPipeline.from_pretrained("PATH")
+images = pipeline(batch_size=4, num_inference_steps=pipeline.scheduler.config.num_train_timesteps).images"""
 
 SAFETENSORS = """python convert.py source=safetensors source.path=PATH target.path=checkpoints/last.ckpt
 python sample.py checkpoint=checkpoints/last.ckpt"""
@@ -74,13 +77,17 @@ def card(pretrained: Pretrained, use_ema: bool, usage: str) -> str:
 
 
 def _options(node: dict[str, Any]) -> str:
-    return ", ".join(f"`{name}={value}`" for name, value in arguments_of(node).items() if name not in ("root", "seed"))
+    return ", ".join(
+        f"`{name}={shown(value)}`" for name, value in arguments_of(node).items() if name not in ("root", "seed")
+    )
 
 
-def facts_of_run(checkpoint: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """What a checkpoint's configuration and the results.json of its run say besides."""
+def facts_of_run(checkpoint: Path, config: dict[str, Any], step: int) -> dict[str, Any]:
+    """What a checkpoint's configuration says besides, and the results.json of its run, as far as it is of this step."""
     facts = dict(config.get("facts", {}))
-    path = checkpoint.parent.parent / "results.json"
-    if path.is_file():
-        facts["results"] = json.loads(path.read_text())
-    return facts
+    results = read_outcome({"run_dir": checkpoint.parent.parent}) if checkpoint.parent.name == "checkpoints" else {}
+    try:
+        of_step = {name: metric for name, metric in results["metrics"].items() if metric["step"] == step}
+    except (KeyError, TypeError, AttributeError):  # none, or damaged
+        return facts
+    return {**facts, "results": {**results, "metrics": of_step}} if of_step else facts

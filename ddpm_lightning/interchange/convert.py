@@ -4,7 +4,7 @@ import logging
 
 from omegaconf import DictConfig
 
-from ddpm_lightning.interchange.sources import Source
+from ddpm_lightning.interchange.source import Source
 from ddpm_lightning.interchange.targets import Target
 from ddpm_lightning.training.build import make, plain
 from ddpm_lightning.training.manners import relative, told_plainly
@@ -18,4 +18,6 @@ def convert(cfg: DictConfig) -> None:
         config = plain(cfg)
         source, target = make(config["source"], Source), make(config["target"], Target)
         pretrained = source.read(config["data"])
+        if pretrained.step == 0:
+            log.warning("How long they were trained is not known, and will be told as step 0; source.step= says it")
         log.info("Written to %s", relative(target.write(pretrained)))

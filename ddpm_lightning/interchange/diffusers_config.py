@@ -55,14 +55,23 @@ UNSAID = {
 }
 """What an absent key means, where that is not the paper's choice."""
 
+SCHEDULERS = ("DDPMScheduler", "DDIMScheduler")
+"""Those that walk the paper's chain."""
+
+CHAIN = {"clip_sample": True, "clip_sample_range": 1.0, "thresholding": False, "rescale_betas_zero_snr": False}
+"""How our samplers walk it, and a scheduler of theirs may not."""
+
+SCHEDULES: dict[type[Schedule], str] = {
+    LinearSchedule: "linear",
+    QuadraticSchedule: "scaled_linear",
+    CosineSchedule: "squaredcos_cap_v2",
+}
 PREDICTIONS: dict[type[Parameterization], str] = {Epsilon: "epsilon", X0: "sample", V: "v_prediction"}
 VARIANCES: dict[type[Variance], str] = {
     BetaVariance: "fixed_large",
     BetaTildeVariance: "fixed_small",
     LearnedRangeVariance: "learned_range",
 }
-ALIASES = {"fixed_small_log": "fixed_small"}
-"""Another way to reckon the same variance."""
 
 
 def unet_config(network: Config, in_channels: int, out_channels: int, size: tuple[int, int]) -> dict[str, Any]:
@@ -96,13 +105,10 @@ def size_of(config: Config, source: str) -> tuple[int, int]:
 
 def network_of(config: Config, source: str) -> Node:
     """The node of our U-Net for a config.json. Raises UserError where it describes another network."""
-    for key, papers in PAPERS.items():
-        theirs = config.get(key, UNSAID.get(key, papers))
-        if theirs != papers:
-            raise UserError(f"{source} has {key}={shown(theirs)}, where the paper's U-Net has {papers}; take another")
+    _check_same(config, PAPERS, UNSAID, source, "the paper's U-Net has")
     widths, types = _list(config, "block_out_channels", source), _list(config, "down_block_types", source)
     mirrored = [str(each).replace("Down", "Up") for each in reversed(types)]
-    if not set(types) <= {"DownBlock2D", "AttnDownBlock2D"} or config.get("up_block_types") != mirrored:
+    if any(t not in ("DownBlock2D", "AttnDownBlock2D") for t in types) or config.get("up_block_types") != mirrored:
         raise UserError(
             f"{source} has blocks {shown(types)} on the way down, which the paper's U-Net lacks, or others up"
         )
@@ -115,9 +121,16 @@ def network_of(config: Config, source: str) -> Node:
         multipliers=[width // widths[0] for width in widths],
         num_res_blocks=config.get("layers_per_block", 2),
         attention=[side // 2**level for level, kind in enumerate(types) if kind.startswith("Attn")],
-        dropout=float(config.get("dropout", 0.0)),
+        dropout=config.get("dropout", 0.0),
         groups=config.get("norm_num_groups", 32),
     )
+
+
+def _check_same(config: Config, ours: Config, unsaid: Config, source: str, who: str) -> None:
+    for key, here in ours.items():
+        theirs = config.get(key, unsaid.get(key, here))
+        if theirs != here:
+            raise UserError(f"{source} has {key}={shown(theirs)}, where {who} {here}; take another")
 
 
 def _list(config: Config, key: str, source: str) -> list[Any]:
@@ -143,13 +156,10 @@ def scheduler_config(schedule: Schedule, parameterization: Parameterization, var
     return {
         "_class_name": "DDPMScheduler",
         **_betas(schedule),
-        "clip_sample": True,
-        "clip_sample_range": 1.0,
+        **CHAIN,
         "num_train_timesteps": schedule.T,
         "prediction_type": PREDICTIONS[type(parameterization)],
-        "rescale_betas_zero_snr": False,
         "steps_offset": 0,
-        "thresholding": False,
         "timestep_spacing": "leading",
         "variance_type": VARIANCES[type(variance)],
     }
@@ -157,17 +167,18 @@ def scheduler_config(schedule: Schedule, parameterization: Parameterization, var
 
 def _betas(schedule: Schedule) -> dict[str, Any]:
     if isinstance(schedule, LinearSchedule | QuadraticSchedule):
-        name = "linear" if isinstance(schedule, LinearSchedule) else "scaled_linear"
-        return {"beta_schedule": name, "beta_start": schedule.beta_1, "beta_end": schedule.beta_T}
+        return {"beta_schedule": SCHEDULES[type(schedule)], "beta_start": schedule.beta_1, "beta_end": schedule.beta_T}
     if isinstance(schedule, CosineSchedule) and (schedule.s, schedule.max_beta) == (0.008, 0.999):
-        return {"beta_schedule": "squaredcos_cap_v2"}
+        return {"beta_schedule": SCHEDULES[CosineSchedule]}
     return {"trained_betas": schedule.betas().tolist()}
 
 
 def parts_of(config: Config, source: str) -> dict[str, Node]:
     """The nodes schedule, parameterization and variance of a scheduler_config.json."""
-    if config.get("rescale_betas_zero_snr"):
-        raise UserError(f"{source} has rescale_betas_zero_snr=true, by which ᾱ_T is 0; no x̂_0 follows from ε there")
+    kind = config.get("_class_name", SCHEDULERS[0])
+    if kind not in SCHEDULERS:
+        raise UserError(f"{source} has a {shown(kind)}, unknown here; take a folder with a {' or a '.join(SCHEDULERS)}")
+    _check_same(config, CHAIN, {}, source, "sampling here has")
     return {
         "schedule": _schedule(config, source),
         "parameterization": node(
@@ -178,21 +189,22 @@ def parts_of(config: Config, source: str) -> dict[str, Node]:
 
 
 def _schedule(config: Config, source: str) -> Node:
+    T = config.get("num_train_timesteps", 1000)
     if config.get("trained_betas") is not None:
-        return node(GivenSchedule, beta=[float(beta) for beta in _list(config, "trained_betas", source)])
-    name, T = config.get("beta_schedule", "linear"), config.get("num_train_timesteps", 1000)
-    rising = {"linear": LinearSchedule, "scaled_linear": QuadraticSchedule}
-    if name in rising:
-        ends = {"beta_1": config.get("beta_start", 1e-4), "beta_T": config.get("beta_end", 0.02)}
-        return node(rising[name], T=T, **ends)
-    if name != "squaredcos_cap_v2":
-        raise UserError(f"{source} has beta_schedule={shown(name)}, unknown here; give its β's as trained_betas")
-    return node(CosineSchedule, T=T, s=0.008, max_beta=0.999)
+        betas = _list(config, "trained_betas", source)
+        if len(betas) != T:
+            raise UserError(f"{source} has {len(betas)} trained_betas for num_train_timesteps={shown(T)}; mend one")
+        return node(GivenSchedule, beta=betas)
+    kind = _named(SCHEDULES, config.get("beta_schedule", "linear"), "beta_schedule", source)
+    if kind is CosineSchedule:
+        return node(kind, T=T, s=0.008, max_beta=0.999)
+    return node(kind, T=T, beta_1=config.get("beta_start", 1e-4), beta_T=config.get("beta_end", 0.02))
 
 
 def _variance(config: Config, source: str) -> Node:
     said = config.get("variance_type", "fixed_small")
-    kind = _named(VARIANCES, ALIASES.get(said, said), "variance_type", source)
+    same = "fixed_small" if said == "fixed_small_log" else said  # another way to reckon it
+    kind = _named(VARIANCES, same, "variance_type", source)
     return node(kind, interpolation=node(LogSpace)) if kind is LearnedRangeVariance else node(kind)
 
 

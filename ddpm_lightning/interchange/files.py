@@ -5,7 +5,6 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -18,10 +17,10 @@ def read_json(path: Path) -> dict[str, Any]:
     """An object. Raises UserError where there is none."""
     try:
         found = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({shown(error)}); take a whole folder of diffusers") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({shown(error)}); take a whole folder") from error
     if not isinstance(found, dict):
-        raise UserError(f"{path} holds no JSON object; take a whole folder of diffusers")
+        raise UserError(f"{path} holds no JSON object; take a whole folder")
     return found
 
 
@@ -48,12 +47,3 @@ def read_pickle(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(found, dict) or not all(isinstance(w, torch.Tensor) for w in found.values()):
         raise UserError(f"{path} holds no tensors by name; take a state_dict")
     return unwrapped({str(name): weight for name, weight in found.items()})
-
-
-def read_npz(path: Path) -> dict[str, torch.Tensor]:
-    """The arrays, by name."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: torch.from_numpy(file[name]) for name in file.files}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} cannot be read as an .npz of arrays ({shown(error)}); take another file") from error

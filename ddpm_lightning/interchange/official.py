@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
+import torch
 from torch import Tensor
 
 from ddpm_lightning.diffusion.parameterizations import Epsilon
 from ddpm_lightning.diffusion.schedules import LinearSchedule
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, shown
 from ddpm_lightning.interchange.carry import Weights
 from ddpm_lightning.interchange.pretrained import Node, node
 from ddpm_lightning.networks.unet import UNet
@@ -64,15 +64,17 @@ def check_kind(weights: Weights, source: str) -> None:
         )
 
 
-def sorted_out(variables: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor], int]:
+def sorted_out(variables: Mapping[str, Tensor], source: str) -> tuple[dict[str, Tensor], dict[str, Tensor], int]:
     """Raw weights, averaged weights and the step, from all variables of an official checkpoint."""
-    step = variables.get("global_step")
+    step = variables.get("global_step", torch.tensor(0))
+    if step.numel() != 1 or step.is_floating_point():
+        raise UserError(f"{source} has a global_step that is no whole number; take another file")
     raw = {n: v for n, v in variables.items() if not n.endswith(AVERAGE) and not BESIDES.search(n)}
     averaged = {name.removesuffix(AVERAGE): v for name, v in variables.items() if name.endswith(AVERAGE)}
-    return raw, averaged, 0 if step is None else int(step)
+    return raw, averaged, int(step)
 
 
-def read_tensorflow(prefix: str) -> dict[str, Any]:
+def read_tensorflow(prefix: str) -> dict[str, Tensor]:
     """The variables of a TensorFlow checkpoint, by name. Needs TensorFlow."""
     try:
         from tensorflow.train import load_checkpoint
@@ -81,5 +83,8 @@ def read_tensorflow(prefix: str) -> dict[str, Any]:
             f"{prefix} is a checkpoint of TensorFlow, which is not installed; install it, or save the variables as an "
             ".npz where it is: np.savez(PATH, **{n: r.get_tensor(n) for n in r.get_variable_to_shape_map()})"
         ) from error
-    reader = load_checkpoint(prefix)
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    try:
+        reader = load_checkpoint(prefix)
+        return {name: torch.as_tensor(reader.get_tensor(name)) for name in reader.get_variable_to_shape_map()}
+    except Exception as error:  # TensorFlow's own kinds, which cannot be named where it is not installed
+        raise UserError(f"{prefix} cannot be read as a checkpoint of TensorFlow ({shown(error)})") from error

@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 
+from ddpm_lightning.diffusion.parameterizations import Parameterization
+from ddpm_lightning.diffusion.process import GaussianDiffusion
+from ddpm_lightning.diffusion.schedules import Schedule
 from ddpm_lightning.diffusion.variances import Variance
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.interchange.carry import Weights
@@ -29,6 +32,11 @@ class Pretrained:
     averaged: Weights | None
     step: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises UserError where the parts make no model."""
+        GaussianDiffusion(self.made("schedule", Schedule))
+        self.made("parameterization", Parameterization)
 
     def made(self, part: str, kind: Any) -> Any:
         """What a node builds."""

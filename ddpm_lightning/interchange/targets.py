@@ -1,6 +1,7 @@
 """Where weights go: our checkpoint, a folder that diffusers loads, or plain safetensors."""
 
 import json
+import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -22,22 +23,27 @@ from ddpm_lightning.training.build import ImageData, network_shape
 from ddpm_lightning.training.checkpoint import CONFIG, EMA, AtomicCheckpointIO
 
 
+@dataclass(frozen=True)
 class Target(ABC):
-    """Something that weights can be written to."""
+    """Something that weights can be written to. path: where, and nothing may be there: UserError."""
+
+    path: str
+
+    def __post_init__(self) -> None:
+        if Path(self.path).exists():
+            raise UserError(f"target.path={self.path} is there already, and would be written over; choose another")
 
     @abstractmethod
     def write(self, pretrained: Pretrained) -> Path:
-        """Writes them; returns where they are. Raises UserError where there is something already."""
+        """Writes them; returns where they are."""
 
 
 @dataclass(frozen=True)
 class CheckpointTarget(Target):
     """path: a file for sample.py and evaluate.py, with both kinds of weights, without an optimizer's state."""
 
-    path: str
-
     def write(self, pretrained: Pretrained) -> Path:
-        path = _free(self.path)
+        path = Path(self.path)
         path.parent.mkdir(parents=True, exist_ok=True)
         contents: dict[str, Any] = {
             CONFIG: {**pretrained.parts, "seed": 0, "facts": dict(pretrained.facts)},
@@ -54,7 +60,6 @@ class CheckpointTarget(Target):
 class DiffusersTarget(Target):
     """path: a folder for DDPMPipeline.from_pretrained. use_ema: the averaged weights, or the raw ones."""
 
-    path: str
     use_ema: bool = True
 
     def write(self, pretrained: Pretrained) -> Path:
@@ -63,36 +68,34 @@ class DiffusersTarget(Target):
         scheduler = diffusers_config.scheduler_config(*made)
         unet = diffusers_config.unet_config(pretrained.parts["network"], **network_shape(variance, data))
         weights = to_theirs(unet_of(pretrained.parts), DiffusersLayout(), pretrained.weights(self.use_ema))
-        folder = _free(self.path)
+        folder = _beside(self.path)
         _write_json(folder / "unet" / "config.json", _with_version(unet))
         _write_json(folder / "scheduler" / "scheduler_config.json", _with_version(scheduler))
         index = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", "DDPMScheduler"]}
         _write_json(folder / "model_index.json", {"_class_name": "DDPMPipeline", **_with_version(index)})
         _save(weights, folder / "unet" / "diffusion_pytorch_model.safetensors", pretrained, self.use_ema)
         (folder / "README.md").write_text(card(pretrained, self.use_ema, DIFFUSERS))
-        return folder
+        return folder.rename(self.path)
 
 
 @dataclass(frozen=True)
 class SafetensorsTarget(Target):
     """path: a folder with model.safetensors by our names, config.json and a model card. use_ema: as above."""
 
-    path: str
     use_ema: bool = True
 
     def write(self, pretrained: Pretrained) -> Path:
         weights = pretrained.weights(self.use_ema)
-        folder = _free(self.path)
+        folder = _beside(self.path)
         _write_json(folder / "config.json", dict(pretrained.parts))
         _save(weights, folder / "model.safetensors", pretrained, self.use_ema)
         (folder / "README.md").write_text(card(pretrained, self.use_ema, SAFETENSORS))
-        return folder
+        return folder.rename(self.path)
 
 
-def _free(path: str) -> Path:
-    if Path(path).exists():
-        raise UserError(f"target.path={path} is there already, and would be written over; choose another")
-    return Path(path)
+def _beside(path: str) -> Path:
+    """Where a folder is written before it takes its name, so that there is a whole one or none."""
+    return Path(f"{path}.{os.getpid()}.tmp")
 
 
 def _named(prefix: str, weights: Weights | None) -> dict[str, Any]:

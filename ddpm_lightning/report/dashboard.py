@@ -41,7 +41,8 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
         Media("Contrast by image", ("samples/contrast", "data/contrast")),
     ),
     "Quality": (
-        Lines("Distance of samples to the training images", "^(fid|fd)_"),
+        Lines("Distance of samples to the training images", "^(fid|fd|kid)_"),
+        Lines("Score, precision and recall of samples", "^(isc|score|precision|recall)_"),
         Lines("Bits/dim of test images", "^val/bpd_"),
         Lines("The test split, after training", "^test/"),
     ),
@@ -65,22 +66,32 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
 }
 """What every run logs, in the order in which one looks at it."""
 
+OF_SWEEP: tuple[Panel, ...] = (
+    Lines("Distance of samples", "^(fid|fd|kid)_"),
+    Lines("Bits/dim", "^val/bpd_"),
+    Media("Samples", ("samples/grid",)),
+    Media("Bits/dim by t, rate and distortion", ("test/bound",)),
+)
+"""Beside the table, in the report of a sweep."""
+
 TABLE = "table2"
 """The table that report.py logs."""
 
 
+def _panel(each: Panel) -> Any:
+    import wandb_workspaces.reports.v2 as wr
+
+    if isinstance(each, Media):
+        return wr.MediaBrowser(title=each.title, media_keys=list(each.keys))
+    return wr.LinePlot(title=each.title, x=STEP, metric_regex=each.pattern, log_y=each.log_y)
+
+
 def workspace(entity: str, project: str) -> Any:
     """A workspace of SECTIONS."""
-    import wandb_workspaces.reports.v2 as wr
     import wandb_workspaces.workspaces as ws
 
-    def panel(each: Panel) -> Any:
-        if isinstance(each, Media):
-            return wr.MediaBrowser(title=each.title, media_keys=list(each.keys))
-        return wr.LinePlot(title=each.title, x=STEP, metric_regex=each.pattern, log_y=each.log_y)
-
     sections = [
-        ws.Section(name=name, panels=[panel(each) for each in panels], is_open=True)
+        ws.Section(name=name, panels=[_panel(each) for each in panels], is_open=True)
         for name, panels in SECTIONS.items()
     ]
     return ws.Workspace(entity=entity, project=project, name="ddpm_lightning", sections=sections)
@@ -92,14 +103,7 @@ def sweep_report(entity: str, project: str, group: str) -> Any:
 
     # Without entity and project, it is of the report's own; with them, W&B would be asked for the project's number.
     runs = wr.Runset(name=group, filters=f"Group = '{group}'")
-    panels = [
-        wr.WeavePanelSummaryTable(table_name=TABLE),
-        wr.LinePlot(title="Distance of samples", x=STEP, metric_regex="^(fid|fd)_"),
-        wr.LinePlot(title="Bits/dim", x=STEP, metric_regex="^val/bpd_"),
-        wr.MediaBrowser(title="Samples", media_keys=["samples/grid"]),
-        wr.MediaBrowser(title="Bits/dim by t, rate and distortion", media_keys=["test/bound"]),
-        wr.RunComparer(diff_only="split"),
-    ]
+    panels = [wr.WeavePanelSummaryTable(table_name=TABLE), *map(_panel, OF_SWEEP), wr.RunComparer(diff_only="split")]
     blocks = [wr.H1(text="Table 2"), wr.PanelGrid(runsets=[runs], panels=panels)]
     return wr.Report(entity=entity, project=project, title=f"Table 2: {group}", blocks=blocks)
 

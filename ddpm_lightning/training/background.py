@@ -23,6 +23,7 @@ class Background:
         self.owner = owner
         self.waiting: Queue[Work] = Queue(room)
         self.warned = False
+        self.over = False
         self.thread = threading.Thread(target=self._work, daemon=True, name=owner)
         self.thread.start()
 
@@ -41,28 +42,31 @@ class Background:
             self.warn("does not keep up")
 
     def finish(self, last: Work, patience: float) -> bool:
-        """Does the rest and then the last piece of work; gives up after so many seconds. Whether it was done."""
+        """Does the rest and then the last piece of work, after which there is none; gives up after so many seconds.
+        Whether all was done."""
         done, deadline = threading.Event(), time.monotonic() + patience
 
         def and_tell() -> None:
-            try:
-                last()
-            finally:
-                done.set()
+            self.over = True
+            self._attempt(last)
+            done.set()
 
         with contextlib.suppress(Full):
             self.waiting.put(and_tell, timeout=patience)
         if not done.wait(max(0.0, deadline - time.monotonic())):
+            self.over = True
             self.warn(f"did not finish within {patience:.0f} s")
         return done.is_set()
 
     def _work(self) -> None:
-        while True:
-            work = self.waiting.get()
-            try:
-                work()
-            except BaseException as error:  # whatever it is, the run goes on; Ctrl-C comes to the main thread
-                self.warn(f"{type(error).__name__}: {error}")
+        while not self.over:
+            self._attempt(self.waiting.get())
+
+    def _attempt(self, work: Work) -> None:
+        try:
+            work()
+        except BaseException as error:  # whatever it is, the run goes on; Ctrl-C comes to the main thread
+            self.warn(f"{type(error).__name__}: {error}")
 
     def warn(self, trouble: str) -> None:
         """Says what is wrong, the first time."""

@@ -173,7 +173,10 @@ def model_weights(checkpoint: dict[str, Any], use_ema: bool) -> dict[str, torch.
 
 def unwrapped(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The weights by the names that they have without compilers and several processes."""
-    return {".".join(part for part in name.split(".") if part not in WRAPPERS): w for name, w in weights.items()}
+    found = {".".join(part for part in name.split(".") if part not in WRAPPERS): w for name, w in weights.items()}
+    if len(found) < len(weights):
+        raise UserError("the weights have names that differ by torch.compile's or DDP's prefix alone; which are meant?")
+    return found
 
 
 def check_average(average: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> None:

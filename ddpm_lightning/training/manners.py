@@ -14,6 +14,7 @@ from hydra.errors import CompactHydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.training.signals import Interrupted
 
 
 @contextmanager
@@ -62,14 +63,17 @@ class Closing(Protocol):
 @contextmanager
 def closing(loggers: list[Any]) -> Iterator[None]:
     """After, the W&B run is closed, as failed if it failed, so that the next job of a sweep has one of its own."""
-    failed = 1
+    code = 1
     try:
         yield
-        failed = 0
+        code = 0
+    except Interrupted as stop:
+        code = stop.exit_code
+        raise
     finally:
         for logger in loggers:
             if isinstance(logger, Closing):
-                logger.finish(exit_code=failed)
+                logger.finish(exit_code=code)
 
 
 def relative(path: Path) -> Path:

@@ -97,13 +97,23 @@ def log_values(trainer: L.Trainer, found: dict[str, Any]) -> None:
         logger.log_metrics({name: record["value"] for name, record in found.items()}, step=trainer.global_step)
 
 
+@contextmanager
+def sending_files(trainer: L.Trainer) -> Iterator[None]:
+    """After, however it ended, W&B has what files there are."""
+    try:
+        yield
+    finally:
+        send_files(trainer)
+
+
 def send_files(trainer: L.Trainer) -> None:
     """Gives W&B the run's results, the pictures of its bound, and its checkpoint if that is asked for."""
     run_dir = Path(trainer.default_root_dir)
     if not trainer.is_global_zero:
         return
     for path in sorted(run_dir.glob("bound_*.png")):
-        show(trainer, "test/bound", Image.open(path))
+        with Image.open(path) as image:
+            show(trainer, "test/bound", image.copy())
     for logger in trainer.loggers:
         if isinstance(logger, BackgroundWandbLogger):
             logger.log_files("results", [run_dir / name for name in ("results.json", METRICS_FILE, "train.log")])

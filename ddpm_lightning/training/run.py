@@ -37,7 +37,7 @@ from ddpm_lightning.training.outcome import (
     recording_divergence,
     report,
     results_of,
-    send_files,
+    sending_files,
     wanted,
 )
 from ddpm_lightning.training.processes import in_processes, is_first
@@ -88,7 +88,7 @@ def train_here(config: dict[str, Any]) -> None:
         loggers = make_all(config["logger"], Logger)
         trainer = make_with(config["trainer"], callbacks=callbacks, logger=loggers)
         data.setup("fit")  # Lightning would do so later; a wrong folder is better told now
-        with closing(loggers), recording_divergence(config, trainer):
+        with going_on(trainer), closing(loggers), sending_files(trainer), recording_divergence(config, trainer):
             fit_and_test(config, trainer, module, data, loggers, checkpoint)
 
 
@@ -102,16 +102,14 @@ def fit_and_test(
         log.info("Going on from %s", relative(checkpoint))
     for logger in loggers:
         logger.log_hyperparams(config)
-    with going_on(trainer):
-        with restoring(trainer, checkpoint):
-            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        trainer.test(module, datamodule=data, verbose=False)
-        results = measured_before(config) if wanted(config) else {"metrics": {}}
-        if trainer.is_global_zero:
-            results = report(config, module, trainer, results)
-        if wanted(config):
-            log_values(trainer, evaluate_run(config, results, trainer))
-        send_files(trainer)
+    with restoring(trainer, checkpoint):
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    trainer.test(module, datamodule=data, verbose=False)
+    results = measured_before(config) if wanted(config) else {"metrics": {}}
+    if trainer.is_global_zero:
+        results = report(config, module, trainer, results)
+    if wanted(config):
+        log_values(trainer, evaluate_run(config, results, trainer))
 
 
 @contextmanager

@@ -14,15 +14,17 @@ import wandb
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
+from torch.distributed import is_initialized
 
-from ddpm_lightning.errors import check_boolean
+from ddpm_lightning.errors import UserError, check_boolean, check_positive
 from ddpm_lightning.training.background import Background
 from ddpm_lightning.training.processes import is_first
+from ddpm_lightning.training.text_file import write_whole
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 60.0
-"""Seconds that W&B has to finish."""
+OF_THE_FAILED = 5.0
+"""Seconds that W&B has to finish a run of several processes that failed, whose parent waits for the reason."""
 
 TAGGED = ("data", "schedule", "parameterization", "variance", "loss", "sampler", "network")
 """The groups whose options are a run's tags."""
@@ -41,11 +43,14 @@ class NoRun:
 class BackgroundWandbLogger(WandbLogger):
     """A WandbLogger whose calls return at once and are done in a thread; if W&B is broken, it says so once.
 
-    upload_checkpoint: whether the last checkpoint is given to W&B at the end, beside the results.
+    upload_checkpoint: whether the last checkpoint is given to W&B at the end, beside the results. patience: how many
+    seconds W&B has at the end.
     """
 
-    def __init__(self, *, upload_checkpoint: bool = False, **options: Any) -> None:
+    def __init__(self, *, upload_checkpoint: bool = False, patience: float = 60.0, **options: Any) -> None:
         super().__init__(**options)
+        check_positive("logger.wandb.patience", patience, "W&B needs some seconds to finish; use 60")
+        self.patience = patience
         check_boolean("logger.wandb.upload_checkpoint", upload_checkpoint, "true gives W&B the last checkpoint")
         self.upload_checkpoint = upload_checkpoint
         self.background = Background("W&B")
@@ -61,9 +66,10 @@ class BackgroundWandbLogger(WandbLogger):
         try:
             return super().experiment
         except Exception as error:  # whatever it is, the run goes on
-            self.broken = True
             self.background.warn(f"{type(error).__name__}: {error}")
-            return NoRun()
+            self.broken = self._wandb_init.get("mode") == "offline"
+            self._wandb_init["mode"] = "offline"  # what cannot be sent now can be synced later
+            return self.experiment
 
     @rank_zero_only
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
@@ -91,18 +97,19 @@ class BackgroundWandbLogger(WandbLogger):
         """As an artifact of this kind, those of the files that are there."""
 
         def log() -> None:
-            artifact = wandb.Artifact(f"{kind}-{self._id}", kind)
-            for path in paths:
-                if path.is_file():
-                    artifact.add_file(str(path))
+            artifact = wandb.Artifact(f"{kind}-{self.experiment.id}", kind)
+            for path in found:
+                artifact.add_file(str(path))
             self.experiment.log_artifact(artifact)
 
-        self.background.do(log)
+        if found := [path for path in paths if path.is_file()]:
+            self.background.do(log)
 
     @rank_zero_only
     def finish(self, exit_code: int) -> None:
         """Closes the W&B run, as failed unless the exit code is 0."""
-        finished = self.background.finish(lambda: self.experiment.finish(exit_code=exit_code), PATIENCE)
+        patience = min(self.patience, OF_THE_FAILED) if exit_code and is_initialized() else self.patience
+        finished = self.background.finish(lambda: self.experiment.finish(exit_code=exit_code), patience)
         if not finished or self.background.warned:
             end_service()
 
@@ -111,25 +118,44 @@ def end_service() -> None:
     """Kills the process that W&B has started, where it does not answer, and forgets it: Python would wait for it at the
     end, and the next run of a sweep would use it."""
     for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             number, name, _, parent, *_ = path.read_text().split()
             if name == "(wandb-core)" and int(parent) == os.getpid():
                 os.kill(int(number), signal.SIGKILL)
     forgetting = Background("W&B")
     forgetting.warned = True  # it was told before
-    forgetting.finish(wandb.teardown, PATIENCE)
+    forgetting.finish(wandb.teardown, OF_THE_FAILED)
 
 
-def make_wandb_logger(*, save_dir: str, **options: Any) -> WandbLogger:
+def make_wandb_logger(*, save_dir: str, offline: bool, **options: Any) -> WandbLogger:
     """A logger of the run whose id lies in save_dir/wandb/run_id; options: WandbLogger's own.
 
     The run bears the options that were typed as its name, the sweep as its group, and its choices as tags, unless the
-    options say otherwise.
+    options say otherwise. Raises UserError where it is to be online, and W&B knows no key.
     """
-    ours = {"id": run_id(Path(save_dir)), "resume": "allow", **labels(Path(save_dir))}
+    check_boolean("logger.wandb.offline", offline, "use logger=wandb_offline or logger=wandb_online")
+    ours: dict[str, Any] = {"id": run_id(Path(save_dir)), "reinit": "create_new"}
+    if offline:  # and not Lightning's own, which would be for all runs that follow
+        ours["mode"] = "offline"
+    elif is_first():
+        check_key()
+    if is_first():
+        ours |= labels(Path(save_dir))
     logger = BackgroundWandbLogger(save_dir=save_dir, **{**ours, **options})
     logger._wandb_init.pop("anonymous", None)  # Lightning passes it on, and W&B answers with a warning
     return logger
+
+
+def check_key() -> None:
+    """Raises UserError where W&B would ask for a key, which it can not while it works in the background."""
+    try:
+        known = os.environ.get("WANDB_MODE") in ("offline", "disabled", "dryrun") or wandb.login(
+            prompt=False, verify=False
+        )
+    except Exception as error:  # of the key's form, above all
+        raise UserError(f"W&B does not take the key that it knows ({error}); wandb login --relogin") from error
+    if not known:
+        raise UserError("logger=wandb_online needs a key, and W&B knows none; wandb login, or use logger=wandb_offline")
 
 
 def run_id(save_dir: Path) -> str | None:
@@ -141,7 +167,7 @@ def run_id(save_dir: Path) -> str | None:
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(secrets.token_hex(4))
+            write_whole(path, secrets.token_hex(4))
         return path.read_text()
     except OSError as error:
         log.warning("%s cannot be written (%s); if this run is stopped, it goes on as another one of W&B", path, error)
@@ -149,16 +175,19 @@ def run_id(save_dir: Path) -> str | None:
 
 
 def labels(save_dir: Path) -> dict[str, Any]:
-    """Name, group and tags of a run, by what Hydra wrote into its directory; nothing where it has not."""
+    """Name, group and tags of a run, by what Hydra wrote into its directory; or of the report on a sweep, into which
+    Hydra wrote another file."""
+    if (save_dir / "multirun.yaml").is_file():
+        return {"name": "report", "group": save_dir.resolve().name}
     path = save_dir / ".hydra" / "hydra.yaml"
     if not path.is_file():
         return {}
-    hydra = OmegaConf.load(path).hydra
-    choices = hydra.runtime.choices
+    hydra: Any = OmegaConf.to_container(OmegaConf.load(path).hydra, resolve=False)
+    choices = hydra["runtime"]["choices"]
     found: dict[str, Any] = {
-        "name": " ".join(hydra.overrides.task) or "default",
+        "name": " ".join(hydra["overrides"]["task"]) or "default",
         "tags": [f"{group}:{choices[group]}" for group in TAGGED if choices.get(group)],
     }
-    if hydra.mode == "MULTIRUN":
-        found["group"] = Path(os.path.normpath(hydra.sweep.dir)).name
+    if hydra["mode"] == "MULTIRUN":
+        found["group"] = Path(hydra["runtime"]["output_dir"]).parent.name
     return found

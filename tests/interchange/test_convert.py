@@ -10,6 +10,7 @@ from PIL import Image
 from tests.interchange.folders import random_checkpoint, small_unet_of_diffusers, write_pipeline
 from tests.training.commands import command, error_of, results, train
 
+BETA = "variance@source.variance=beta"
 FAKE = ("data=fake", "data.size=[8,8]")
 
 
@@ -66,10 +67,20 @@ def test_a_trained_run_goes_out_with_a_card_that_says_what_it_is(tmp_path: Path)
     ("options", "words"),
     [
         ((), "source.path"),
-        (("source=diffusers", "source.path=nowhere at all", "target.path=x"), "there is no folder nowhere at all"),
-        (("source=pesser", "source.path=nowhere.ckpt", "target.path=x"), "source.averaged"),
-        (("source=pesser", "source.path=no.ckpt", "source.averaged=true", "target.path=x"), "no.ckpt cannot be read"),
-        (("source=tensorflow", "source.path=nowhere.npz", "target.path=x"), "nowhere.npz cannot be read"),
+        (
+            ("source=diffusers", "source.path=nowhere at all", "target.path=x", "data=cifar10"),
+            "there is no folder nowhere at all",
+        ),
+        (("source=pesser", "source.path=nowhere.ckpt", "target.path=x"), "variance@source.variance"),
+        (("source=pesser", BETA, "source.path=nowhere.ckpt", "target.path=x"), "source.averaged"),
+        (
+            ("source=pesser", BETA, "source.path=no.ckpt", "source.averaged=true", "target.path=x", "data=cifar10"),
+            "no.ckpt cannot be read",
+        ),
+        (
+            ("source=tensorflow", BETA, "source.path=no.npz", "target.path=x", "data=cifar10"),
+            "no.npz cannot be read",
+        ),
         (("source.path=nowhere.ckpt", "target.path=x"), "there is no checkpoint"),
         (("source.path=a.ckpt", "target=diffusers", "target.path=x", "target.use_ema=maybe"), "use_ema=maybe"),
     ],

@@ -1,15 +1,18 @@
 """The official weights, in TensorFlow's names and in pesser's: the same function here as there."""
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from ddpm_lightning.diffusion.variances import BetaVariance
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.interchange.official_source import PesserSource, TensorFlowSource
 from ddpm_lightning.interchange.pretrained import Pretrained
-from ddpm_lightning.interchange.sources import PesserSource, TensorFlowSource
 from ddpm_lightning.interchange.targets import CheckpointTarget
 from ddpm_lightning.training.checkpoint import load_model
 from tests.interchange.folders import FAKE
@@ -72,10 +75,25 @@ def test_tensorflows_variables_are_the_same_function(tmp_path: Path, use_ema: bo
         "beta1_power": torch.tensor(0.9),
         "global_step": torch.tensor(790_000),
     }
-    source = TensorFlowSource(str(write_npz(tmp_path / "official.npz", everything)))
+    source = TensorFlowSource(path=str(write_npz(tmp_path / "official.npz", everything)), variance=BetaVariance())
     pretrained = source.read(SIXTEEN)
     assert pretrained.step == 790_000
     assert difference(averaged if use_ema else raw, pretrained, tmp_path, use_ema) < FLOAT32
+
+
+def test_a_reader_like_tensorflows_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gives arrays of NumPy, and a number for the step."""
+    variables = random_variables()
+    everything = {**{name: value.numpy() for name, value in variables.items()}, "global_step": np.int64(7)}
+    reader = SimpleNamespace(get_variable_to_shape_map=lambda: dict.fromkeys(everything), get_tensor=everything.get)
+    fake = SimpleNamespace(load_checkpoint={"model.ckpt-7": reader}.__getitem__)
+    monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace(train=fake))
+    monkeypatch.setitem(sys.modules, "tensorflow.train", fake)
+    pretrained = TensorFlowSource(path="model.ckpt-7", variance=BetaVariance()).read(SIXTEEN)
+    assert pretrained.step == 7
+    assert difference(variables, pretrained, tmp_path, use_ema=False) < FLOAT32
+    with pytest.raises(UserError, match="cannot be read as a checkpoint of TensorFlow"):
+        TensorFlowSource(path="model.ckpt-8", variance=BetaVariance()).read(SIXTEEN)
 
 
 def test_a_checkpoint_of_tensorflow_itself_is_the_same_function(tmp_path: Path) -> None:
@@ -85,7 +103,7 @@ def test_a_checkpoint_of_tensorflow_itself_is_the_same_function(tmp_path: Path) 
         made = {name: tf.compat.v1.Variable(value.numpy(), name=name) for name, value in variables.items()}
         session.run(tf.compat.v1.global_variables_initializer())
         prefix = tf.compat.v1.train.Saver(made).save(session, str(tmp_path / "model.ckpt"))
-    pretrained = TensorFlowSource(prefix).read(SIXTEEN)
+    pretrained = TensorFlowSource(path=prefix, variance=BetaVariance()).read(SIXTEEN)
     assert difference(variables, pretrained, tmp_path, use_ema=False) < FLOAT32
 
 
@@ -95,7 +113,7 @@ def test_pessers_file_is_the_same_function(tmp_path: Path, wrapper: str) -> None
     variables = random_variables()
     weights = {wrapper + name: value for name, value in in_pessers_names(variables).items()}
     torch.save(weights, tmp_path / "model.ckpt")
-    pretrained = PesserSource(str(tmp_path / "model.ckpt"), averaged=True).read(SIXTEEN)
+    pretrained = PesserSource(path=str(tmp_path / "model.ckpt"), averaged=True, variance=BetaVariance()).read(SIXTEEN)
     assert difference(variables, pretrained, tmp_path, use_ema=True) < FLOAT32
 
 
@@ -127,4 +145,4 @@ def damaged(variables: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 def test_other_weights_are_named_and_refused(tmp_path: Path, wrong: str, words: str) -> None:
     torch.save(damaged(in_pessers_names(random_variables()), wrong), tmp_path / "model.ckpt")
     with pytest.raises(UserError, match=words):
-        PesserSource(str(tmp_path / "model.ckpt"), averaged=True).read(SIXTEEN)
+        PesserSource(path=str(tmp_path / "model.ckpt"), averaged=True, variance=BetaVariance()).read(SIXTEEN)

@@ -14,6 +14,7 @@ import pytest
 
 from ddpm_lightning.diffusion.losses import Simple
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.report.dashboard import TABLE
 from ddpm_lightning.report.report import write_report
 from ddpm_lightning.report.rows import COLUMNS, Cell, with_error
 from ddpm_lightning.report.runs import read_run, read_sweep
@@ -21,6 +22,7 @@ from ddpm_lightning.training.evaluation.bound import ExactBound
 from ddpm_lightning.training.results import with_warnings
 from tests.report.small_sweep import ROWS, killed_in, mu_with_simple_diverging, options
 from tests.training.commands import command, error_of, results
+from tests.training.wandb_records import read_run as read_logged
 
 SEEDS = (0, 1)
 DIVERGED = "mu_beta_simple"
@@ -140,8 +142,14 @@ def test_the_command_reports_a_sweep_and_tells_wandb(swept: Swept, tmp_path: Pat
     (folder / "report.html").unlink()
     command("report", f"sweep={folder}")
     assert "ε prediction (ours)" in (folder / "report.html").read_text()
-    written = b"".join(path.read_bytes() for path in folder.glob("wandb/offline-run-*/*.wandb"))
-    assert b"table2" in written
+    (written,) = read_logged(folder)
+    assert written.run["run_group"] == "copy"
+    assert written.run["display_name"] == "report"
+    assert written.artifacts["report"] == ["report.html", "table2.csv", "table2.md"]
+    ((_, table),) = written.values(TABLE)
+    assert table["nrows"] == len(ROWS)
+    assert "columns" in (written.folder / "files" / table["path"]).read_text()
+    assert written.values("report")
 
 
 def test_errors_over_seeds_are_standard_errors() -> None:

@@ -31,6 +31,7 @@ OPTIONS = [
     *(*SMALL, *QUALITY, "network.dropout=0.1", "data.flip=true", "trainer.max_steps=7", "callbacks.ema.decay=0.9"),
     *("callbacks.metrics.every_n_steps=2", "callbacks.grid.every_n_steps=2", "callbacks.strip.every_n_steps=3"),
     *("callbacks.checkpoint.every_n_steps=3", "callbacks.quality.every_n_steps=3", "callbacks.bound.every_n_steps=2"),
+    *("callbacks.loss_by_t.every_n_steps=4", "callbacks.loss_by_t.bins=4"),
 ]
 
 
@@ -68,13 +69,13 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 
 def logged(run: Path) -> dict[tuple[str, str], str]:
-    """Every number of metrics.csv by step and name, but for the speed."""
+    """Every number of metrics.csv by step and name, but for speed, seconds and memory."""
     rows = read_rows(run / "metrics.csv")
     return {
         (row["step"], name): value
         for row in rows
         for name, value in row.items()
-        if value and name not in ("step", "train/images_per_s")
+        if value and name not in ("step", "train/images_per_s", "train/memory_gib") and not name.startswith("time/")
     }
 
 

@@ -221,13 +221,6 @@ def test_wandb_offline_is_the_default_and_asks_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "metrics.csv").is_file()
 
 
-def test_wandb_goes_on_with_the_same_run(tmp_path: Path) -> None:
-    train(tmp_path, "logger=wandb_offline", "trainer.max_steps=2")
-    train(tmp_path, "logger=wandb_offline")
-    names = [path.name for path in (tmp_path / "wandb").glob("offline-run-*")]
-    assert len({name.rpartition("-")[2] for name in names}) == 1  # …-DATE_TIME-ID
-
-
 def test_two_commands_do_not_train_in_one_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with alone_in(tmp_path):
         said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}", *SMALL)

@@ -9,20 +9,23 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import wandb
 from PIL import Image
 
-from ddpm_lightning.report.dashboard import SECTIONS, Lines, Media
-from ddpm_lightning.training import wandb_logger
+from ddpm_lightning.report.dashboard import OF_SWEEP, SECTIONS, Lines, Media, Panel
 from ddpm_lightning.training.background import Background
 from tests.conftest import ROOT
-from tests.training.commands import SMALL, command, results, train
+from tests.training.commands import SMALL, command, error_of, results, train
 from tests.training.test_quality import QUALITY
 from tests.training.wandb_records import Written, read_run
 
 TWICE = ("callbacks.loss_by_t.every_n_steps=2", "callbacks.loss_by_t.bins=4")
+
+MEASURED = ("metrics=[bpd,score_digits,prc_digits]", "evaluation.num_images=70")
 
 NUMBERS = {
     *("train/loss", "train/loss_q1", "train/loss_q2", "train/loss_q3", "train/loss_q4", "train/skipped_steps"),
@@ -31,6 +34,7 @@ NUMBERS = {
     *("val/bpd_beta", "val/bpd_beta_raw", "fd_digits_70_train_ddim4", "fd_digits_70_train_ddim4_raw"),
     *("samples/brightness_shift", "samples/contrast_shift"),
     *("test/bpd_beta", "test/rate_beta", "test/distortion_beta"),
+    *("score_digits_70", "precision_digits_70_train", "recall_digits_70_train"),
 }
 PICTURES = {"samples/grid", "samples/strip", "samples/chain", "train/loss_by_t", "schedule", "test/bound"}
 HISTOGRAMS = {"samples/brightness", "samples/contrast", "data/brightness", "data/contrast"}
@@ -40,7 +44,7 @@ HISTOGRAMS = {"samples/brightness", "samples/contrast", "data/brightness", "data
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw = ("callbacks.quality.raw=true", "callbacks.bound.raw=true", "logger.wandb.upload_checkpoint=true")
     shown = [option for option in QUALITY if option not in ("callbacks.grid=null", "callbacks.strip=null")]
-    return train(tmp_path_factory.mktemp("run"), *shown, *TWICE, "logger=wandb_offline", "metrics=[bpd]", *raw)
+    return train(tmp_path_factory.mktemp("run"), *shown, *TWICE, "logger=wandb_offline", *MEASURED, *raw)
 
 
 @pytest.fixture(scope="module")
@@ -100,14 +104,13 @@ def test_results_and_checkpoint_are_artifacts(written: Written) -> None:
     assert written.artifacts == {"results": ["metrics.csv", "results.json", "train.log"], "model": ["last.ckpt"]}
 
 
-def test_no_panel_of_the_dashboard_is_empty(written: Written) -> None:
-    keys = written.keys()
-    for panels in SECTIONS.values():
-        for panel in panels:
-            if isinstance(panel, Media):
-                assert set(panel.keys) <= keys, panel.title
-            elif isinstance(panel, Lines):
-                assert any(re.search(panel.pattern, key) for key in keys), panel.title
+@pytest.mark.parametrize("panel", [*(panel for each in SECTIONS.values() for panel in each), *OF_SWEEP])
+def test_no_panel_of_the_dashboard_is_empty(written: Written, panel: Panel) -> None:
+    if isinstance(panel, Media):
+        assert set(panel.keys) <= written.keys()
+    else:
+        assert isinstance(panel, Lines)
+        assert any(re.search(panel.pattern, key) for key in written.keys())  # noqa: SIM118
 
 
 def test_no_number_is_without_a_panel(written: Written) -> None:
@@ -133,13 +136,36 @@ def test_a_sweep_is_a_group_of_runs_each_closed(tmp_path: Path) -> None:
 
 
 def test_a_failed_job_of_a_sweep_is_shown_as_failed_and_the_next_as_itself(tmp_path: Path) -> None:
-    fails = "+callbacks.fail={_target_:tests.training.moments.FailAt,step:2,rank:0}"
+    fails = "+callbacks.fail={_target_:tests.training.moments.FailAt,step:\\${seed},rank:0}"
     options = (*SMALL, "logger=wandb_offline", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=${seed}", fails)
     with pytest.raises(BaseException, match=r"a bug|1"):
-        command("train", "-m", *options, "seed=0,1")
-    (failed,) = read_run(tmp_path / "0")
+        command("train", "-m", *options, "seed=2,99")
+    (failed,), (other,) = read_run(tmp_path / "2"), read_run(tmp_path / "99")
     assert failed.exit_code == 1
     assert [step for step, _ in failed.values("train/loss")] == [1, 2]
+    assert failed.artifacts["results"] == ["metrics.csv", "train.log"]
+    assert other.exit_code == 0
+    assert [step for step, _ in other.values("train/loss")] == [1, 2, 3, 4]
+    assert failed.run["run_id"] != other.run["run_id"]
+
+
+def test_of_two_processes_one_logs_and_the_group_is_the_sweep(tmp_path: Path) -> None:
+    """In the sweep's default folder, whose name has the time in it."""
+    start = [
+        sys.executable,
+        str(ROOT / "train.py"),
+        "-m",
+        *SMALL,
+        "trainer=ddp_cpu",
+        "logger=wandb_offline",
+        "seed=0,1",
+    ]
+    subprocess.run(start, cwd=tmp_path, check=True, capture_output=True, timeout=280)
+    (sweep,) = (tmp_path / "multirun").iterdir()
+    found = [read_run(sweep / number) for number in ("0", "1")]
+    assert [len(runs) for runs in found] == [1, 1]
+    assert [runs[0].run["run_group"] for runs in found] == [sweep.name, sweep.name]
+    assert [[step for step, _ in runs[0].values("train/loss")] for runs in found] == [[1, 2, 3, 4]] * 2
 
 
 def test_a_run_that_goes_on_is_the_same_run_and_repeats_nothing(tmp_path: Path) -> None:
@@ -197,6 +223,7 @@ def test_work_that_fails_or_hangs_is_told_once_and_ends_nothing(caplog: pytest.L
 def test_a_wandb_that_cannot_write_ends_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "wandb").write_text("in the way")
     train(tmp_path, "logger=wandb_offline")
+    assert "run_id cannot be written" in caplog.text
     assert results(tmp_path)["metrics"]["test/bpd_beta_estimate"]["step"] == 4
 
 
@@ -207,6 +234,46 @@ def test_a_wandb_that_cannot_begin_ends_no_run(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("wandb.init", broken)
     train(tmp_path, "logger=wandb_offline")
     assert results(tmp_path)["metrics"]["test/bpd_beta_estimate"]["step"] == 4
+
+
+def test_a_full_disk_ends_no_run(tmp_path: Path) -> None:
+    """That of W&B's files alone."""
+    (tmp_path / "wandb").mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path / "wandb"], check=False)
+    if mounted.returncode:
+        pytest.skip("not allowed to mount a small disk")
+    try:
+        train(tmp_path, "logger=wandb_offline", "logger.wandb.patience=5")
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path / "wandb"], check=True)
+    assert results(tmp_path)["metrics"]["test/bpd_beta_estimate"]["step"] == 4
+
+
+def test_online_without_a_key_is_told_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    said = error_of(capsys, "train", *SMALL, f"hydra.run.dir={tmp_path / 'run'}", "logger=wandb_online")
+    assert "logger=wandb_online needs a key" in said
+    assert not (tmp_path / "run" / "metrics.csv").exists()
+
+
+def test_what_cannot_be_sent_is_kept_to_be_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W&B online, with a key, where there is no network."""
+    init = wandb.init
+
+    def without_network(**options: Any) -> Any:
+        if options.get("mode") != "offline":
+            raise wandb.errors.CommError("no network")
+        return init(**options)
+
+    monkeypatch.setattr("wandb.init", without_network)
+    monkeypatch.setattr("ddpm_lightning.training.wandb_logger.check_key", lambda: None)
+    train(tmp_path, "logger=wandb_online")
+    (run,) = read_run(tmp_path)
+    assert [step for step, _ in run.values("train/loss")] == [1, 2, 3, 4]
 
 
 def services() -> set[int]:
@@ -227,8 +294,7 @@ def test_a_service_that_dies_or_hangs_ends_no_run(tmp_path: Path, how: signal.Si
     before = services()
     steps = ("trainer.max_steps=1000", "callbacks.grid=null", "callbacks.strip=null", "callbacks.checkpoint=null")
     options = (*SMALL, f"hydra.run.dir={tmp_path}", "logger=wandb_offline", *steps)
-    patience = f"import {wandb_logger.__name__} as w; w.PATIENCE = 3.0; import runpy, sys; sys.argv[0] = 'train.py'; "
-    start = [sys.executable, "-c", f"{patience}runpy.run_path('train.py', run_name='__main__')", *options]
+    start = [sys.executable, "train.py", *options, "logger.wandb.patience=3"]
     with subprocess.Popen(start, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         wait_for(tmp_path / "metrics.csv", lines=20)
         ours = await_service(before)
@@ -265,7 +331,6 @@ def test_the_dashboard_is_built_and_serialised_offline(capsys: pytest.CaptureFix
 
     main(["someone", "ddpm_lightning", "--sweep", "table2_digits", "--print"])
     said = capsys.readouterr().out
-    for panels in SECTIONS.values():
-        for panel in panels:
-            assert panel.title in said
-    assert "table2_digits" in said
+    for panel in (*(panel for each in SECTIONS.values() for panel in each), *OF_SWEEP):
+        assert panel.title in said
+    assert "Group = 'table2_digits'" in said

@@ -106,9 +106,10 @@ def _fill(weights: dict[str, Tensor], values: dict[str, Tensor]) -> None:
 
 
 def distance(trainer: L.Trainer) -> float | None:
-    """‖θ̄ − θ‖ / ‖θ‖: how far the trainer's averaged weights are behind; None where it keeps none."""
+    """‖θ̄ − θ‖ / ‖θ‖: how far the trainer's averaged weights are behind; None where it keeps none, or has not yet seen
+    any since the run goes on."""
     keeper = _keeper(trainer)
-    if keeper is None or not keeper.shadow:
+    if keeper is None or not keeper.shadow or not keeper.weights:
         return None
     weights = [weight.detach().float() for weight in keeper.weights.values()]
     behind = torch._foreach_sub(list(keeper.shadow.values()), weights)

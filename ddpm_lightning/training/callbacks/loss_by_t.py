@@ -19,7 +19,7 @@ from ddpm_lightning.training.results import add_up
 
 class LossByT(Recurrent):
     """Every so many optimizer steps, draws the mean loss of the steps since, unweighted, by `bins` equal parts of 1..T,
-    as samples/loss_by_t_STEP.png and for the loggers."""
+    as samples/loss_by_t_STEP.png and for the loggers; and at the end those that are left."""
 
     def __init__(self, every_n_steps: int = 1000, bins: int = 50) -> None:
         super().__init__("callbacks.loss_by_t", every_n_steps)
@@ -31,12 +31,16 @@ class LossByT(Recurrent):
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "sums": self.sums}
 
+    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["callbacks"][self.state_key]["sums"] = add_up(trainer, self.sums)
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         self.sums = state_dict["sums"]
 
     def on_train_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
-        self.sums = self.sums.to(module.device)
+        # What all processes had counted is not to count for each.
+        self.sums = (self.sums if trainer.is_global_zero else torch.zeros_like(self.sums)).to(module.device)
         super().on_train_start(trainer, module)
 
     def on_train_batch_end(  # type: ignore[override]
@@ -47,6 +51,10 @@ class LossByT(Recurrent):
         known = losses.isfinite()
         self.sums.index_add_(1, part, torch.stack([losses.where(known, 0), known.double()]))
         super().on_train_batch_end(trainer, module, outputs, batch, batch_idx)
+
+    def on_fit_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
+        if trainer.global_step >= trainer.max_steps and self.sums[1].any():
+            self.act_once(trainer, module)
 
     def act(self, trainer: L.Trainer, module: DDPM) -> None:
         losses, counts = add_up(trainer, self.sums).cpu()

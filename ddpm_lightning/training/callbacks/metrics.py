@@ -13,6 +13,7 @@ from ddpm_lightning.training.callbacks.ema import distance
 from ddpm_lightning.training.callbacks.when import check_interval, is_due
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.phases import PHASES
+from ddpm_lightning.training.results import add_up
 
 QUARTILES = 4
 
@@ -34,17 +35,22 @@ class TrainingMetrics(L.Callback):
         """The window that is open, so that a run that goes on logs what it would have logged."""
         return {"sums": self.sums, "counts": self.counts, "losses": self.losses, "batches": self.batches}
 
+    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        of_all = {key: add_up(trainer, getattr(self, key)) for key in ("sums", "counts", "losses")}
+        checkpoint["callbacks"][self.state_key].update(of_all)
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.loaded = state_dict
 
     def on_train_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
         self._open_window(module.device)
+        PHASES.take()  # what an earlier run of this process left there
         self.closed = self.began = time.perf_counter()
-        if self.loaded:
+        if self.loaded and trainer.is_global_zero:  # else what all processes had counted would count for each
             self.sums, self.counts, self.losses = (
                 self.loaded[key].to(module.device) for key in ("sums", "counts", "losses")
             )
-            self.batches = self.loaded["batches"]
+        self.batches = self.loaded.get("batches", 0)
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         self.began = time.perf_counter()

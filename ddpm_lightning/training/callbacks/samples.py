@@ -21,6 +21,7 @@ from ddpm_lightning.training.callbacks.recurrent import Recurrent
 from ddpm_lightning.training.callbacks.showing import show
 from ddpm_lightning.training.generate import walk
 from ddpm_lightning.training.module import DDPM
+from ddpm_lightning.training.phases import PHASES
 from ddpm_lightning.training.pictures import check_drawable, picture, save
 from ddpm_lightning.training.wandb_logger import BackgroundWandbLogger
 from ddpm_lightning.typing import Images, Pixels
@@ -57,7 +58,8 @@ class Preview(Recurrent):
 
     def on_fit_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
         # Not on_train_end: a run that was stopped here has no step left to train, and still wants its pictures.
-        self._show(trainer, module, module.sampler, "final")
+        with PHASES.timed(self.phase):
+            self._show(trainer, module, module.sampler, "final")
 
     def act(self, trainer: L.Trainer, module: DDPM) -> None:
         fewer = self.num_steps < module.model.process.T
