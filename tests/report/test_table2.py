@@ -251,7 +251,7 @@ def test_images_that_are_no_numbers_are_a_divergence_on_every_process(tmp_path: 
     """Also where another process than the first finds them: the first one records it, and the sweep goes on."""
     spoiled = "tests.report.spoiled.SpoiltSecondHalf"
     folder = options(tmp_path, "seed=0", "row=epsilon_beta_simple", "trainer=ddp_cpu")
-    command("train", *folder, f"sampler._target_={spoiled}")
+    command("train", *folder, f"sampler._target_={spoiled}", "evaluation.batch_size=20")  # so that both make some
     outcome = results(tmp_path / "epsilon_beta_simple_seed0")
     assert "no numbers" in outcome["diverged"]["reason"]
 

@@ -136,7 +136,7 @@ def test_a_sweep_is_a_group_of_runs_each_closed(tmp_path: Path) -> None:
 
 
 def test_a_failed_job_of_a_sweep_is_shown_as_failed_and_the_next_as_itself(tmp_path: Path) -> None:
-    fails = "+callbacks.fail={_target_:tests.training.moments.FailAt,step:\\${seed},rank:0}"
+    fails = "+callbacks.fail={_target_:tests.training.moments.FailAt,step:${seed},rank:0}"
     options = (*SMALL, "logger=wandb_offline", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=${seed}", fails)
     with pytest.raises(BaseException, match=r"a bug|1"):
         command("train", "-m", *options, "seed=2,99")
@@ -220,10 +220,10 @@ def test_work_that_fails_or_hangs_is_told_once_and_ends_nothing(caplog: pytest.L
     assert len(caplog.records) == 1
 
 
-def test_a_wandb_that_cannot_write_ends_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_wandb_that_cannot_write_ends_no_run(tmp_path: Path) -> None:
     (tmp_path / "wandb").write_text("in the way")
     train(tmp_path, "logger=wandb_offline")
-    assert "run_id cannot be written" in caplog.text
+    assert "run_id cannot be written" in (tmp_path / "train.log").read_text()
     assert results(tmp_path)["metrics"]["test/bpd_beta_estimate"]["step"] == 4
 
 
@@ -333,4 +333,4 @@ def test_the_dashboard_is_built_and_serialised_offline(capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     for panel in (*(panel for each in SECTIONS.values() for panel in each), *OF_SWEEP):
         assert panel.title in said
-    assert "Group = 'table2_digits'" in said
+    assert '"table2_digits"' in said  # the group that is shown
