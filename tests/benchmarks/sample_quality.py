@@ -38,8 +38,11 @@ OURS: dict[str, MakeSampler] = {
     "ancestral": lambda calls: AncestralSampler(num_steps=calls),
     "ancestral, quadratic": lambda calls: AncestralSampler(num_steps=calls, spacing=QuadraticSpacing()),
     "ddim": lambda calls: DDIMSampler(num_steps=calls),
-    "dpm_solver": lambda calls: DPMSolver(num_steps=calls, spacing=QuadraticSpacing()),
     "ddim, quadratic": lambda calls: DDIMSampler(num_steps=calls, spacing=QuadraticSpacing()),
+    "ddim, η = 1": lambda calls: DDIMSampler(num_steps=calls, eta=1.0),
+    "ddim, η = 1, quadratic": lambda calls: DDIMSampler(num_steps=calls, eta=1.0, spacing=QuadraticSpacing()),
+    "dpm_solver": lambda calls: DPMSolver(num_steps=calls),
+    "dpm_solver, quadratic": lambda calls: DPMSolver(num_steps=calls, spacing=QuadraticSpacing()),
 }
 THEIRS: dict[str, MakeScheduler] = {
     "DDPMScheduler": DDPMScheduler,
