@@ -59,7 +59,8 @@ class MeanAndError:
 
 def add_up(trainer: L.Trainer, x: Tensor) -> Tensor:
     """A tensor to its sum over all processes of a trainer."""
-    summed = trainer.strategy.reduce(x.to(trainer.strategy.root_device), reduce_op="sum")
+    copy = x.to(trainer.strategy.root_device, copy=True)  # into which the sum is written
+    summed = trainer.strategy.reduce(copy, reduce_op="sum")
     assert isinstance(summed, Tensor)
     return summed
 

@@ -127,7 +127,7 @@ def end_service() -> None:
     forgetting.finish(wandb.teardown, OF_THE_FAILED)
 
 
-def make_wandb_logger(*, save_dir: str, offline: bool, **options: Any) -> WandbLogger:
+def make_wandb_logger(*, save_dir: str, offline: bool, patience: float | None = None, **options: Any) -> WandbLogger:
     """A logger of the run whose id lies in save_dir/wandb/run_id; options: WandbLogger's own.
 
     The run bears the options that were typed as its name, the sweep as its group, and its choices as tags, unless the
@@ -141,6 +141,7 @@ def make_wandb_logger(*, save_dir: str, offline: bool, **options: Any) -> WandbL
         check_key()
     if is_first():
         ours |= labels(Path(save_dir))
+    ours["patience"] = patience or (60 if offline else 600)  # a checkpoint takes its time to send
     logger = BackgroundWandbLogger(save_dir=save_dir, **{**ours, **options})
     logger._wandb_init.pop("anonymous", None)  # Lightning passes it on, and W&B answers with a warning
     return logger

@@ -256,6 +256,13 @@ def test_images_that_are_no_numbers_are_a_divergence_on_every_process(tmp_path: 
     assert "no numbers" in outcome["diverged"]["reason"]
 
 
+def test_the_folder_of_a_sweep_is_that_of_its_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    where = [option for option in options(tmp_path, "seed=0", "row=epsilon_beta_simple") if "sweep.dir" not in option]
+    command("train", *where, "metrics=[]")
+    assert (tmp_path / "multirun" / "table2_digits" / "report.html").is_file()
+
+
 @pytest.fixture
 def copy(swept: Swept, tmp_path: Path) -> Path:
     """Of the sweep, to be spoilt."""

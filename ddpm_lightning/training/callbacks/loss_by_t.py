@@ -19,7 +19,7 @@ from ddpm_lightning.training.results import add_up
 
 class LossByT(Recurrent):
     """Every so many optimizer steps, draws the mean loss of the steps since, unweighted, by `bins` equal parts of 1..T,
-    as samples/loss_by_t_STEP.png and for the loggers; and at the end those that are left."""
+    as samples/loss_by_t_STEP.png and for the loggers; and at the end those that are left, as …_final.png."""
 
     def __init__(self, every_n_steps: int = 1000, bins: int = 50) -> None:
         super().__init__("callbacks.loss_by_t", every_n_steps)
@@ -53,16 +53,24 @@ class LossByT(Recurrent):
         super().on_train_batch_end(trainer, module, outputs, batch, batch_idx)
 
     def on_fit_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
-        if trainer.global_step >= trainer.max_steps and self.sums[1].any():
-            self.act_once(trainer, module)
+        if trainer.global_step >= trainer.max_steps:
+            self._show(trainer, module, "final")
 
     def act(self, trainer: L.Trainer, module: DDPM) -> None:
-        losses, counts = add_up(trainer, self.sums).cpu()
+        self._show(trainer, module, f"{trainer.global_step:07d}")
         self.sums = torch.zeros_like(self.sums)
-        if trainer.is_global_zero:
-            image = draw(losses / counts, module.model.process.T, trainer.global_step)
-            save(image, Path(trainer.default_root_dir) / "samples" / f"loss_by_t_{trainer.global_step:07d}.png")
-            show(trainer, "train/loss_by_t", image)
+
+    def _show(self, trainer: L.Trainer, module: DDPM, when: str) -> None:
+        losses, counts = add_up(trainer, self.sums).cpu()
+        path = Path(trainer.default_root_dir) / "samples" / f"loss_by_t_{when}.png"
+        if not trainer.is_global_zero:
+            return
+        if counts.sum() == 0:
+            path.unlink(missing_ok=True)  # of a run that has gone further since
+            return
+        image = draw(losses / counts, module.model.process.T, trainer.global_step)
+        save(image, path)
+        show(trainer, "train/loss_by_t", image)
 
 
 def draw(means: Tensor, T: int, step: int) -> Image.Image:
