@@ -24,6 +24,9 @@ EXTREMES = (
     *("[]", "[0]", "[-1,2]", "[1000000000,1000000000]", "[null]", "[nan,inf]", "{{}}", "{{a:1}}"),
 )
 
+SWEEPS = {option for option in options("experiment") if option.startswith("table2")}
+"""Experiments that are many runs, in a folder of their own."""
+
 MAY_BE_LONG = {"trainer.max_steps", "trainer.devices"}
 """Where a large number is no mistake, but takes its time."""
 
@@ -58,7 +61,9 @@ def choices(draw: DrawFn) -> list[str]:
     variance = draw(st.sampled_from(options("variance")))
     loss = draw(st.sampled_from(["elbo", "hybrid"] if "learned" in variance else options("loss")))
     sampler = draw(st.sampled_from(["ancestral", "ddim sampler.num_steps=4", "ddim sampler.num_steps=null"])).split()
-    experiment = draw(st.sampled_from([[], *([f"experiment={option}"] for option in options("experiment"))]))
+    experiment = draw(
+        st.sampled_from([[], *([f"experiment={each}"] for each in sorted({*options("experiment")} - SWEEPS))])
+    )
     return [
         *(*experiment, f"data={data}", "quality=none", f"variance={variance}", f"loss={loss}"),
         *(f"sampler={sampler[0]}", *sampler[1:], *chosen, *SIZES, *DATA[data]),
