@@ -61,9 +61,8 @@ def choices(draw: DrawFn) -> list[str]:
     variance = draw(st.sampled_from(options("variance")))
     loss = draw(st.sampled_from(["elbo", "hybrid"] if "learned" in variance else options("loss")))
     sampler = draw(st.sampled_from(["ancestral", "ddim sampler.num_steps=4", "ddim sampler.num_steps=null"])).split()
-    experiment = draw(
-        st.sampled_from([[], *([f"experiment={each}"] for each in sorted({*options("experiment")} - SWEEPS))])
-    )
+    single = sorted({*options("experiment")} - SWEEPS)
+    experiment = draw(st.sampled_from([[], *([f"experiment={option}"] for option in single)]))
     return [
         *(*experiment, f"data={data}", "quality=none", f"variance={variance}", f"loss={loss}"),
         *(f"sampler={sampler[0]}", *sampler[1:], *chosen, *SIZES, *DATA[data]),
