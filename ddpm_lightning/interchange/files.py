@@ -40,7 +40,7 @@ def read_pickle(path: Path) -> dict[str, torch.Tensor]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"{path} holds more than tensors, and could run any program; take a file of safetensors"
+            f"{path} is no file of tensors alone, and what else is in it could run any program; take another"
         ) from error
     except Exception as error:  # a damaged file can make zipfile and torch say nearly anything
         raise UserError(f"{path} cannot be read as a file of PyTorch ({shown(error)}); take another file") from error

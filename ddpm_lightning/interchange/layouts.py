@@ -22,6 +22,10 @@ class Pair(NamedTuple):
     attends: bool
 
 
+BLOCK = {"norm_0": "norm1", "conv_0": "conv1", "norm_1": "norm2", "conv_1": "conv2"}
+"""What every project calls alike in a ResBlock."""
+
+
 class Layout(ABC):
     """One project's names. The mappings lead from our layers to theirs."""
 
@@ -94,14 +98,7 @@ class DiffusersLayout(Layout):
         "norm_out": "conv_norm_out",
         "conv_out": "conv_out",
     }
-    block: ClassVar = {
-        "norm_0": "norm1",
-        "conv_0": "conv1",
-        "time": "time_emb_proj",
-        "norm_1": "norm2",
-        "conv_1": "conv2",
-        "shortcut": "conv_shortcut",
-    }
+    block: ClassVar = {**BLOCK, "time": "time_emb_proj", "shortcut": "conv_shortcut"}
     attention: ClassVar = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "project": "to_out.0"}
 
     def name_of_block(self, place: Place, levels: int) -> str:
@@ -140,14 +137,7 @@ class PesserLayout(Layout):
         "norm_out": "norm_out",
         "conv_out": "conv_out",
     }
-    block: ClassVar = {
-        "norm_0": "norm1",
-        "conv_0": "conv1",
-        "time": "temb_proj",
-        "norm_1": "norm2",
-        "conv_1": "conv2",
-        "shortcut": "nin_shortcut",
-    }
+    block: ClassVar = {**BLOCK, "time": "temb_proj", "shortcut": "nin_shortcut"}
     attention: ClassVar = {"norm": "norm", "q": "q", "k": "k", "v": "v", "project": "proj_out"}
 
     def name_of_block(self, place: Place, levels: int) -> str:

@@ -21,6 +21,7 @@ from ddpm_lightning.training.background import Background
 from tests.conftest import ROOT
 from tests.training.commands import SMALL, command, error_of, results, train
 from tests.training.test_quality import QUALITY
+from tests.training.test_stopped import wait_for
 from tests.training.wandb_records import Written, read_run
 
 TWICE = ("callbacks.loss_by_t.every_n_steps=2", "callbacks.loss_by_t.bins=4")
@@ -296,8 +297,11 @@ def test_a_service_that_dies_or_hangs_ends_no_run(tmp_path: Path, how: signal.Si
     options = (*SMALL, f"hydra.run.dir={tmp_path}", "logger=wandb_offline", *steps)
     start = [sys.executable, "train.py", *options, "logger.wandb.patience=3"]
     with subprocess.Popen(start, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        wait_for(tmp_path / "metrics.csv", lines=20)
-        ours = await_service(before)
+        metrics = tmp_path / "metrics.csv"
+        wait_for(lambda: metrics.is_file() and len(metrics.read_text().splitlines()) >= 20)
+        wait_for(lambda: bool(services() - before))
+        time.sleep(1)  # until all of it has started
+        ours = services() - before
         for each in ours:
             os.kill(each, how)
         _, said = process.communicate(timeout=180)
@@ -306,24 +310,6 @@ def test_a_service_that_dies_or_hangs_ends_no_run(tmp_path: Path, how: signal.Si
     assert process.returncode == 0, said
     assert results(tmp_path)["metrics"]["test/bpd_beta_estimate"]["step"] == 1000
     assert "Traceback" not in said
-
-
-def await_service(before: set[int]) -> set[int]:
-    """The service's processes, once it has started."""
-    deadline = time.monotonic() + 120
-    while not (ours := services() - before):
-        assert time.monotonic() < deadline, "W&B does not start"
-        time.sleep(0.05)
-    time.sleep(1)
-    return ours
-
-
-def wait_for(path: Path, lines: int) -> None:
-    """Returns when the file has so many."""
-    deadline = time.monotonic() + 120
-    while not (path.is_file() and len(path.read_text().splitlines()) >= lines):
-        assert time.monotonic() < deadline, f"{path} does not grow"
-        time.sleep(0.05)
 
 
 def test_the_dashboard_is_built_and_serialised_offline(capsys: pytest.CaptureFixture[str]) -> None:

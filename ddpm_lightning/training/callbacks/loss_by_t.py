@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from ddpm_lightning.errors import check_at_most, check_whole
+from ddpm_lightning.training.callbacks.by_t import add_step, new_sums
 from ddpm_lightning.training.callbacks.recurrent import Recurrent
 from ddpm_lightning.training.callbacks.showing import show
 from ddpm_lightning.training.figures import as_image, new_figure
@@ -25,8 +26,7 @@ class LossByT(Recurrent):
         super().__init__("callbacks.loss_by_t", every_n_steps)
         check_whole("callbacks.loss_by_t.bins", bins, 1, "give a number of parts of 1..T; use 50")
         check_at_most("callbacks.loss_by_t.bins", bins, 10_000, "no eye tells so many apart; use 50")
-        self.bins = bins
-        self.sums = torch.zeros(2, bins, dtype=torch.float64)  # of losses, and how many
+        self.sums = new_sums(bins)
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "sums": self.sums}
@@ -46,10 +46,7 @@ class LossByT(Recurrent):
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: L.Trainer, module: DDPM, outputs: dict[str, Tensor], batch: Any, batch_idx: int
     ) -> None:
-        part = (outputs["t"] - 1) * self.bins // module.model.process.T
-        losses = outputs["loss_per_example"].double()
-        known = losses.isfinite()
-        self.sums.index_add_(1, part, torch.stack([losses.where(known, 0), known.double()]))
+        add_step(self.sums, outputs, module.model.process.T)
         super().on_train_batch_end(trainer, module, outputs, batch, batch_idx)
 
     def on_fit_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]

@@ -9,6 +9,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from ddpm_lightning.training.callbacks.by_t import add_step, new_sums
 from ddpm_lightning.training.callbacks.ema import distance
 from ddpm_lightning.training.callbacks.when import check_interval, is_due
 from ddpm_lightning.training.module import DDPM
@@ -33,10 +34,14 @@ class TrainingMetrics(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The window that is open, so that a run that goes on logs what it would have logged."""
-        return {"sums": self.sums, "counts": self.counts, "losses": self.losses, "batches": self.batches}
+        return {**self._window(self.by_t, self.losses), "batches": self.batches}
+
+    @staticmethod
+    def _window(by_t: Tensor, losses: Tensor) -> dict[str, Tensor]:
+        return {"sums": by_t[0], "counts": by_t[1], "losses": losses}
 
     def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        of_all = {key: add_up(trainer, getattr(self, key)) for key in ("sums", "counts", "losses")}
+        of_all = self._window(add_up(trainer, self.by_t), add_up(trainer, self.losses))
         checkpoint["callbacks"][self.state_key].update(of_all)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -47,9 +52,8 @@ class TrainingMetrics(L.Callback):
         PHASES.take()  # what an earlier run of this process left there
         self.closed = self.began = time.perf_counter()
         if self.loaded and trainer.is_global_zero:  # else what all processes had counted would count for each
-            self.sums, self.counts, self.losses = (
-                self.loaded[key].to(module.device) for key in ("sums", "counts", "losses")
-            )
+            self.by_t = torch.stack([self.loaded["sums"], self.loaded["counts"]]).to(module.device)
+            self.losses = self.loaded["losses"].to(module.device)
         self.batches = self.loaded.get("batches", 0)
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
@@ -61,11 +65,7 @@ class TrainingMetrics(L.Callback):
         self, trainer: L.Trainer, module: DDPM, outputs: dict[str, Tensor], batch: Any, batch_idx: int
     ) -> None:
         PHASES.add("train", time.perf_counter() - self.began)
-        quartile = (outputs["t"] - 1) * QUARTILES // module.model.process.T
-        losses = outputs["loss_per_example"].double()
-        known = losses.isfinite()  # a step whose loss is no number is skipped, and spoils no mean
-        self.sums.index_add_(0, quartile, losses.where(known, 0))
-        self.counts.index_add_(0, quartile, known.double())
+        add_step(self.by_t, outputs, module.model.process.T)
         mean = outputs["loss_of_batch"]
         self.losses += torch.stack([mean.nan_to_num(0, 0, 0), mean.isfinite().float()])
         self.batches += 1
@@ -77,8 +77,7 @@ class TrainingMetrics(L.Callback):
             self._close_window(trainer, module)
 
     def _open_window(self, device: torch.device) -> None:
-        self.sums = torch.zeros(QUARTILES, dtype=torch.float64, device=device)
-        self.counts = torch.zeros_like(self.sums)
+        self.by_t = new_sums(QUARTILES, device)
         self.losses = torch.zeros(2, device=device)  # their sum, and how many
         self.batches = 0
         self.opened = time.perf_counter()
@@ -90,9 +89,8 @@ class TrainingMetrics(L.Callback):
         self._open_window(module.device)
 
     def _metrics(self, trainer: L.Trainer, module: DDPM) -> dict[str, float]:
-        add = trainer.strategy.reduce
-        sums, counts = add(self.sums, reduce_op="sum"), add(self.counts, reduce_op="sum")
-        total, batches = add(self.losses, reduce_op="sum").tolist()  # waits for the device, so the clock is right
+        sums, counts = add_up(trainer, self.by_t)
+        total, batches = add_up(trainer, self.losses).tolist()  # waits for the device, so the clock is right
         return {
             "train/loss": total / batches if batches else math.nan,
             **{f"train/loss_q{q + 1}": float(sums[q] / counts[q]) for q in range(QUARTILES) if counts[q] > 0},

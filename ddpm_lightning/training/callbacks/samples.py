@@ -26,6 +26,9 @@ from ddpm_lightning.training.pictures import check_drawable, picture, save
 from ddpm_lightning.training.wandb_logger import BackgroundWandbLogger
 from ddpm_lightning.typing import Images, Pixels
 
+PerImage = tuple[np.ndarray, np.ndarray]
+"""Brightness and contrast of each of some images."""
+
 
 class Preview(Recurrent):
     """Draws a picture every so many optimizer steps, with DDIM on a few of the steps, and at the end with the module's
@@ -81,10 +84,12 @@ class SampleGrid(Preview):
     as many training images, where a shift of all colours shows before an eye sees it."""
 
     name = "grid"
+    of_data: PerImage | None = None
 
     def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> dict[str, Image.Image]:
         samples = to_bytes(trainer, end_of(self.walk(trainer, module, sampler)))
-        compare_pixels(trainer, samples, self._real(trainer))
+        self.of_data = self.of_data or brightness_and_contrast(self._real(trainer))  # the images are always the same
+        compare_pixels(trainer, brightness_and_contrast(samples), self.of_data)
         return {self.name: picture(samples)}
 
     def _real(self, trainer: L.Trainer) -> Pixels:
@@ -119,10 +124,9 @@ def in_columns(trainer: L.Trainer, moments: list[Images]) -> Image.Image:
     return picture(to_bytes(trainer, rows.flatten(0, 1)), columns=len(moments))
 
 
-def compare_pixels(trainer: L.Trainer, samples: Pixels, real: Pixels) -> None:
+def compare_pixels(trainer: L.Trainer, ours: PerImage, theirs: PerImage) -> None:
     """Logs how much brighter (train-set mean taken off) and richer in contrast the samples are, of 0..255, and to W&B
     the histograms of both by image."""
-    ours, theirs = (brightness_and_contrast(images) for images in (samples, real))
     for name, our, their in zip(("brightness", "contrast"), ours, theirs, strict=True):
         for logger in trainer.loggers:
             logger.log_metrics({f"samples/{name}_shift": float(our.mean() - their.mean())}, step=trainer.global_step)
@@ -134,7 +138,7 @@ def compare_pixels(trainer: L.Trainer, samples: Pixels, real: Pixels) -> None:
                 logger.log_objects(trainer.global_step, **histograms)
 
 
-def brightness_and_contrast(images: Pixels) -> tuple[np.ndarray, np.ndarray]:
+def brightness_and_contrast(images: Pixels) -> PerImage:
     """Mean and standard deviation of each image's pixels."""
     flat = images.cpu().float().flatten(1)
     return flat.mean(1).numpy(), flat.std(1).numpy()
