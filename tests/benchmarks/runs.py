@@ -14,8 +14,14 @@ QUIETLY = ["callbacks.bound=null", "callbacks.grid=null", "callbacks.strip=null"
 SHORTLY = ["module.test_strata=2", "callbacks.checkpoint=null", "callbacks.progress=null", "quality=none"]
 
 
-def seconds_a_step(*options: str, steps: int, batch_size: int, processes: int = 1, before: str = "") -> list[float]:
-    """Of each eighth of the steps but the first. batch_size: of each process. before: Python code that runs first."""
+def as_command(options: list[str], before: str = "") -> list[str]:
+    """train.py with these options. before: Python code that runs first."""
+    as_script = "import runpy, sys; sys.argv[0] = 'train.py'; runpy.run_path('train.py', run_name='__main__')"
+    return [sys.executable, *(["-c", f"{before}\n{as_script}"] if before else ["train.py"]), *options]
+
+
+def seconds_a_step(*options: str, steps: int, batch_size: int, processes: int = 1) -> list[float]:
+    """Of each eighth of the steps but the first. batch_size: of each process."""
     with TemporaryDirectory() as run_dir:
         sizes = [
             f"data.batch_size={batch_size * processes}",
@@ -24,11 +30,9 @@ def seconds_a_step(*options: str, steps: int, batch_size: int, processes: int = 
             f"callbacks.metrics.every_n_steps={max(1, steps // 8)}",
             f"hydra.run.dir={run_dir}",
         ]
-        as_script = "import runpy, sys; sys.argv[0] = 'train.py'; runpy.run_path('train.py', run_name='__main__')"
-        command = [sys.executable, "-c", f"{before}\n{as_script}"] if before else [sys.executable, "train.py"]
         environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, threads() // processes))}
-        all_options = [*options, *QUIETLY, *SHORTLY, *sizes]
-        subprocess.run([*command, *all_options], cwd=ROOT, env=environment, capture_output=True, check=True)
+        command = as_command([*options, *QUIETLY, *SHORTLY, *sizes])
+        subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
         with (Path(run_dir) / "metrics.csv").open(newline="") as file:
             rates = [float(row["train/images_per_s"]) for row in csv.DictReader(file) if row["train/images_per_s"]]
     return [batch_size * processes / rate for rate in rates[1:]]

@@ -1,11 +1,10 @@
 """What W&B costs a training step: as it is, and when it hangs."""
 
-import statistics
 from dataclasses import dataclass
 
 from tests.benchmarks.benchmark import Benchmark
 from tests.benchmarks.findings import Findings, compare
-from tests.benchmarks.runs import seconds_a_step
+from tests.benchmarks.runs_in_turns import Side, take_turns_of_runs
 
 HANGS = """
 import os, signal, subprocess, threading, time
@@ -22,36 +21,36 @@ threading.Thread(target=stop_it, daemon=True).start()
 """
 """Stops the process that W&B has started, as soon as it is there."""
 
-SIDES = {"logger=csv": ("csv", ""), "W&B": ("wandb_offline", ""), "W&B, hanging": ("wandb_offline", HANGS)}
+CSV, WANDB, HANGING = "logger=csv", "W&B", "W&B, hanging"
+SIDES = {
+    CSV: Side(("logger=csv",)),
+    WANDB: Side(("logger=wandb_offline",)),
+    HANGING: Side(("logger=wandb_offline", "logger.wandb.patience=1"), HANGS, lone=True),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class WandbCost(Benchmark):
-    """Runs of train.py on digits, with their log written eight times; a round is one run of each kind.
+    """Runs of train.py on digits that live side by side and take turns.
 
+    rounds: a round is a turn of each. seconds: of a turn. log_every: steps, of which the default is 50.
     share: the least that a step without W&B is of one with it.
     """
 
-    steps: int = 80
-    batch_size: int = 128
+    rounds: int = 40
+    seconds: float = 4.0
+    log_every: int = 10
     overrides: tuple[str, ...] = ()
     share: float | None = 0.98
 
     question = "What does W&B add to a training step?"
 
     def measure(self) -> Findings:
-        found: dict[str, list[float]] = {name: [] for name in SIDES}
-        for turn in range(self.rounds):
-            for name in list(SIDES)[:: 1 if turn % 2 == 0 else -1]:
-                found[name].append(self._seconds(*SIDES[name]))
-        first, *others = SIDES
+        common = (f"callbacks.metrics.every_n_steps={self.log_every}", *self.overrides)
+        found = take_turns_of_runs(SIDES, common, self.rounds, self.seconds)
         return Findings(
             [
-                compare("training step, digits", (name, first), found[name], found[first], target=self.share)
-                for name in others
+                compare("training step, digits", (name, CSV), found[name], found[CSV], target=self.share)
+                for name in (WANDB, HANGING)
             ]
         )
-
-    def _seconds(self, logger: str, before: str) -> float:
-        options = (f"logger={logger}", *self.overrides, *(["logger.wandb.patience=1"] if before else []))
-        return statistics.median(seconds_a_step(*options, steps=self.steps, batch_size=self.batch_size, before=before))

@@ -1,0 +1,124 @@
+"""Runs of train.py that live side by side and take turns of seconds, each stopped while another one runs.
+
+Whole runs, one after another, are minutes apart, and on a shared machine a minute differs from the next by more than
+what is to be told apart.
+"""
+
+import os
+import signal
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psutil
+
+from ddpm_lightning.training.targets import TRUST
+from tests.benchmarks.device import threads
+from tests.benchmarks.places import ROOT
+from tests.benchmarks.runs import QUIETLY, SHORTLY, as_command
+from tests.benchmarks.step_clock import ends_of_steps
+
+STARTED = 20
+"""Steps after which a run has started."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """A run of train.py. options: its own. before: Python code that runs first. lone: its helper processes are not
+    woken when their turn comes, for they are to hang."""
+
+    options: tuple[str, ...]
+    before: str = ""
+    lone: bool = False
+
+
+@dataclass(frozen=True)
+class Live:
+    """A run that goes on for ever."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+    lone: bool
+
+    def ends(self) -> list[float]:
+        """When each step so far ended."""
+        return ends_of_steps(self.folder / "steps")
+
+    def stop(self) -> None:
+        """The run and its helpers stand still; the run first, lest it wait for them."""
+        self._tell(signal.SIGSTOP, helpers=True)
+
+    def go_on(self) -> None:
+        """They go on."""
+        self._tell(signal.SIGCONT, helpers=not self.lone)
+
+    def turn(self, seconds: float) -> float:
+        """Seconds of a step, the median over this turn, from its second step on."""
+        start = time.monotonic()
+        self.go_on()
+        time.sleep(seconds)
+        while len(inside := [end for end in self.ends() if end > start]) < 3:
+            self.check()
+            time.sleep(0.01)
+        self.stop()
+        return statistics.median(later - earlier for earlier, later in pairwise(inside))
+
+    def check(self) -> None:
+        """Raises RuntimeError where the run is over, with its last words."""
+        if self.process.poll() is not None:
+            raise RuntimeError(f"train.py ended: {(self.folder / 'said').read_text()[-2000:]}")
+
+    def _tell(self, what: signal.Signals, helpers: bool) -> None:
+        run = psutil.Process(self.process.pid)
+        for each in [run, *(run.children(recursive=True) if helpers else [])]:
+            with suppress(psutil.NoSuchProcess):
+                each.send_signal(what)
+
+
+def take_turns_of_runs(
+    sides: Mapping[str, Side], common: tuple[str, ...], rounds: int, seconds: float
+) -> dict[str, list[float]]:
+    """Seconds of a step of each side, round by round: A B C, then C B A, then A B C …; a turn has so many seconds."""
+    found: dict[str, list[float]] = {name: [] for name in sides}
+    with ExitStack() as stack:
+        runs = {name: stack.enter_context(_live(side, common)) for name, side in sides.items()}
+        for number in range(rounds):
+            for name in list(runs)[:: 1 if number % 2 == 0 else -1]:
+                found[name].append(runs[name].turn(seconds))
+    return found
+
+
+@contextmanager
+def _live(side: Side, common: tuple[str, ...]) -> Iterator[Live]:
+    """A run that has started, and stands still."""
+    with TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        own = [f"hydra.run.dir={folder}/run", f"+callbacks.clock.path={folder}/steps", "trainer.max_steps=1000000"]
+        own.append("+callbacks.clock._target_=tests.benchmarks.step_clock.StepClock")
+        command = as_command([*side.options, *common, *QUIETLY, *SHORTLY, *own], side.before)
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads()), TRUST: "tests"}
+        with (folder / "said").open("wb") as said:
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=said, stderr=said)
+        live = Live(process, folder, side.lone)
+        try:
+            while len(live.ends()) < STARTED:
+                live.check()
+                time.sleep(0.1)
+            live.stop()
+            yield live
+        finally:
+            _kill(process)
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    with suppress(psutil.NoSuchProcess):
+        run = psutil.Process(process.pid)
+        for each in [*run.children(recursive=True), run]:
+            each.kill()
+    process.wait()
