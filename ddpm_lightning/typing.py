@@ -42,11 +42,29 @@ SomePixels = UInt8[Tensor, "_ c h w"]
 FeatureVectors = Float[Tensor, "n d"]
 """What a classifier sees in n images, d numbers each."""
 
+OtherVectors = Float[Tensor, "m d"]
+"""The same of m other images."""
+
+Distances = Float[Tensor, "_"]
+"""How far each of some images is from the nearest of others."""
+
+NeighbourDistances = Float[Tensor, "n k"]
+"""How far the k nearest are from each of n images, ascending."""
+
+Neighbours = Int64[Tensor, "n k"]
+"""Which the k nearest are, by their places in their data set."""
+
 Logits = Float[Tensor, "n k"]
 """What a classifier takes n images for, among k classes."""
 
 Labels = Int64[Tensor, "n"]
 """The classes of n images."""
+
+LabelSets = Int64[Tensor, "n k"]
+"""The classes of n sets of k images."""
+
+ImageSets = UInt8[Tensor, "n k c h w"]
+"""n sets of k images, in 0..255."""
 
 Flags = Bool[Tensor, "b"]
 """One yes or no for each example."""

@@ -21,6 +21,10 @@ class DPMSolver(Sampler):
 
     name = "dpm_solver"
 
+    @property
+    def random(self) -> bool:
+        return False
+
     def step(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps, before: Images | None = None) -> Denoised:
         x_0_hat = model.predict_x_0(x_t, t, self.clip_x_0)
         alpha_bar = model.process.alpha_bar

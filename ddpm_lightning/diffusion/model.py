@@ -33,7 +33,10 @@ class DenoisingDiffusion(nn.Module):
     network: (x, t) -> tensor, x: [b, c, …], t: [b] in 0..T−1 as in the official code, so converted weights agree;
         it returns c channels, or 2c where the variance is learned.
     levels: how many integers a pixel of the data can be; the decoder at t = 1 is discrete over them (Eq. 13).
+    steps: which steps of the chain that the network knows this one visits, [T+1]: all of them, and 0 in row 0.
     """
+
+    steps: Tensor
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class DenoisingDiffusion(nn.Module):
         self.parameterization = parameterization
         self.variance = variance
         self.levels = levels
+        self.register_buffer("steps", torch.arange(process.T + 1), persistent=False)
 
     def forward(self, x_t: Images, t: Timesteps) -> Output:
         """The network at (x_t, t), t in 1..T; in the dtype of x_t, so that autocast ends here."""
@@ -84,6 +88,10 @@ class DenoisingDiffusion(nn.Module):
         """p_θ(x_{t−1} | x_t), t: [b] in 1..T; its mean is Eq. 7 at x̂_0, in every parameterization (Eq. 11 for ε)."""
         return self.denoise(x_t, t, clip_x_0).reverse
 
+    def place(self, t: int) -> int:
+        """Which of this chain's steps, 1..T, is nearest to step t of the chain that the network knows."""
+        return int((self.steps[1:] - t).abs().argmin()) + 1
+
     def coarsen(self, steps: list[int]) -> "DenoisingDiffusion":
         """The same network on the chain that visits only `steps`, ascending in 1..T; β is recomputed from ᾱ."""
         return _CoarseDiffusion(self, steps)
@@ -91,8 +99,6 @@ class DenoisingDiffusion(nn.Module):
 
 class _CoarseDiffusion(DenoisingDiffusion):
     """Steps 1..K of the coarse chain are steps τ_1 … τ_K of the one that the network knows."""
-
-    steps: Tensor
 
     def __init__(self, fine: DenoisingDiffusion, steps: list[int]) -> None:
         visited = torch.tensor([0, *steps], device=fine.process.alpha_bar.device)

@@ -47,6 +47,11 @@ class Sampler(ABC):
 
     name: ClassVar[str]
 
+    @property
+    def random(self) -> bool:
+        """Whether one x_T can lead to several x_0."""
+        return True
+
     @abstractmethod
     def step(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps, before: Images | None = None) -> Denoised:
         """x̂_0 and the distribution of x_{t−1} given x_t: [b, *d], at t: [b] in 1..T of the chain walked.
@@ -66,11 +71,16 @@ class Sampler(ABC):
             return model
         return model.coarsen(self.spacing.steps(model.process.T, self.num_steps))
 
-    def trajectory(self, model: DenoisingDiffusion, x_T: Images, *, randn_like: RandnLike) -> Iterator[Step]:
-        """Every step from x_T down to x_0; the last step adds no noise."""
+    def trajectory(
+        self, model: DenoisingDiffusion, x_T: Images, *, randn_like: RandnLike, start: int | None = None
+    ) -> Iterator[Step]:
+        """Every step from x_T down to x_0; the last step adds no noise.
+
+        start: where in the chain walked x_T really stands, 1..T, if it is an x_t: then the rest of the way.
+        """
         model = self.chain(model)
         x, x_0_hat = x_T, None
-        for t in range(model.process.T, 0, -1):
+        for t in range(model.process.T if start is None else start, 0, -1):
             with torch.no_grad():  # not around `yield`, where the caller's own mode holds
                 x_0_hat, reverse = self.step(model, x, torch.full((len(x),), t, device=x.device), x_0_hat)
                 x = reverse.sample(randn_like(x)) if t > 1 else reverse.mean
@@ -113,6 +123,10 @@ class DDIMSampler(Sampler):
     def __post_init__(self) -> None:
         if not 0 <= self.eta <= 1:
             raise UserError(f"eta={self.eta} lies outside [0, 1]: 0 is deterministic, 1 is ancestral; choose between")
+
+    @property
+    def random(self) -> bool:
+        return self.eta > 0
 
     def label(self, model: DenoisingDiffusion) -> str:
         return super().label(model) + (f"_eta{self.eta:g}" if self.eta else "")

@@ -1,6 +1,6 @@
 """What a model makes and what it costs, with noise that belongs to each image's number: samples, and bits/dim."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ from ddpm_lightning.errors import Diverged
 from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.training.build import ImageData
 from ddpm_lightning.training.signals import STOP
-from ddpm_lightning.typing import Examples, Pixels, Table
+from ddpm_lightning.typing import Examples, Images, Pixels, Table
 
 
 @contextmanager
@@ -73,13 +73,18 @@ def make_images(
     """
     steps = walk(model, sampler, (data.channels, *data.size), len(numbers), seed=seed, first=numbers.start)
     x_0 = end_of(steps if bar is None else counted(steps, bar, len(numbers)))
+    check_finite(x_0, numbers, seed)
+    return data.pixels.to_bytes(x_0)
+
+
+def check_finite(x_0: Images, numbers: Sequence[int], seed: int) -> None:
+    """Raises Diverged where the images of these numbers are something else."""
     finite = x_0.isfinite().flatten(1).all(1)
     if not finite.all():
         raise Diverged(
             f"image {numbers[int((~finite).nonzero()[0])]} of seed {seed} has pixels that are no numbers: the weights "
             "diverged in training, or are damaged; take an earlier checkpoint"
         )
-    return data.pixels.to_bytes(x_0)
 
 
 def counted(steps: Iterable[Step], bar: "tqdm[Any]", by: int = 1) -> Iterator[Step]:

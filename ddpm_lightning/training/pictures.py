@@ -14,13 +14,10 @@ LEGIBLE = 48
 """Smaller images are enlarged, pixel by pixel, to about this many pixels a side."""
 
 
-def check_drawable(channels: int) -> None:
+def check_drawable(channels: int, advice: str) -> None:
     """Raises UserError where images of so many channels are no pictures."""
     if channels not in (1, 3):
-        raise UserError(
-            f"images of {channels} channels cannot be drawn, which takes 1 or 3; train without pictures: "
-            "callbacks.grid=null callbacks.strip=null"
-        )
+        raise UserError(f"images of {channels} channels cannot be drawn, which takes 1 or 3; {advice}")
 
 
 def picture(images: Pixels, columns: int | None = None) -> Image.Image:

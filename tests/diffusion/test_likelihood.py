@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from scipy.stats import norm
-from torch import Tensor
+from torch import Tensor, nn
 
 from ddpm_lightning.diffusion.gaussian import Gaussian
 from ddpm_lightning.diffusion.likelihood import (
@@ -23,7 +23,7 @@ from ddpm_lightning.diffusion.likelihood import (
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import Epsilon
 from ddpm_lightning.diffusion.process import GaussianDiffusion
-from ddpm_lightning.diffusion.schedules import CoarseSchedule, LinearSchedule, Schedule
+from ddpm_lightning.diffusion.schedules import CoarseSchedule, ConstantSchedule, LinearSchedule, Schedule
 from ddpm_lightning.diffusion.variances import BetaTildeVariance, BetaVariance, LearnedVariance, Variance
 from tests.choices import SHORT_SCHEDULES, name
 from tests.diffusion.test_samplers import best_log_variance
@@ -256,3 +256,58 @@ def test_decoder_with_a_perfect_mean_has_the_floor_of_its_variance() -> None:
 
 def spread(*samples: Tensor) -> float:
     return math.sqrt(sum(sample.var().item() / len(sample) for sample in samples))
+
+
+class Wavy(nn.Module):
+    """A network that was not trained for anything: the identity below holds for every p_θ."""
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return torch.sin(2 * x + t.reshape(-1, 1)) + 0.3 * x
+
+
+def test_the_bound_is_that_of_equation_16() -> None:
+    """L = D_KL(q(x_T) ‖ p(x_T)) + E_q Σ_{t≥1} D_KL(q(x_{t−1} | x_t) ‖ p_θ(x_{t−1} | x_t)) + H(x_0), the autoregressive
+    view of Section 4.3, for one pixel of three levels: both forms by quadrature. q(x_{t−1} | x_t) is a mixture of three
+    Gaussians, and at t = 1 three probabilities."""
+    process = GaussianDiffusion(ConstantSchedule(T=4, beta=0.3))
+    model = DenoisingDiffusion(Wavy(), process, Epsilon(), BetaVariance(), levels=3)
+    points, weights = torch.tensor([-1.0, 0.0, 1.0]).double(), torch.tensor([0.5, 0.2, 0.3]).double()
+    x = torch.linspace(-9, 9, 3001, dtype=torch.float64)
+    dx = x[1] - x[0]
+    T = process.T
+
+    def log_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
+        """log N(x; mean, σ²) on the grid, the last axis."""
+        mean, log_variance = mean[..., None], log_variance[..., None]
+        return -0.5 * (math.log(2 * math.pi) + log_variance + (x - mean).square() / log_variance.exp())
+
+    def density(t: int) -> Tensor:
+        """q(x_t | x_0) on the grid for each point: [3, grid]."""
+        alpha_bar = process.alpha_bar[t]
+        return log_normal(alpha_bar.sqrt() * points, (1 - alpha_bar).log().expand(3)).exp()
+
+    eq_5 = (weights * model.process.prior_kl(points[:, None])).sum()
+    eq_16 = -(weights * weights.log()).sum()
+    prior = (weights @ density(T)).clamp(min=1e-300)
+    eq_16 = eq_16 + (prior * (prior.log() - log_normal(torch.zeros(()).double(), torch.zeros(()).double()))).sum() * dx
+    for t in range(T, 0, -1):
+        q, steps = density(t), torch.full((len(x),), t)
+        for point, weight, q_given in zip(points, weights, q, strict=True):
+            x_0 = point.expand(len(x), 1).contiguous()
+            term = bound_term(model, model(x[:, None], steps), x_0, x[:, None], steps) * math.log(2)
+            eq_5 = eq_5 + weight * (q_given * term).sum() * dx
+        share = weights[:, None] * q / (weights @ q).clamp(min=1e-300)  # q(x_0 | x_t): [3, grid]
+        reverse = model.reverse(x[:, None], steps)
+        if t == 1:
+            log_p = torch.stack([-reverse.discretized_nll(point.expand(len(x), 1), 3) for point in points])
+            divergence = torch.where(share > 0, share * (share.clamp(min=1e-300).log() - log_p), 0.0).sum(0)
+        else:
+            log_variance = process.log_beta_tilde[t].expand(len(x))
+            of_points = [
+                log_normal(process.c_x_0[t] * point + process.c_x_t[t] * x, log_variance).exp() for point in points
+            ]
+            mixture = sum(s[:, None] * part for s, part in zip(share, of_points, strict=True)).clamp(min=1e-300)
+            log_p = log_normal(reverse.mean[:, 0], reverse.log_variance.reshape(-1).expand(len(x)))
+            divergence = (mixture * (mixture.log() - log_p)).sum(1) * dx
+        eq_16 = eq_16 + ((weights @ q) * divergence).sum() * dx
+    assert eq_16.item() == pytest.approx(eq_5.item(), rel=1e-6)

@@ -47,7 +47,8 @@ class Preview(Recurrent):
         self.seed = seed
 
     def on_fit_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
-        check_drawable(image_shape(trainer)[0])
+        advice = "train without pictures: callbacks.grid=null callbacks.strip=null"
+        check_drawable(image_shape(trainer)[0], advice)
 
     @abstractmethod
     def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> dict[str, Image.Image]:

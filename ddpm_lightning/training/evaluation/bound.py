@@ -97,8 +97,7 @@ class ExactBound:
     def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
         """Bits/dim, rate, distortion and RMSE by name; writes the terms as .npz and .png. Processes share images."""
         trained = subject.require_model("bpd")
-        bound = self._sum_up(subject, trained)
-        bound.reduce(add_up(subject.fabric))
+        bound = self.by_step(subject)
         if not subject.fabric.is_global_zero:
             return {}
         arrays = bound.arrays()
@@ -109,6 +108,12 @@ class ExactBound:
             **bound_origin(trained, self.split, self.clip_x_0, bound.total.count),
         }
         return {f"{self.split}/{key}_{label}": {**value, **origin} for key, value in summary(bound, arrays).items()}
+
+    def by_step(self, subject: Subject) -> BoundByStep:
+        """Every term, of the images of all processes together."""
+        bound = self._sum_up(subject, subject.require_model("bpd"))
+        bound.reduce(add_up(subject.fabric))
+        return bound
 
     def _sum_up(self, subject: Subject, trained: Trained) -> BoundByStep:
         model = trained.model

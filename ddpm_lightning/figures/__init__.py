@@ -1,0 +1,1 @@
+"""The paper's figures of a trained model, each with its numbers."""

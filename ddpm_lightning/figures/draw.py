@@ -1,0 +1,21 @@
+"""What figure.py does: a checkpoint in; pictures, and the numbers behind them in results.json, out."""
+
+from omegaconf import DictConfig
+
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.training.build import plain
+from ddpm_lightning.training.evaluation.evaluate import evaluate_here
+from ddpm_lightning.training.manners import told_plainly
+from ddpm_lightning.training.processes import in_processes
+
+
+def draw(cfg: DictConfig) -> None:
+    """Draws every figure that was asked for, and writes results.json after each."""
+    with told_plainly():
+        config = plain(cfg)
+        config["metrics"] = config.pop("figure", {})
+        if not any(config["metrics"].values()):
+            raise UserError("no figure asked for; add figure=[interpolation] or others of: python figure.py --help")
+        if config["checkpoint"] is None:
+            raise UserError("figures are of a model; add checkpoint=PATH, a run keeps its own at checkpoints/last.ckpt")
+        in_processes(evaluate_here, config)
