@@ -39,6 +39,9 @@ Pixels = UInt8[Tensor, "b c h w"]
 SomePixels = UInt8[Tensor, "_ c h w"]
 """One of several batches of images, which may differ in length."""
 
+Points = Float[Tensor, "k d"]
+"""k points of d coordinates each."""
+
 FeatureVectors = Float[Tensor, "n d"]
 """What a classifier sees in n images, d numbers each."""
 

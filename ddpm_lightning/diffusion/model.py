@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ddpm_lightning.diffusion.gaussian import Gaussian
 from ddpm_lightning.diffusion.parameterizations import Parameterization
-from ddpm_lightning.diffusion.process import GaussianDiffusion
+from ddpm_lightning.diffusion.process import GaussianDiffusion, at
 from ddpm_lightning.diffusion.schedules import CoarseSchedule
 from ddpm_lightning.diffusion.variances import Variance
 from ddpm_lightning.typing import Images, Timesteps
@@ -91,6 +91,11 @@ class DenoisingDiffusion(nn.Module):
     def place(self, t: int) -> int:
         """Which of this chain's steps, 1..T, is nearest to step t of the chain that the network knows."""
         return int((self.steps[1:] - t).abs().argmin()) + 1
+
+    def score(self, x_t: Images, t: Timesteps) -> Images:
+        """s_θ(x_t, t) = −ε̂/√(1 − ᾱ_t), an estimate of ∇ log q(x_t): [b, *d]; t: [b] in 1..T."""
+        eps_hat = self.process.eps(self.predict_x_0(x_t, t), x_t, t)
+        return -eps_hat / at((1 - self.process.alpha_bar).sqrt(), t, x_t)
 
     def coarsen(self, steps: list[int]) -> "DenoisingDiffusion":
         """The same network on the chain that visits only `steps`, ascending in 1..T; β is recomputed from ᾱ."""

@@ -90,6 +90,10 @@ class GaussianDiffusion(nn.Module):
         """x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε, Eq. 4: [b, *d]; t: [b] in 0..T, and t = 0 gives x_0 back."""
         return at(self.alpha_bar.sqrt(), t, x_0) * x_0 + at((1 - self.alpha_bar).sqrt(), t, x_0) * eps
 
+    def eps(self, x_0: Images, x_t: Images, t: Timesteps) -> Images:
+        """The ε that leads from x_0 to x_t, Eq. 4 solved for it: [b, *d]; t: [b] in 1..T."""
+        return (x_t - at(self.alpha_bar.sqrt(), t, x_t) * x_0) / at((1 - self.alpha_bar).sqrt(), t, x_t)
+
     def posterior(self, x_0: Images, x_t: Images, t: Timesteps) -> Gaussian:
         """q(x_{t−1} | x_t, x_0) = N(μ̃_t(x_t, x_0), β̃_t I), Eq. 6 and 7; x_0, x_t: [b, *d], t: [b] in 1..T."""
         return Gaussian(self.mu_tilde(x_0, x_t, t), at(self.log_beta_tilde, t, x_t))

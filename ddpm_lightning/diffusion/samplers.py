@@ -136,7 +136,7 @@ class DDIMSampler(Sampler):
         alpha_bar = model.process.alpha_bar
         alpha_bar_s = alpha_bar.roll(1)  # ᾱ of the step before; like all tables in float64, for 1 − ᾱ can be 1e-4
         sigma_squared = self.eta**2 * model.process.beta_tilde
-        eps_hat = (x_t - at(alpha_bar.sqrt(), t, x_t) * x_0_hat) / at((1 - alpha_bar).sqrt(), t, x_t)
+        eps_hat = model.process.eps(x_0_hat, x_t, t)
         towards_x_t = (1 - alpha_bar_s - sigma_squared).clamp(min=0).sqrt()
         mean = at(alpha_bar_s.sqrt(), t, x_t) * x_0_hat + at(towards_x_t, t, x_t) * eps_hat
         return Denoised(x_0_hat, Gaussian(mean, at(sigma_squared.log(), t, x_t)))

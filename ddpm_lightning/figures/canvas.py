@@ -1,7 +1,7 @@
-"""How figures are laid out: a grid of images with words at its sides, a curve, and a sentence below either."""
+"""How figures are laid out: a grid of images with words at its sides, a curve with errors, a sentence below either."""
 
-import math
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,34 +9,48 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ddpm_lightning.training.pictures import picture
+from ddpm_lightning.training.pictures import LEGIBLE, picture
+from ddpm_lightning.training.results import MeanAndError
 from ddpm_lightning.typing import Pixels
 
 DOTS = 100
-"""An inch."""
+"""Pixels of a grid an inch; curves have half as many again."""
 
 WHITE = 255
-
 
 Cells = Sequence[Sequence[torch.Tensor | None]]
 """Images, [c, h, w] in 0..255, row by row; None is a gap."""
 
+LARGEST = 20_000
+"""Pixels of a picture's side."""
 
-def grid(cells: Cells, columns: Sequence[str], rows: Sequence[str], sentence: str) -> Any:
-    """A figure of images, with a word for each column and each row, and a sentence below."""
+
+def side(count: int, length: int) -> int:
+    """How many pixels so many images take side by side, about."""
+    return count * (max(length, LEGIBLE) + 2)
+
+
+def save_grid(cells: Cells, columns: Sequence[str], rows: Sequence[str], sentence: str, path: Path) -> None:
+    """Writes a PNG of images, pixel for pixel, with a word for each column and each row, and a sentence below."""
+    from matplotlib.figure import Figure
+
     image = np.asarray(picture(_flat(cells), columns=len(cells[0])))
     height, width = image.shape[:2]
-    scale = max(1, math.ceil(600 / width))
-    figure = new_figure(scale * width / DOTS + 1.2, scale * height / DOTS + 1.1)
-    axes = figure.add_subplot()
-    axes.imshow(image, interpolation="nearest")
-    axes.set_xticks(_middles(width, len(columns)), columns, fontsize="small")
-    axes.set_yticks(_middles(height, len(rows)), rows, fontsize="small")
+    left, right = (90, 20) if any(rows) else (20, 20)
+    top = 16 + 15 * max(name.count("\n") + 1 for name in columns)
+    below = textwrap.wrap(sentence, max(40, (left + width) // 7))
+    whole = (left + width + right, top + height + 20 * (len(below) + 1))
+    figure = Figure(figsize=(whole[0] / DOTS, whole[1] / DOTS), dpi=DOTS)
+    place = (left / whole[0], 1 - (top + height) / whole[1], width / whole[0], height / whole[1])
+    axes = figure.add_axes(place)  # in whole pixels, so that none is resampled
+    axes.imshow(image, interpolation="none", aspect="auto")
+    axes.set_xticks(_middles(width, len(columns)), columns, fontsize=7)
+    axes.set_yticks(_middles(height, len(rows)), rows, fontsize=7)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    say(figure, sentence)
-    return figure
+    figure.text(left / whole[0], 10 / whole[1], "\n".join(below), fontsize=8, va="bottom")
+    figure.savefig(path, dpi=DOTS)
 
 
 def _flat(cells: Cells) -> Pixels:
@@ -49,33 +63,22 @@ def _middles(length: int, count: int) -> list[float]:
     return [(place + 0.5) * length / count - 0.5 for place in range(count)]
 
 
-def new_figure(width: float = 8, height: float = 4.4) -> Any:
-    """An empty figure of so many inches."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained", dpi=DOTS)
-
-
-def say(figure: Any, sentence: str) -> None:
-    """Writes a sentence below the figure, which says what one sees."""
-    figure.supxlabel(_wrapped(sentence, figure.get_figwidth()), fontsize="small", x=0.01, ha="left")
-
-
-def _wrapped(sentence: str, inches: float) -> str:
-    import textwrap
-
-    return textwrap.fill(sentence, max(40, round(inches * 13)))
-
-
-def save_figure(figure: Any, path: Path) -> None:
-    """Writes a PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def save_curves(figure: Any, sentence: str, path: Path) -> None:
+    """Writes a PNG with a sentence below the curves, which says what one sees."""
+    wrapped = textwrap.fill(sentence, round(figure.get_figwidth() * 13))
+    figure.supxlabel(wrapped, fontsize="small", x=0.01, ha="left")
     figure.savefig(path, dpi=1.5 * DOTS)
+
+
+def by_t(axes: Any, found: Mapping[int, MeanAndError], label: str) -> None:
+    """A curve of means against t, with their standard errors as bars."""
+    means, errors = [each.mean for each in found.values()], [each.standard_error for each in found.values()]
+    axes.errorbar(list(found), means, errors, marker="o", capsize=3)
+    axes.set(xlabel="t", ylabel=label)
 
 
 def save_animation(frames: Sequence[Image.Image], path: Path, seconds: float = 6.0, hold: float = 2.0) -> None:
     """Writes a GIF that shows all frames in so many seconds, the last one longer, again and again."""
-    each = round(1000 * seconds / len(frames))
-    durations = [each] * (len(frames) - 1) + [round(1000 * hold)]
+    durations = [round(1000 * seconds / len(frames))] * (len(frames) - 1) + [round(1000 * hold)]
     first, *others = frames
     first.save(path, save_all=True, append_images=others, duration=durations, loop=0)

@@ -4,20 +4,28 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import torch
+
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
-from ddpm_lightning.metrics.extractor import Extractor
+from ddpm_lightning.figures.canvas import LARGEST, side
+from ddpm_lightning.figures.latents import Chain
+from ddpm_lightning.metrics.extractor import Extracted, Extractor
+from ddpm_lightning.metrics.scores import FrechetDistance, Value
 from ddpm_lightning.training.evaluation.images import Generated
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.pictures import check_drawable
+from ddpm_lightning.typing import FeatureVectors
 
 
 class Figure(ABC):
     """Draws into the run directory, and returns the numbers behind the picture.
 
-    name: of its files, and of its option. It is asked as a metric is: first check, then look, then measure.
+    name: of its files, and of its option. extractor: tells near from far; without one, what needs it is left out. A
+    figure is asked as a metric is: first check, then look, then measure.
     """
 
     name: ClassVar[str]
+    extractor: Extractor | None = None
 
     @abstractmethod
     def check(self, subject: Subject) -> None:
@@ -31,9 +39,12 @@ class Figure(ABC):
         """Draws, and returns the numbers by name, each with what it is a number of, on the first process."""
 
     def trained(self, subject: Subject) -> Trained:
-        """The model and its data. Raises UserError where there is none, or its images are no pictures."""
+        """The model and its data. Raises UserError where there is none, its images are no pictures, or the extractor is
+        of other images."""
         trained = subject.require_model(self.name)
         check_drawable(trained.data.channels, "figures are of such images alone")
+        if self.extractor is not None:
+            self.extractor.extract(torch.zeros(1, trained.data.channels, *trained.data.size, dtype=torch.uint8))
         return trained
 
     def generated(self, subject: Subject) -> Generated:
@@ -42,19 +53,52 @@ class Figure(ABC):
             raise UserError(f"{self.name} shows how a model makes images, and images= are made already; leave it out")
         return subject.images
 
-    def needed(self, extractor: Extractor | None) -> Extractor:
-        """The extractor. Raises UserError where none was chosen."""
-        if extractor is None:
-            raise UserError(
-                f"{self.name} measures images by their features; add the extractor of the data, extractor=digits, "
-                "fashion_mnist or fashion_mnist16, or extractor=inception"
-            )
-        return extractor
+    def chain(self, subject: Subject) -> Chain:
+        """The chain that the figure walks."""
+        return Chain(subject, self.generated(subject), doing=self.name)
 
-    def check_steps(self, steps: Sequence[int], trained: Trained, least: int = 1) -> None:
-        """Raises UserError unless every t is a step of the chain."""
+    def option(self, key: str) -> str:
+        """How the user writes it."""
+        return f"figure.{self.name}.{key}"
+
+    def check_steps(self, key: str, steps: Sequence[int], trained: Trained, least: int = 1) -> None:
+        """Raises UserError unless every t is a step of the chain, and none is named twice."""
         for t in steps:
-            check_whole(f"figure.{self.name}.t", t, least, "t counts the steps of the chain")
-            check_at_most(f"figure.{self.name}.t", t, trained.model.process.T, "the chain is no longer")
+            check_whole(self.option(key), t, least, "t counts the steps of the chain")
+            check_at_most(self.option(key), t, trained.model.process.T, "the chain is no longer")
         if len(set(steps)) < max(len(steps), 1):
-            raise UserError(f"figure.{self.name}.t={list(steps)} is empty or names a step twice; give each once")
+            raise UserError(f"{self.option(key)}={list(steps)} is empty or names a step twice; give each once")
+
+    def check_grid(self, trained: Trained, rows: int, columns: int) -> None:
+        """Raises UserError where the picture would be larger than a picture can be."""
+        height, width = trained.data.size
+        largest = max(side(rows, height), side(columns, width))
+        if largest > LARGEST:
+            raise UserError(
+                f"{self.name} would be drawn as {rows} rows of {columns} images, {largest} pixels where {LARGEST} are "
+                "the most; ask for fewer"
+            )
+
+    def check_distance(self, n: int, which: str) -> None:
+        """Raises UserError where n images are too few for a distance, if one is to be measured."""
+        if self.extractor is not None:
+            FrechetDistance().check(n, self.extractor.num_features, which)
+
+    def look_at_reference(self, subject: Subject) -> None:
+        """Sees to the features of the real images, if a distance is to be measured."""
+        if self.extractor is not None:
+            real = subject.reference_features(self.extractor)
+            FrechetDistance().check_reference(real, self.extractor.num_features)
+
+    def distance(self, subject: Subject, extractor: Extractor, features: FeatureVectors) -> Value:
+        """The Fréchet distance to the real images; with a warning where it cannot be right."""
+        (value,) = FrechetDistance()(Extracted(features, features), subject.reference_features(extractor))
+        return value
+
+    def origin(self, subject: Subject, extractor: Extractor | None = None) -> dict[str, Any]:
+        """What results.json says of every number: the model, the sampler, and the extractor if it has a part in it."""
+        judged_by = (
+            {} if extractor is None else {"extractor": extractor.name, "extractor_sha256": extractor.fingerprint}
+        )
+        trained = {} if subject.trained is None else subject.trained.origin
+        return {**judged_by, **trained, **subject.images.origin}

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
-from ddpm_lightning.figures.canvas import grid, new_figure, save_figure, say
+from ddpm_lightning.figures.canvas import by_t, save_curves, save_grid
 from ddpm_lightning.figures.figure import Figure
 from ddpm_lightning.figures.latents import Chain
 from ddpm_lightning.metrics.extractor import Extractor, extract_all
-from ddpm_lightning.metrics.reference import Reference, frechet_distance, statistics_of
-from ddpm_lightning.metrics.scores import FrechetDistance
+from ddpm_lightning.metrics.scores import Value
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
-from ddpm_lightning.training.results import MeanAndError
+from ddpm_lightning.training.figures import panels
+from ddpm_lightning.training.results import MeanAndError, metric_name
 from ddpm_lightning.typing import Images, PerExample
 
 SPLIT = "test"
@@ -26,6 +26,17 @@ class Pairs(NamedTuple):
 
     first: Images
     second: Images
+
+    def head(self, count: int) -> "Pairs":
+        """The first so many."""
+        return Pairs(self.first[:count], self.second[:count])
+
+
+class Measured(NamedTuple):
+    """At one t: how far x̄_0 is from x_0 at λ = 0, and x̄_0 at λ = ½ from real images, if that is measured."""
+
+    error: MeanAndError
+    distance: Value | None
 
 
 @dataclass
@@ -47,61 +58,42 @@ class Interpolation(Figure):
     name = "interpolation"
 
     def check(self, subject: Subject) -> None:
-        """Raises UserError where there is no model, no extractor, no such t, or too few images."""
+        """Raises UserError where there is no model, no such t, or too few images."""
         trained = self.trained(subject)
         self.generated(subject)
-        self.check_steps(self.t, trained, least=0)
-        self.check_steps([self.shown_t], trained, least=0)
-        check_whole(f"figure.{self.name}.num_lambdas", self.num_lambdas, 2, "λ has two ends")
-        check_at_most(f"figure.{self.name}.num_lambdas", self.num_lambdas, 64, "no eye takes in more")
-        check_whole(f"figure.{self.name}.num_rows", self.num_rows, 1, "a pair is a row")
-        check_at_most(f"figure.{self.name}.num_rows", self.num_rows, self.num_pairs, "num_pairs are no more")
-        FrechetDistance().check(self.num_pairs, self.needed(self.extractor).num_features, "interpolated")
+        self.check_steps("t", self.t, trained, least=0)
+        self.check_steps("shown_t", [self.shown_t], trained, least=0)
+        check_whole(self.option("num_lambdas"), self.num_lambdas, 2, "λ has two ends")
+        check_whole(self.option("num_pairs"), self.num_pairs, 2, "an error needs two")
+        check_whole(self.option("num_rows"), self.num_rows, 1, "a pair is a row")
+        check_at_most(self.option("num_rows"), self.num_rows, self.num_pairs, "num_pairs are no more")
+        self.check_distance(self.num_pairs, "interpolated")
+        self.check_grid(trained, max(self.num_rows, len(self.t)), self.num_lambdas + 4)
         self._check_split(trained)
 
     def look(self, subject: Subject) -> None:
         """Sees to the features of the real images."""
-        FrechetDistance().check_reference(self._real(subject), self.needed(self.extractor).num_features)
+        self.look_at_reference(subject)
 
     def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
-        """The error at λ = 0 and the Fréchet distance at λ = ½, by t; interpolation.png, …_pairs.png, …_depths.png."""
+        """The error at λ = 0 and the distance at λ = ½, by t; interpolation.png, …_pairs.png, …_depths.png."""
         if not subject.fabric.is_global_zero:
             return {}
-        chain = Chain(subject, self.generated(subject))
+        chain = self.chain(subject)
         pairs = self._pairs(chain)
         self._draw_pairs(chain, pairs)
         self._draw_depths(chain, pairs)
-        ts = chain.nearest_of(self.t)
-        errors = {t: self._error_at_the_end(chain, pairs, t) for t in ts}
-        distances = {t: self._distance_in_the_middle(chain, pairs, t) for t in ts}
-        self._draw_curves(chain, errors, distances, self._real(subject).floor(self.num_pairs))
-        record = {"num_pairs": self.num_pairs, "split": SPLIT, **chain.images.origin}
-        suffix = chain.images.suffix
-        said_of = {"extractor": self.needed(self.extractor).name, "reference": subject.reference_name}
-        return {
-            **{
-                f"{self.name}_rmse_t{t}{suffix}": {
-                    **{"value": error.mean, "standard_error": error.standard_error, "unit": "of 0–255", "lambda": 0.0},
-                    **record,
-                }
-                for t, error in errors.items()
-            },
-            **{
-                f"{self.name}_distance_t{t}{suffix}": {"value": distance, "lambda": 0.5, **said_of, **record}
-                for t, distance in distances.items()
-            },
-        }
+        found = {t: self._measure(chain, pairs, t) for t in chain.nearest_of(self.t)}
+        self._draw_curves(chain, found)
+        return self._records(chain, found)
 
     def _check_split(self, trained: Trained) -> None:
         n = len(trained.data.images(SPLIT))
         if 2 * self.num_pairs > n:
             raise UserError(
-                f"figure.{self.name}.num_pairs={self.num_pairs} takes twice as many images, and the {SPLIT} split has "
+                f"{self.option('num_pairs')}={self.num_pairs} takes twice as many images, and the {SPLIT} split has "
                 f"{n}; choose at most {n // 2}"
             )
-
-    def _real(self, subject: Subject) -> Reference:
-        return subject.reference_features(self.needed(self.extractor))
 
     def _pairs(self, chain: Chain) -> Pairs:
         """Image i of the test split with image num_pairs + i."""
@@ -113,78 +105,84 @@ class Interpolation(Figure):
     def _decoded(self, chain: Chain, pairs: Pairs, t: int, lambdas: list[float]) -> Tensor:
         """x̄_0 of every pair at every λ: [n, λ, c, h, w]; the noise belongs to the pair."""
         n, k = len(pairs.first), len(lambdas)
-        numbers = [number for number in range(n) for _ in range(k)]
         x_t = chain.encode(pairs.first, t, range(n), "interpolation, first")
         other = chain.encode(pairs.second, t, range(n), "interpolation, second")
         share = torch.tensor(lambdas * n, device=x_t.device).reshape(-1, 1, 1, 1)
         mixed = (1 - share) * x_t.repeat_interleave(k, 0) + share * other.repeat_interleave(k, 0)
+        numbers = [number for number in range(n) for _ in range(k)]
         return chain.decode(mixed, t, numbers, "interpolation, decoded").reshape(n, k, *x_t.shape[1:])
 
-    def _error_at_the_end(self, chain: Chain, pairs: Pairs, t: int) -> MeanAndError:
-        back = self._decoded(chain, pairs, t, [0.0])[:, 0]
-        found = MeanAndError()
-        found.update(rmse(back, pairs.first))
-        return found
-
-    def _distance_in_the_middle(self, chain: Chain, pairs: Pairs, t: int) -> float:
-        middle = chain.images.data.pixels.to_bytes(self._decoded(chain, pairs, t, [0.5])[:, 0])
-        extractor = self.needed(self.extractor).to(chain.device)
-        features = extract_all(extractor, torch.split(middle, chain.images.batch_size)).features
-        return frechet_distance(statistics_of(features), self._real(chain.subject).statistics)
+    def _measure(self, chain: Chain, pairs: Pairs, t: int) -> Measured:
+        back, middle = self._decoded(chain, pairs, t, [0.0, 0.5]).unbind(1)
+        error = MeanAndError()
+        error.update(rmse(back, pairs.first).cpu())
+        if self.extractor is None:
+            return Measured(error, None)
+        batches = torch.split(chain.to_bytes(middle), chain.images.batch_size)
+        features = extract_all(self.extractor.to(chain.device), batches).features
+        return Measured(error, self.distance(chain.subject, self.extractor, features))
 
     def _lambdas(self) -> list[float]:
         return [place / (self.num_lambdas - 1) for place in range(self.num_lambdas)]
 
-    def _row(self, chain: Chain, pairs: Pairs, t: int) -> list[list[Tensor | None]]:
+    def _rows(self, chain: Chain, pairs: Pairs, t: int) -> list[list[Tensor | None]]:
         """Source, x̄_0 at every λ, source: a row a pair."""
-        to_bytes = chain.images.data.pixels.to_bytes
         decoded = self._decoded(chain, pairs, t, self._lambdas())
-        ends = zip(to_bytes(pairs.first), to_bytes(pairs.second), strict=True)
+        ends = zip(chain.to_bytes(pairs.first), chain.to_bytes(pairs.second), strict=True)
         return [
-            [first, None, *to_bytes(between), None, second]
+            [first, None, *chain.to_bytes(between), None, second]
             for (first, second), between in zip(ends, decoded, strict=True)
         ]
 
-    @property
     def _columns(self) -> list[str]:
         return ["source", "", *(f"λ={share:.2g}" for share in self._lambdas()), "", "source"]
 
     def _draw_pairs(self, chain: Chain, pairs: Pairs) -> None:
         t = chain.nearest(self.shown_t)
-        rows = self._row(chain, Pairs(*(images[: self.num_rows] for images in pairs)), t)
+        rows = self._rows(chain, pairs.head(self.num_rows), t)
         sentence = f"Pairs of test images, and what lies between them at t = {t}. The paper's Fig. 8."
-        figure = grid(rows, self._columns, [""] * len(rows), sentence)
-        save_figure(figure, chain.subject.run_dir / f"{self.name}_pairs.png")
+        path = chain.subject.run_dir / f"{self.name}_pairs.png"
+        save_grid(rows, self._columns(), [""] * len(rows), sentence, path)
 
     def _draw_depths(self, chain: Chain, pairs: Pairs) -> None:
         ts = chain.nearest_of(self.t)
-        rows = [row for t in ts for row in self._row(chain, Pairs(*(images[:1] for images in pairs)), t)]
-        sentence = "One pair at every t: with more noise, less of it is kept; t = 0 mixes pixels. The paper's Fig. 9."
-        figure = grid(rows, self._columns, [f"t = {t}" for t in ts], sentence)
-        save_figure(figure, chain.subject.run_dir / f"{self.name}_depths.png")
+        rows = [row for t in ts for row in self._rows(chain, pairs.head(1), t)]
+        sentence = "One pair of test images, mixed in x_t for several t; t = 0 mixes pixels. The paper's Fig. 9."
+        path = chain.subject.run_dir / f"{self.name}_depths.png"
+        save_grid(rows, self._columns(), [f"t = {t}" for t in ts], sentence, path)
 
-    def _draw_curves(
-        self, chain: Chain, errors: dict[int, MeanAndError], distances: dict[int, float], floor: float | None
-    ) -> None:
-        figure = new_figure(10, 4)
-        faithful, real = figure.subplots(1, 2)
-        means, bars = [each.mean for each in errors.values()], [each.standard_error for each in errors.values()]
-        faithful.errorbar(list(errors), means, bars, marker="o", capsize=3)
-        faithful.set(xlabel="t", ylabel="distance of x̄_0 to x_0 at λ = 0 (RMSE of 0–255)")
-        real.plot(list(distances), list(distances.values()), marker="o", label="x̄_0 at λ = ½")
-        if floor is not None:
-            real.axhline(floor, color="grey", linestyle="--", label="as many fresh real images, about")
-        real.set(xlabel="t", ylabel="Fréchet distance", yscale="log")
-        real.legend()
-        for axes in (faithful, real):
-            axes.grid(alpha=0.3)
-        say(
-            figure,
-            f"What deeper latents cost and buy, over {self.num_pairs} pairs of test images: left, how far the encoding "
-            f"of an image leads away from it; right, how far middles are from real images (features of "
-            f"{self.needed(self.extractor).name}). Bars are standard errors over pairs.",
-        )
-        save_figure(figure, chain.subject.run_dir / f"{self.name}.png")
+    def _draw_curves(self, chain: Chain, found: dict[int, Measured]) -> None:
+        distances = {t: each.distance.value for t, each in found.items() if each.distance is not None}
+        figure, (faithful, *others) = panels(2 if distances else 1, width=10)
+        by_t(faithful, {t: each.error for t, each in found.items()}, "distance of x̄_0 to x_0 (RMSE of 0–255)")
+        faithful.set_title("λ = 0: there and back")
+        sentence = f"Over {self.num_pairs} pairs of test images: how far encoding an image leads away from it"
+        for real in others:
+            assert self.extractor is not None
+            real.plot(list(distances), list(distances.values()), marker="o", label="x̄_0")
+            floor = chain.subject.reference_features(self.extractor).floor(self.num_pairs)
+            if floor is not None:
+                real.axhline(floor, color="grey", linestyle="--", label="as many fresh real images, about")
+            real.set(xlabel="t", ylabel="Fréchet distance", yscale="log", title="λ = ½: the middle")
+            real.legend()
+            sentence += f", and how far the middles are from real images, by features of {self.extractor.name}"
+        sentence += ". Bars are standard errors over pairs."
+        save_curves(figure, sentence, chain.subject.run_dir / f"{self.name}.png")
+
+    def _records(self, chain: Chain, found: dict[int, Measured]) -> dict[str, dict[str, Any]]:
+        subject, extractor, suffix = chain.subject, self.extractor, chain.images.suffix
+        common = {"num_pairs": self.num_pairs, "split": SPLIT}
+        records: dict[str, dict[str, Any]] = {}
+        for t, (error, distance) in found.items():
+            at = f"t{t}_{self.num_pairs}"
+            value = {"value": error.mean, "standard_error": error.standard_error, "unit": "of 0–255"}
+            records[f"{self.name}_rmse_{at}{suffix}"] = {**value, "lambda": 0.0, **common, **self.origin(subject)}
+            if extractor is not None and distance is not None:
+                name = metric_name(f"{self.name}_{extractor.name}_t{t}", self.num_pairs, subject.reference_name)
+                judged = {key: each for key, each in distance._asdict().items() if each is not None}
+                against = {"lambda": 0.5, "reference": subject.reference_described, **self.origin(subject, extractor)}
+                records[name + extractor.suffix + suffix] = {**judged, **common, **against}
+        return records
 
 
 def rmse(images: Images, others: Images) -> PerExample:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ddpm_lightning.errors import check_at_most, check_whole
-from ddpm_lightning.figures.canvas import grid, new_figure, save_figure, say
+from ddpm_lightning.errors import check_whole
+from ddpm_lightning.figures.canvas import save_grid
 from ddpm_lightning.figures.figure import Figure
 from ddpm_lightning.figures.latents import Chain
-from ddpm_lightning.training.evaluation.bound import ExactBound
+from ddpm_lightning.training.evaluation.bound import ExactBound, write_bound
 from ddpm_lightning.training.evaluation.split import bound_origin
 from ddpm_lightning.training.evaluation.subject import Subject
 from ddpm_lightning.typing import Images
@@ -43,65 +43,48 @@ class LossyCoding(Figure):
         """Raises UserError where there is no model, no such t, or no such split."""
         trained = self.trained(subject)
         self.generated(subject)
-        self.check_steps(self.t, trained)
+        self.check_steps("t", self.t, trained)
         self.bound.check(subject)
-        check_whole(f"figure.{self.name}.num_rows", self.num_rows, 1, "an image is a row")
-        check_at_most(f"figure.{self.name}.num_rows", self.num_rows, 64, "no eye takes in more")
+        check_whole(self.option("num_rows"), self.num_rows, 1, "an image is a row")
+        self.check_grid(trained, self.num_rows, 1 + 2 * len(self.t))
 
     def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
         """Rate and distortion by t; lossy_coding.png, .csv, .npz and lossy_coding_images.png."""
         bound = self.bound.by_step(subject)
         if not subject.fabric.is_global_zero:
             return {}
-        arrays = bound.arrays()
-        folder = subject.run_dir
-        np.savez(folder / f"{self.name}.npz", **arrays)  # type: ignore[arg-type]
+        trained, arrays = self.trained(subject), bound.arrays()
+        label = self.bound.label(trained)
+        write_bound(subject.run_dir / self.name, arrays, label)
         rows = table(arrays)
-        write_table(rows, folder / f"{self.name}.csv")
-        self._draw_curves(arrays, folder, bound.total.count)
-        self._draw_images(Chain(subject, self.generated(subject)), arrays)
-        trained = self.trained(subject)
-        origin = bound_origin(trained, self.bound.split, self.bound.clip_x_0, bound.total.count)
-        at_the_end = {"value": rows[0]["rate"], "rmse": rows[0]["distortion"], "unit": "bits/dim", "table": rows}
-        term = "L_T + Σ_{t>1} L_{t−1}: the rate when x_1 is known; table: the paper's Table 4"
-        return {f"{self.name}{trained.suffix}": {**at_the_end, "term": term, **origin}}
-
-    def _draw_curves(self, arrays: Arrays, folder: Path, count: int) -> None:
-        figure = new_figure(12, 4)
-        distortion, rate, trade = figure.subplots(1, 3)
-        steps = len(arrays["t"]) - arrays["t"] + 1
-        distortion.plot(steps, arrays["rmse"])
-        distortion.set(xlabel="reverse steps taken (T − t + 1)", ylabel="distortion (RMSE of 0–255)")
-        rate.plot(steps, arrays["rate"])
-        rate.set(xlabel="reverse steps taken (T − t + 1)", ylabel="rate (bits/dim)")
-        trade.plot(arrays["rate"], arrays["rmse"])
-        trade.set(xlabel="rate (bits/dim)", ylabel="distortion (RMSE of 0–255)")
-        for axes in (distortion, rate, trade):
-            axes.grid(alpha=0.3)
-        say(
-            figure,
-            f"Distortion of x̂_0 and bits received so far, as the chain runs, over {count} images of the "
-            f"{self.bound.split} split: the first bits buy the most. The paper's Fig. 5.",
-        )
-        save_figure(figure, folder / f"{self.name}.png")
+        write_table(rows, subject.run_dir / f"{self.name}.csv")
+        self._draw_images(self.chain(subject), arrays)
+        record = {
+            "value": rows[0]["rate"],
+            "unit": "bits/dim",
+            "term": "L_T + Σ_{t>1} L_{t−1}: the rate when x_1 is known; table: the paper's Table 4",
+            "rmse": rows[0]["distortion"],
+            "table": rows,
+            **bound_origin(trained, self.bound.split, self.bound.clip_x_0, bound.total.count),
+        }
+        return {f"{self.name}_{self.bound.split}_{label}": record}
 
     def _draw_images(self, chain: Chain, arrays: Arrays) -> None:
-        """A row an image: itself, and for each t its x̂_0 and a draw of p_θ(x_0 | x_t)."""
+        """A row an image: itself, and for each t its x̂_0 and an x_0 that x_t leads to."""
         x_0 = self._first_images(chain)
-        to_bytes = chain.images.data.pixels.to_bytes
-        columns, pictures = ["x_0"], [to_bytes(x_0)]
+        columns, pictures = ["x_0"], [chain.to_bytes(x_0)]
         for t in chain.nearest_of(self.t):
             x_0_hat, drawn = self._reconstruct(chain, x_0, t)
-            price = f"{arrays['rate'][t - 1]:.3g} bits/dim"
-            columns += [f"t = {t}\n{price}\nx̂_0", "x_0 ~ p"]
-            pictures += [to_bytes(x_0_hat), to_bytes(drawn)]
-        cells = [[column[row] for column in pictures] for row in range(len(x_0))]
-        sentence = (
-            f"Images of the {self.bound.split} split, and what is known of them from x_t, for so many bits: the best "
-            "guess x̂_0 (Eq. 15), and a draw from p_θ(x_0 | x_t)."
+            columns += [f"t = {t}\n{arrays['rate'][t - 1]:.3g}\nbits/dim\nx̂_0", "then\nx_0"]
+            pictures += [chain.to_bytes(x_0_hat), chain.to_bytes(drawn)]
+        save_grid(
+            [[column[row] for column in pictures] for row in range(len(x_0))],
+            columns,
+            [""] * len(x_0),
+            f"Images of the {self.bound.split} split, and what is known of them from x_t, for so many bits: the guess "
+            f"x̂_0 (Eq. 15), and where the chain leads from there ({chain.images.sampler.label(chain.images.model)}).",
+            chain.subject.run_dir / f"{self.name}_images.png",
         )
-        figure = grid(cells, columns, [""] * len(x_0), sentence)
-        save_figure(figure, chain.subject.run_dir / f"{self.name}_images.png")
 
     def _first_images(self, chain: Chain) -> Images:
         data = self.trained(chain.subject).data
@@ -117,12 +100,12 @@ class LossyCoding(Figure):
 
 
 def table(arrays: Arrays) -> list[dict[str, Any]]:
-    """The paper's Table 4: rate and distortion at ten moments, the last one first."""
+    """The paper's Table 4: rate and distortion after T, 9/10 T, … 1/10 T of the reverse steps, T − t + 1 of them."""
     T = len(arrays["t"])
-    ts = [T - steps + 1 for steps in np.linspace(T, 0, ROWS_OF_TABLE, endpoint=False).round().astype(int).tolist()]
+    moments = np.linspace(T, 0, ROWS_OF_TABLE, endpoint=False).round().clip(1).astype(int).tolist()
     return [
         {"t": t, "steps": T - t + 1, "rate": float(arrays["rate"][t - 1]), "distortion": float(arrays["rmse"][t - 1])}
-        for t in dict.fromkeys(ts)
+        for t in dict.fromkeys(T - steps + 1 for steps in moments)
     ]
 
 

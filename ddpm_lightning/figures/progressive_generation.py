@@ -7,15 +7,17 @@ import torch
 from tqdm import tqdm
 
 from ddpm_lightning.errors import check_at_most, check_whole
-from ddpm_lightning.figures.canvas import grid, new_figure, save_animation, save_figure, say
+from ddpm_lightning.figures.canvas import save_animation, save_curves, save_grid
 from ddpm_lightning.figures.figure import Figure
 from ddpm_lightning.figures.latents import Chain
-from ddpm_lightning.metrics.extractor import Extractor
-from ddpm_lightning.metrics.reference import Reference, frechet_distance, statistics_of
-from ddpm_lightning.metrics.scores import FrechetDistance
+from ddpm_lightning.metrics.extractor import Extractor, extract_all
+from ddpm_lightning.metrics.scores import Value
 from ddpm_lightning.training.evaluation.fabric import add_up
 from ddpm_lightning.training.evaluation.subject import Subject
+from ddpm_lightning.training.figures import new_figure
+from ddpm_lightning.training.generate import counted
 from ddpm_lightning.training.pictures import picture
+from ddpm_lightning.training.results import metric_name
 from ddpm_lightning.typing import FeatureVectors
 
 
@@ -35,90 +37,91 @@ class ProgressiveGeneration(Figure):
     name = "progressive_generation"
 
     def check(self, subject: Subject) -> None:
-        """Raises UserError where there is no model, no extractor, or too few images."""
-        self.trained(subject)
-        FrechetDistance().check(self.generated(subject).n, self.needed(self.extractor).num_features, "generated")
-        for key in ("num_moments", "num_rows", "num_columns"):
-            check_whole(f"figure.{self.name}.{key}", getattr(self, key), 2, "fewer show no progress")
-        check_at_most(f"figure.{self.name}.num_rows", self.num_rows, 64, "no eye takes in more")
+        """Raises UserError where there is no model, or too few images for a distance."""
+        trained = self.trained(subject)
+        self.check_distance(self.generated(subject).n, "generated")
+        check_whole(self.option("num_moments"), self.num_moments, 2, "there is a first and a last")
+        check_at_most(self.option("num_moments"), self.num_moments, 200, "an animation shows no more; use 40")
+        check_whole(self.option("num_columns"), self.num_columns, 2, "there is a first and a last")
+        check_whole(self.option("num_rows"), self.num_rows, 1, "an image is a row")
+        self.check_grid(trained, self.num_rows, self.num_columns)
 
     def look(self, subject: Subject) -> None:
         """Sees to the features of the real images."""
-        FrechetDistance().check_reference(self._real(subject), self.needed(self.extractor).num_features)
+        self.look_at_reference(subject)
 
     def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
         """The distance of x̂_0 at every moment; progressive_generation.png, …_strip.png and ….gif."""
-        chain = Chain(subject, self.generated(subject))
-        moments = _spread_over(chain.length, self.num_moments)
-        features = self._features(chain, moments)
+        chain = self.chain(subject)
+        if subject.fabric.is_global_zero:
+            self._draw_images(chain)
+        return {} if self.extractor is None else self._measure(chain, self.extractor.to(subject.fabric.device))
+
+    def _measure(self, chain: Chain, extractor: Extractor) -> dict[str, dict[str, Any]]:
+        subject, moments = chain.subject, _spread_over(chain.length, self.num_moments)
+        features = self._features(chain, extractor, moments)
         if not subject.fabric.is_global_zero:
             return {}
-        real = self._real(subject)
-        distances = [frechet_distance(statistics_of(seen), real.statistics) for seen in features]
-        self._draw_curve(chain, moments, distances, real.floor(chain.images.n))
-        self._draw_images(chain, moments)
-        return {f"{self.name}{chain.images.suffix}": self._record(chain, moments, distances)}
+        found = {t: self.distance(subject, extractor, each) for t, each in zip(moments, features, strict=True)}
+        self._draw_curve(chain, extractor, found)
+        suffix = extractor.suffix + chain.images.suffix
+        name = metric_name(f"{self.name}_{extractor.name}", chain.images.n, subject.reference_name, suffix)
+        return {name: self._record(chain, extractor, found)}
 
-    def _real(self, subject: Subject) -> Reference:
-        return subject.reference_features(self.needed(self.extractor))
-
-    def _features(self, chain: Chain, moments: list[int]) -> list[FeatureVectors]:
+    def _features(self, chain: Chain, extractor: Extractor, moments: list[int]) -> list[FeatureVectors]:
         """Of every image's x̂_0, at each of these steps; from all processes."""
         images, fabric = chain.images, chain.subject.fabric
-        extractor = self.needed(self.extractor).to(fabric.device)
         found = torch.zeros(len(moments), images.n, extractor.num_features)
         mine = torch.split(torch.arange(images.n), images.batch_size)[fabric.global_rank :: fabric.world_size]
-        with tqdm(total=len(mine) * chain.length, desc=self.name, disable=not fabric.is_global_zero) as bar:
+        total = sum(map(len, mine)) * chain.length
+        hidden = not fabric.is_global_zero
+        with tqdm(total=total, desc=self.name, unit="image step", unit_scale=True, disable=hidden) as bar:
             for numbers in mine:
-                for step in chain.samples(numbers.tolist()):
-                    bar.update()
+                for step in counted(chain.whole(numbers.tolist()), bar, len(numbers)):
                     if step.t in moments:
                         pixels = images.data.pixels.to_bytes(step.x_0_hat)
-                        found[moments.index(step.t), numbers] = extractor.extract(pixels).features.float().cpu()
+                        found[moments.index(step.t), numbers] = extract_all(extractor, [pixels]).features
         return [add_up(fabric)(features) for features in found]
 
-    def _draw_curve(self, chain: Chain, moments: list[int], distances: list[float], floor: float | None) -> None:
-        figure = new_figure()
-        axes = figure.add_subplot(xlabel="reverse steps taken (T − t + 1)", ylabel="Fréchet distance", yscale="log")
-        axes.plot([chain.length - t + 1 for t in moments], distances, marker=".", label="x̂_0 at x_t")
+    def _draw_curve(self, chain: Chain, extractor: Extractor, found: dict[int, Value]) -> None:
+        figure, axes = new_figure()
+        steps = [chain.length - t + 1 for t in found]
+        axes.plot(steps, [each.value for each in found.values()], marker=".", label="x̂_0 at x_t")
+        floor = chain.subject.reference_features(extractor).floor(chain.images.n)
         if floor is not None:
             axes.axhline(floor, color="grey", linestyle="--", label="as many fresh real images, about")
+        axes.set(xlabel="reverse steps taken (T − t + 1)", ylabel="Fréchet distance", yscale="log")
         axes.legend()
-        axes.grid(alpha=0.3)
-        say(
-            figure,
-            f"Distance of x̂_0 to the {chain.subject.split} split, by features of {self.needed(self.extractor).name}, "
-            f"as the chain runs; {chain.images.n} images. The paper's Fig. 10.",
+        sentence = (
+            f"Distance of x̂_0 to real images ({chain.subject.reference_described}) by features of {extractor.name}, "
+            f"as the chain runs; {chain.images.n} images. The paper's Fig. 10."
         )
-        save_figure(figure, chain.subject.run_dir / f"{self.name}.png")
+        save_curves(figure, sentence, chain.subject.run_dir / f"{self.name}.png")
 
-    def _draw_images(self, chain: Chain, moments: list[int]) -> None:
+    def _draw_images(self, chain: Chain) -> None:
         """The strip and the animation, of the images that sample.py makes first."""
-        columns = _spread_over(chain.length, self.num_columns)
-        steps = {step.t: step for step in chain.samples(range(self.num_rows)) if step.t in {*moments, *columns}}
-        seen = {t: chain.images.data.pixels.to_bytes(step.x_0_hat).cpu() for t, step in steps.items()}
-        cells = [[seen[t][row] for t in columns] for row in range(self.num_rows)]
-        figure = grid(
-            cells,
+        columns, moments = (_spread_over(chain.length, n) for n in (self.num_columns, self.num_moments))
+        seen = chain.along(self.num_rows, {*columns, *moments})
+        x_0_hat = {t: chain.to_bytes(step.x_0_hat) for t, step in seen.items()}
+        save_grid(
+            [[x_0_hat[t][row] for t in columns] for row in range(self.num_rows)],
             [f"t = {chain.known_as(t)}" for t in columns],
             [""] * self.num_rows,
-            "x̂_0 (Eq. 15) along t, a row an image: coarse first, fine last. The paper's Fig. 6.",
+            "x̂_0 (Eq. 15) along t, a row an image. The paper's Fig. 6 and 14.",
+            chain.subject.run_dir / f"{self.name}_strip.png",
         )
-        save_figure(figure, chain.subject.run_dir / f"{self.name}_strip.png")
-        frames = [picture(seen[t]) for t in moments]
-        save_animation(frames, chain.subject.run_dir / f"{self.name}.gif")
+        save_animation([picture(x_0_hat[t]) for t in moments], chain.subject.run_dir / f"{self.name}.gif")
 
-    def _record(self, chain: Chain, moments: list[int], distances: list[float]) -> dict[str, Any]:
-        extractor = self.needed(self.extractor)
+    def _record(self, chain: Chain, extractor: Extractor, found: dict[int, Value]) -> dict[str, Any]:
+        last = found[1]
         return {
-            "value": distances[-1],
+            "value": last.value,
+            **({"warning": last.warning} if last.warning else {}),
             "what": "Fréchet distance of x̂_0 at the last step; by_t: at every t that was looked at",
-            "by_t": {str(chain.known_as(t)): distance for t, distance in zip(moments, distances, strict=True)},
+            "by_t": {str(chain.known_as(t)): each.value for t, each in found.items()},
             "num_images": chain.images.n,
-            "reference": chain.subject.reference_name,
-            "extractor": extractor.name,
-            "extractor_sha256": extractor.fingerprint,
-            **chain.images.origin,
+            "reference": chain.subject.reference_described,
+            **self.origin(chain.subject, extractor),
         }
 
 

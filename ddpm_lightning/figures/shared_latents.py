@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
-from ddpm_lightning.figures.canvas import grid, new_figure, save_figure, say
+from ddpm_lightning.figures.canvas import by_t, save_curves, save_grid
 from ddpm_lightning.figures.figure import Figure
 from ddpm_lightning.figures.latents import Chain
 from ddpm_lightning.metrics.extractor import Extractor, extract_all
 from ddpm_lightning.training.evaluation.subject import Subject
+from ddpm_lightning.training.figures import panels
 from ddpm_lightning.training.results import MeanAndError
 from ddpm_lightning.typing import Images, ImageSets, LabelSets, PerExample, Pixels
 
@@ -27,8 +28,8 @@ class Family(NamedTuple):
 class SharedLatents(Figure):
     """num_samples draws x_0 ~ p_θ(x_0 | x_t) from each of num_latents x_t, for every t of the list.
 
-    How alike they are: how often two of one x_t are of one class, as the extractor's classifier sees them, and how far
-    they are apart in pixels. The first num_rows x_t are drawn. One process does the work.
+    How alike they are: how far apart in pixels, and how often two of one x_t are of one class, as the extractor's
+    classifier sees them. The first num_rows x_t are drawn. One process does the work.
     """
 
     t: list[int]
@@ -40,106 +41,96 @@ class SharedLatents(Figure):
     name = "shared_latents"
 
     def check(self, subject: Subject) -> None:
-        """Raises UserError where there is no model, no extractor, or no such t."""
-        self.check_steps(self.t, self.trained(subject))
+        """Raises UserError where there is no model, no such t, or nothing random."""
+        trained = self.trained(subject)
+        self.check_steps("t", self.t, trained)
         if not self.generated(subject).sampler.random:
             raise UserError(
                 "shared_latents draws several x_0 from one x_t, and this sampler would draw the same one each time; "
                 "take sampler=ancestral, or sampler=ddim sampler.eta=1"
             )
-        self.needed(self.extractor)
-        check_whole(f"figure.{self.name}.num_latents", self.num_latents, 2, "an error needs two")
-        check_whole(f"figure.{self.name}.num_samples", self.num_samples, 2, "one x_0 has nothing to be compared with")
-        check_whole(f"figure.{self.name}.num_rows", self.num_rows, 1, "an x_t is a row")
-        check_at_most(f"figure.{self.name}.num_rows", self.num_rows, self.num_latents, "num_latents are no more")
+        check_whole(self.option("num_latents"), self.num_latents, 2, "an error needs two")
+        check_whole(self.option("num_samples"), self.num_samples, 2, "one x_0 has nothing to be compared with")
+        check_whole(self.option("num_rows"), self.num_rows, 1, "an x_t is a row")
+        check_at_most(self.option("num_rows"), self.num_rows, self.num_latents, "num_latents are no more")
+        self.check_grid(trained, self.num_rows * len(self.t), self.num_samples + 2)
 
     def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
-        """Agreement in class and distance in pixels, by t; shared_latents.png and shared_latents_images.png."""
+        """Distance in pixels and agreement in class, by t; shared_latents.png and shared_latents_images.png."""
         if not subject.fabric.is_global_zero:
             return {}
-        chain = Chain(subject, self.generated(subject))
+        chain = self.chain(subject)
         families = self._families(chain)
-        agreement = {t: self._agreement(chain, family) for t, family in families.items()}
-        distance = {t: self._distance(family) for t, family in families.items()}
-        self._draw_curves(chain, agreement, distance)
         self._draw_images(chain, families)
-        suffix = chain.images.suffix
+        distance = {t: self._distance(family) for t, family in families.items()}
+        agreement = {}
+        if self.extractor is not None:
+            extractor = self.extractor.to(chain.device)
+            agreement = {t: self._agreement(chain, extractor, family) for t, family in families.items()}
+        self._draw_curves(chain, distance, agreement)
         return {
-            **{f"{self.name}_same_class_t{t}{suffix}": self._record(chain, t, each) for t, each in agreement.items()},
-            **{
-                f"{self.name}_rmse_t{t}{suffix}": self._record(chain, t, each, "of 0–255")
-                for t, each in distance.items()
-            },
+            **{self._called(chain, "rmse", t): self._record(chain, t, each) for t, each in distance.items()},
+            **{self._called(chain, "same_class", t): self._record(chain, t, each) for t, each in agreement.items()},
         }
 
     def _families(self, chain: Chain) -> dict[int, Family]:
-        to_bytes = chain.images.data.pixels.to_bytes
         found = {}
-        for t, x_t in sorted(self._latents(chain).items(), reverse=True):
+        for t, x_t in self._latents(chain).items():
             numbers = range(self.num_latents * self.num_samples)
             x_0 = chain.decode(x_t.repeat_interleave(self.num_samples, 0), t, numbers, f"shared x_{t}")
-            found[t] = Family(to_bytes(x_t), to_bytes(x_0))
+            found[t] = Family(chain.to_bytes(x_t), chain.to_bytes(x_0))
         return found
 
     def _latents(self, chain: Chain) -> dict[int, Images]:
         """x_t of sample.py's first images on their way, at each t."""
-        wanted = {chain.place(t) for t in self.t}
-        noise = chain.noise(range(self.num_latents), "image")
-        x = chain.start(noise)
-        found = {chain.length: x}
-        for step in chain.walk(x, chain.length, noise):
-            found[step.t - 1] = step.x
-            if step.t - 1 <= min(wanted):
-                break
-        return {chain.known_as(step): x for step, x in found.items() if step in wanted}
-
-    def _agreement(self, chain: Chain, family: Family) -> MeanAndError:
-        extractor = self.needed(self.extractor).to(chain.device)
-        labels = extract_all(extractor, torch.split(family.x_0, chain.images.batch_size)).logits.argmax(1)
-        return _mean(share_of_pairs(labels.reshape(-1, self.num_samples)))
+        ts = chain.nearest_of(self.t)
+        steps = chain.along(self.num_latents, {chain.place(t) for t in ts})
+        return {t: steps[chain.place(t)].x for t in ts}
 
     def _distance(self, family: Family) -> MeanAndError:
         return _mean(rmse_of_pairs(family.x_0.reshape(-1, self.num_samples, *family.x_0.shape[1:])))
 
-    def _draw_curves(self, chain: Chain, agreement: dict[int, MeanAndError], distance: dict[int, MeanAndError]) -> None:
-        figure = new_figure(10, 4)
-        classes, pixels = figure.subplots(1, 2)
-        for axes, found in ((classes, agreement), (pixels, distance)):
-            means, errors = [each.mean for each in found.values()], [each.standard_error for each in found.values()]
-            axes.errorbar(list(found), means, errors, marker="o", capsize=3)
-            axes.set_xlabel("t of the shared x_t")
-            axes.grid(alpha=0.3)
-        classes.set_ylabel("share of pairs of one class")
-        pixels.set_ylabel("distance of a pair (RMSE of 0–255)")
-        say(
-            figure,
-            f"How alike two x_0 of one x_t are, by t: in class (as {self.needed(self.extractor).name} sees it) and in "
-            f"pixels; {self.num_samples} x_0 of each of {self.num_latents} x_t, bars are standard errors over the x_t.",
+    def _agreement(self, chain: Chain, extractor: Extractor, family: Family) -> MeanAndError:
+        labels = extract_all(extractor, torch.split(family.x_0, chain.images.batch_size)).logits.argmax(1)
+        return _mean(share_of_pairs(labels.reshape(-1, self.num_samples)))
+
+    def _draw_curves(self, chain: Chain, distance: dict[int, MeanAndError], agreement: dict[int, MeanAndError]) -> None:
+        figure, (pixels, *others) = panels(2 if agreement else 1, width=10)
+        by_t(pixels, distance, "distance of a pair (RMSE of 0–255)")
+        seen_by = "" if self.extractor is None else f" and in class (as {self.extractor.name} sees it)"
+        for classes in others:
+            by_t(classes, agreement, "share of pairs of one class")
+        sentence = (
+            f"How alike two x_0 of one x_t are, by t: in pixels{seen_by}; {self.num_samples} x_0 of each of "
+            f"{self.num_latents} x_t, bars are standard errors over the x_t."
         )
-        save_figure(figure, chain.subject.run_dir / f"{self.name}.png")
+        save_curves(figure, sentence, chain.subject.run_dir / f"{self.name}.png")
 
     def _draw_images(self, chain: Chain, families: dict[int, Family]) -> None:
         cells: list[list[Tensor | None]] = []
-        rows = []
-        for t, family in families.items():
-            for number in range(self.num_rows):
-                own = family.x_0[number * self.num_samples : (number + 1) * self.num_samples]
-                cells.append([family.x_t[number], None, *own])
-                rows.append(f"share x_{t}" if number == 0 else "")
-        columns = ["x_t", "", *["x_0"] * self.num_samples]
-        sentence = "A row: x_t, and several x_0 ~ p_θ(x_0 | x_t). The less noise x_t has, the more they share. Fig. 7."
-        save_figure(grid(cells, columns, rows, sentence), chain.subject.run_dir / f"{self.name}_images.png")
+        for family in families.values():
+            own = family.x_0.reshape(-1, self.num_samples, *family.x_0.shape[1:])
+            cells += [[family.x_t[row], None, *own[row]] for row in range(self.num_rows)]
+        save_grid(
+            cells,
+            ["x_t", "", *["x_0"] * self.num_samples],
+            [f"share x_{t}" if row == 0 else "" for t in families for row in range(self.num_rows)],
+            "A row: one x_t, and several x_0 ~ p_θ(x_0 | x_t) that have it in common. The paper's Fig. 7.",
+            chain.subject.run_dir / f"{self.name}_images.png",
+        )
 
-    def _record(self, chain: Chain, t: int, found: MeanAndError, unit: str | None = None) -> dict[str, Any]:
+    def _called(self, chain: Chain, what: str, t: int) -> str:
+        judged = f"_{self.extractor.name}{self.extractor.suffix}" if self.extractor and what == "same_class" else ""
+        return f"{self.name}_{what}{judged}_t{t}_{self.num_latents}x{self.num_samples}{chain.images.suffix}"
+
+    def _record(self, chain: Chain, t: int, found: MeanAndError) -> dict[str, Any]:
         return {
             "value": found.mean,
             "standard_error": found.standard_error,
-            **({"unit": unit} if unit else {}),
             "t": t,
             "num_latents": self.num_latents,
             "num_samples": self.num_samples,
-            "extractor": self.needed(self.extractor).name,
-            **chain.images.origin,
+            **self.origin(chain.subject, self.extractor),
         }
 
 

@@ -1,5 +1,7 @@
 """Whether a model repeats its training data: are its images nearer to them than images that it has not seen?"""
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from sklearn.neighbors import NearestNeighbors
@@ -8,11 +10,20 @@ from ddpm_lightning.metrics.scores import Value
 from ddpm_lightning.typing import Distances, FeatureVectors, NeighbourDistances, Neighbours, OtherVectors
 
 
-def nearest(of: FeatureVectors, among: OtherVectors, k: int) -> tuple[NeighbourDistances, Neighbours]:
-    """The Euclidean distances of each vector, [n, d], to its k nearest among others, [m, d], ascending, and
-    which these are: [n, k] both."""
-    distances, places = NearestNeighbors(n_neighbors=k).fit(among.numpy()).kneighbors(of.numpy())
-    return torch.from_numpy(distances), torch.from_numpy(places.astype(np.int64))
+def nearest(of: FeatureVectors, among: Iterable[OtherVectors], k: int) -> tuple[NeighbourDistances, Neighbours]:
+    """The Euclidean distances of each vector, [n, d], to its k nearest among others, which come batch by batch, [m, d],
+    ascending, and which these are: [n, k] both."""
+    distances, places = torch.empty(len(of), 0, dtype=torch.float64), torch.empty(len(of), 0, dtype=torch.int64)
+    first = 0
+    for batch in among:
+        search = NearestNeighbors(n_neighbors=min(k, len(batch)), algorithm="brute").fit(batch.double().numpy())
+        near, where = search.kneighbors(of.double().numpy())
+        distances = torch.cat([distances, torch.from_numpy(near)], dim=1)
+        places = torch.cat([places, torch.from_numpy(where.astype(np.int64)) + first], dim=1)
+        distances, order = distances.sort(dim=1, stable=True)
+        distances, places = distances[:, :k], places.gather(1, order)[:, :k]
+        first += len(batch)
+    return distances, places
 
 
 def share_nearer(generated: Distances, held_out: Distances) -> Value:

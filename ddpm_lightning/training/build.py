@@ -58,6 +58,7 @@ class EvaluationData(ImageData, Protocol):
     """What evaluation needs to know of a DataModule besides: its splits, image by image."""
 
     eval_batch_size: int
+    flip: bool
 
     def images(self, split: str) -> FingerprintedImages: ...
 

@@ -8,12 +8,19 @@ from PIL import Image
 
 def new_figure() -> tuple[Any, Any]:
     """A figure with one pair of axes and a faint grid."""
+    figure, (axes,) = panels(1)
+    return figure, axes
+
+
+def panels(count: int, width: float = 7, height: float = 4) -> tuple[Any, list[Any]]:
+    """A figure of so many inches, with pairs of axes side by side, each with a faint grid."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot()
-    axes.grid(alpha=0.3)
-    return figure, axes
+    figure = Figure(figsize=(width, height), layout="constrained")
+    all_axes = [figure.add_subplot(1, count, place + 1) for place in range(count)]
+    for axes in all_axes:
+        axes.grid(alpha=0.3)
+    return figure, all_axes
 
 
 def as_image(figure: Any) -> Image.Image:

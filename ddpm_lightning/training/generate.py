@@ -31,10 +31,16 @@ def walk(
     model: DenoisingDiffusion, sampler: Sampler, shape: tuple[int, ...], count: int, *, seed: int, first: int = 0
 ) -> Iterator[Step]:
     """The steps from x_T to x_0 for the images of numbers first..first+count−1 under this seed; shape: of one image."""
-    device = model.process.alpha_bar.device
-    noise = NoisePerImage(seed, range(first, first + count), device)
+    noise = NoisePerImage(seed, range(first, first + count), model.process.alpha_bar.device)
+    return onward(model, sampler, noise.randn(*shape), noise)
+
+
+def onward(
+    model: DenoisingDiffusion, sampler: Sampler, x_t: Images, noise: NoisePerImage, start: int | None = None
+) -> Iterator[Step]:
+    """The steps from x_t, which stands at step `start` of the chain walked (None: at its end, T), to x_0."""
     with evaluating(model):
-        for step in sampler.trajectory(model, noise.randn(*shape), randn_like=noise.randn_like):
+        for step in sampler.trajectory(model, x_t, randn_like=noise.randn_like, start=start):
             STOP.check()
             yield step
 

@@ -99,7 +99,9 @@ def small(checkpoint: Path | None) -> tuple[Benchmark, ...]:
         TrainingDefaults(name="training_defaults", rounds=2, shape=SMALL),
         SamplingStep(name="sampling_step", rounds=2, batch_size=2, shape=SMALL),
         PlatformCost(name="platform_cost_tiny", overrides=OF_DIGITS, what="tiny network", rounds=3),
-        WandbCost(name="wandb_cost", rounds=1, seconds=0.1, overrides=("network.channels=8", "data.batch_size=2")),
+        WandbCost(
+            name="wandb_cost", rounds=1, seconds=0.1, log_every=2, overrides=("network.channels=8", "data.batch_size=2")
+        ),
         PeakShare(
             name="peak_share",
             rounds=2,

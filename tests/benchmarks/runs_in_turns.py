@@ -6,13 +6,11 @@ what is to be told apart.
 
 import os
 import signal
-import statistics
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,6 +24,9 @@ from tests.benchmarks.step_clock import ends_of_steps
 
 STARTED = 20
 """Steps after which a run has started."""
+
+PATIENCE = 300.0
+"""Seconds after which a run that makes no steps is given up."""
 
 
 @dataclass(frozen=True)
@@ -58,21 +59,34 @@ class Live:
         """They go on."""
         self._tell(signal.SIGCONT, helpers=not self.lone)
 
-    def turn(self, seconds: float) -> float:
-        """Seconds of a step, the median over this turn, from its second step on."""
+    def turn(self, seconds: float, period: int) -> float:
+        """Seconds of a step, the mean over this turn from its first step's end on, over whole periods of so many steps:
+        what is done once in a period must count."""
         start = time.monotonic()
         self.go_on()
         time.sleep(seconds)
-        while len(inside := [end for end in self.ends() if end > start]) < 3:
-            self.check()
-            time.sleep(0.01)
+        inside = self.wait_for(period + 1, start)
         self.stop()
-        return statistics.median(later - earlier for earlier, later in pairwise(inside))
+        steps = (len(inside) - 1) // period * period
+        return (inside[steps] - inside[0]) / steps
+
+    def wait_for(self, steps: int, start: float) -> list[float]:
+        """When each step since the start ended, as soon as there are so many."""
+        while len(inside := [end for end in self.ends() if end > start]) < steps:
+            self.check()
+            if time.monotonic() > start + PATIENCE:
+                raise RuntimeError(f"train.py stands still: {self.last_words()}")
+            time.sleep(0.01)
+        return inside
 
     def check(self) -> None:
         """Raises RuntimeError where the run is over, with its last words."""
         if self.process.poll() is not None:
-            raise RuntimeError(f"train.py ended: {(self.folder / 'said').read_text()[-2000:]}")
+            raise RuntimeError(f"train.py ended: {self.last_words()}")
+
+    def last_words(self) -> str:
+        """The end of what it printed."""
+        return (self.folder / "said").read_text()[-2000:]
 
     def _tell(self, what: signal.Signals, helpers: bool) -> None:
         run = psutil.Process(self.process.pid)
@@ -82,15 +96,16 @@ class Live:
 
 
 def take_turns_of_runs(
-    sides: Mapping[str, Side], common: tuple[str, ...], rounds: int, seconds: float
+    sides: Mapping[str, Side], common: tuple[str, ...], rounds: int, seconds: float, period: int
 ) -> dict[str, list[float]]:
-    """Seconds of a step of each side, round by round: A B C, then C B A, then A B C …; a turn has so many seconds."""
+    """Seconds of a step of each side, round by round: A B C, then C B A, then A B C …; a turn has so many seconds,
+    and at least one period of so many steps."""
     found: dict[str, list[float]] = {name: [] for name in sides}
     with ExitStack() as stack:
         runs = {name: stack.enter_context(_live(side, common)) for name, side in sides.items()}
         for number in range(rounds):
             for name in list(runs)[:: 1 if number % 2 == 0 else -1]:
-                found[name].append(runs[name].turn(seconds))
+                found[name].append(runs[name].turn(seconds, period))
     return found
 
 
@@ -107,9 +122,7 @@ def _live(side: Side, common: tuple[str, ...]) -> Iterator[Live]:
             process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=said, stderr=said)
         live = Live(process, folder, side.lone)
         try:
-            while len(live.ends()) < STARTED:
-                live.check()
-                time.sleep(0.1)
+            live.wait_for(STARTED, time.monotonic())
             live.stop()
             yield live
         finally:

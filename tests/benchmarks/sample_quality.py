@@ -59,8 +59,8 @@ Distances = dict[str, list[float]]
 @dataclass(frozen=True, kw_only=True)
 class SampleQuality(OfTrainedModel):
     """The Fréchet distance to the training images on the features that the run itself was judged by. Every round has
-    a seed of its own; in it, both sides have the same noise, for x_T and for every step. One seed differs from the next by
-    far more than one sampler from another, hence so many. The weights are the averaged ones."""
+    a seed of its own; in it, both sides have the same noise, for x_T and for every step. One seed differs from the next
+    by more than one sampler from another, hence so many. The weights are the averaged ones."""
 
     rounds: int = 7
     budgets: tuple[int, ...] = (10, 20, 50, 100)

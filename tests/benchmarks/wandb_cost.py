@@ -47,7 +47,7 @@ class WandbCost(Benchmark):
 
     def measure(self) -> Findings:
         common = (f"callbacks.metrics.every_n_steps={self.log_every}", *self.overrides)
-        found = take_turns_of_runs(SIDES, common, self.rounds, self.seconds)
+        found = take_turns_of_runs(SIDES, common, self.rounds, self.seconds, self.log_every)
         return Findings(
             [
                 compare("training step, digits", (name, CSV), found[name], found[CSV], target=self.share)

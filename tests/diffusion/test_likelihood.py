@@ -265,7 +265,7 @@ class Wavy(nn.Module):
         return torch.sin(2 * x + t.reshape(-1, 1)) + 0.3 * x
 
 
-def test_the_bound_is_that_of_equation_16() -> None:
+def test_eq_16_is_the_bound_rewritten_for_discrete_data_and_any_network() -> None:
     """L = D_KL(q(x_T) ‖ p(x_T)) + E_q Σ_{t≥1} D_KL(q(x_{t−1} | x_t) ‖ p_θ(x_{t−1} | x_t)) + H(x_0), the autoregressive
     view of Section 4.3, for one pixel of three levels: both forms by quadrature. q(x_{t−1} | x_t) is a mixture of three
     Gaussians, and at t = 1 three probabilities."""

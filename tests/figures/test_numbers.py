@@ -3,6 +3,7 @@
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from lightning.fabric import Fabric
@@ -15,6 +16,7 @@ from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sam
 from ddpm_lightning.diffusion.schedules import LinearSchedule
 from ddpm_lightning.diffusion.variances import LearnedVariance
 from ddpm_lightning.figures.latents import Chain
+from ddpm_lightning.figures.lossy_coding import table
 from ddpm_lightning.figures.shared_latents import rmse_of_pairs, share_of_pairs
 from ddpm_lightning.metrics.memorisation import nearest, share_nearer
 from ddpm_lightning.training.evaluation.images import Generated
@@ -69,7 +71,7 @@ def test_the_error_of_share_nearer_is_that_of_repeated_draws() -> None:
 def test_nearest_are_the_nearest() -> None:
     draw = torch.Generator().manual_seed(0)
     of, among = torch.randn(20, 5, generator=draw), torch.randn(30, 5, generator=draw)
-    distances, places = nearest(of, among, 3)
+    distances, places = nearest(of, torch.split(among, 7), 3)
     by_hand = torch.cdist(of, among).sort(1)
     assert torch.equal(places, by_hand.indices[:, :3])
     assert torch.allclose(distances.float(), by_hand.values[:, :3], atol=1e-5)
@@ -99,6 +101,37 @@ def test_what_is_encoded_and_decoded_is_distributed_as_the_data(tmp_path: Path) 
     assert x_0.var().item() == pytest.approx(
         float(S**2 * (1 - alpha_bar) / (alpha_bar * S**2 + 1 - alpha_bar)), rel=0.03
     )
+
+
+def test_there_and_back_gives_the_data(tmp_path: Path) -> None:
+    """x_0 ~ N(0, S²), x_t ~ q(x_t | x_0), x_0' ~ p(x_0 | x_t): x_0' is distributed as x_0, and correlated with it by
+    ᾱ_t S²/(ᾱ_t S² + 1 − ᾱ_t)."""
+    here = chain(tmp_path, AncestralSampler(clip_x_0=False))
+    n, t = 4000, 30
+    x_0 = S * torch.randn(n, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    x_t = here.encode(x_0, t, range(n), "there")
+    back = here.decode(x_t, t, range(n), "back")
+    alpha_bar = float(here.images.model.process.alpha_bar[t])
+    correlation = torch.corrcoef(torch.stack([x_0.flatten(), back.flatten()]))[0, 1].item()
+    assert back.std().item() == pytest.approx(S, rel=0.02)
+    assert correlation == pytest.approx(alpha_bar * S**2 / (alpha_bar * S**2 + 1 - alpha_bar), abs=0.02)
+
+
+def test_the_noise_of_an_encoding_is_the_same_at_every_t(tmp_path: Path) -> None:
+    here = chain(tmp_path, AncestralSampler())
+    x_0 = torch.zeros(5, 1, 2, 2)
+    alpha_bar = here.images.model.process.alpha_bar
+    eps = [here.encode(x_0, t, range(5), "test") / (1 - alpha_bar[t]).sqrt() for t in (10, 90)]
+    assert torch.allclose(eps[0].float(), eps[1].float(), atol=1e-6)
+
+
+def test_table_4_has_ten_moments_where_the_chain_has() -> None:
+    for T, count in ((1000, 10), (20, 10), (5, 5), (2, 2)):
+        t = np.arange(1, T + 1)
+        rows = table({"t": t, "rate": 1.0 / t, "rmse": 2.0 * t})
+        assert [row["steps"] for row in rows[:2]] == [T, T - max(1, round(T / 10))] or T < 10
+        assert len(rows) == count
+        assert all(row["t"] == T - row["steps"] + 1 and row["rate"] == 1 / row["t"] for row in rows)
 
 
 def test_the_rest_of_the_way_is_the_rest_of_the_whole_way(tmp_path: Path) -> None:

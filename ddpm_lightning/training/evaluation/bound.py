@@ -88,8 +88,8 @@ class ExactBound:
         check_boolean("clip_x_0", self.clip_x_0, "the paper's evaluation clips: true")
         images = subject.require_model("bpd").data.images(self.split)
         if self.num_images is not None:
-            check_whole("metrics.bpd.num_images", self.num_images, 1, "null is for all")
-            check_at_most("metrics.bpd.num_images", self.num_images, len(images), "the split has no more")
+            check_whole("num_images of the bound", self.num_images, 1, "null is for all")
+            check_at_most("num_images of the bound", self.num_images, len(images), "the split has no more")
 
     def look(self, subject: Subject) -> None:
         """There is nothing more to see."""
@@ -101,13 +101,17 @@ class ExactBound:
         if not subject.fabric.is_global_zero:
             return {}
         arrays = bound.arrays()
-        label = bound_label(trained, self.clip_x_0) + ("" if self.num_images is None else f"_first{self.num_images}")
+        label = self.label(trained)
         write_bound(subject.run_dir / f"bound_{self.split}_{label}", arrays, label)
         origin = {
             "estimator": "every t of every image; one draw of x_t each, so another seed gives other last digits",
             **bound_origin(trained, self.split, self.clip_x_0, bound.total.count),
         }
         return {f"{self.split}/{key}_{label}": {**value, **origin} for key, value in summary(bound, arrays).items()}
+
+    def label(self, trained: Trained) -> str:
+        """What the names of its numbers end in."""
+        return bound_label(trained, self.clip_x_0) + ("" if self.num_images is None else f"_first{self.num_images}")
 
     def by_step(self, subject: Subject) -> BoundByStep:
         """Every term, of the images of all processes together."""

@@ -26,9 +26,9 @@ def _terms(axes: Any, arrays: dict[str, np.ndarray], label: str) -> None:
 
 
 def _along_the_chain(axes: Any, arrays: dict[str, np.ndarray]) -> None:
-    steps = len(arrays["t"]) - arrays["t"]
+    steps = len(arrays["t"]) - arrays["t"] + 1
     axes.plot(steps, arrays["rate"], color="tab:blue")
-    axes.set(xlabel="reverse steps taken (T − t)", title="As the chain runs")
+    axes.set(xlabel="reverse steps taken (T − t + 1)", title="As the chain runs")
     axes.set_ylabel("rate (bits/dim)", color="tab:blue")
     other = axes.twinx()
     other.plot(steps, arrays["rmse"], color="tab:red")

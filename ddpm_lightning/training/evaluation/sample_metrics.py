@@ -50,7 +50,7 @@ class SampleMetric:
         return metric_name(name, subject.images.n, compared_with, suffix)
 
     def _record(self, value: Value, subject: Subject) -> dict[str, Any]:
-        reference = {"reference": str(subject.reference or f"{subject.split} split, not mirrored")}
+        reference = {"reference": subject.reference_described}
         return {
             **{key: part for key, part in value._asdict().items() if part is not None},
             "num_images": subject.images.n,

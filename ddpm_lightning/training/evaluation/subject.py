@@ -67,6 +67,11 @@ class Subject:
         """What a result's name says of the reference."""
         return self.split if self.reference is None else "given"
 
+    @property
+    def reference_described(self) -> str:
+        """What results.json says of it."""
+        return str(self.reference or f"{self.split} split, not mirrored")
+
     def generated_features(self, extractor: Extractor) -> Extracted:
         """What the extractor says of the images; asked once."""
         if extractor.fingerprint not in self.said:
@@ -81,17 +86,18 @@ class Subject:
 
     def _reference(self, extractor: Extractor) -> Reference:
         if self.reference is None:
-            return self._reference_of_data(extractor)
+            return self.features_of(extractor, self.split)
         if self.reference.is_dir():
             return Reference(extract_all(extractor, Given(self.reference, "reference=").batches()).features)
         return load_reference(self.reference, extractor.num_features)
 
-    def _reference_of_data(self, extractor: Extractor) -> Reference:
+    def features_of(self, extractor: Extractor, split: str) -> Reference:
+        """What the extractor, which is on the device, says of a split of the data; kept for all runs."""
         assert self.trained is not None
         data = self.trained.data
-        known_by = f"{data.images(self.split).fingerprint()[:16]}_{data.pixels.levels}levels"
+        known_by = f"{data.images(split).fingerprint()[:16]}_{data.pixels.levels}levels"
         seen_by = f"{extractor.name}_{extractor.fingerprint[:16]}"
-        path = self.cache / FORMAT / f"{type(data).__name__}_{self.split}_{known_by}_{seen_by}.npz"
+        path = self.cache / FORMAT / f"{type(data).__name__}_{split}_{known_by}_{seen_by}.npz"
         if not path.is_file():
-            save_reference(path, extract_all(extractor, real_images(data, self.split)))
+            save_reference(path, extract_all(extractor, real_images(data, split)))
         return load_reference(path, extractor.num_features, "delete it, and it is made anew")
