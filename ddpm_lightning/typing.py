@@ -42,6 +42,9 @@ SomePixels = UInt8[Tensor, "_ c h w"]
 Points = Float[Tensor, "k d"]
 """k points of d coordinates each."""
 
+PointCloud = Float[Tensor, "n d"]
+"""n points of d coordinates each."""
+
 FeatureVectors = Float[Tensor, "n d"]
 """What a classifier sees in n images, d numbers each."""
 
