@@ -4,6 +4,7 @@ from ddpm_lightning.diffusion.dpm_solver import DPMSolver
 from ddpm_lightning.diffusion.gaussian import Gaussian
 from ddpm_lightning.diffusion.likelihood import bits_per_dimension, estimate_bound, every_term, harmonic
 from ddpm_lightning.diffusion.losses import ELBO, VDM, Hybrid, Loss, MinSNR, Simple
+from ddpm_lightning.diffusion.mixture import BestNetwork, Mixture
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import X0, Epsilon, Mu, Parameterization, V
 from ddpm_lightning.diffusion.process import GaussianDiffusion
@@ -30,13 +31,16 @@ from ddpm_lightning.diffusion.variances import (
     Variance,
 )
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.networks.mlp import MLP
 from ddpm_lightning.networks.unet import UNet
 
 __all__ = [
     "ELBO",
+    "MLP",
     "VDM",
     "X0",
     "AncestralSampler",
+    "BestNetwork",
     "BetaTildeVariance",
     "BetaVariance",
     "ConstantSchedule",
@@ -59,6 +63,7 @@ __all__ = [
     "Loss",
     "LowDiscrepancyTimesteps",
     "MinSNR",
+    "Mixture",
     "Mu",
     "Parameterization",
     "QuadraticSchedule",
