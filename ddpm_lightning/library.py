@@ -21,6 +21,7 @@ from ddpm_lightning.diffusion.schedules import (
 )
 from ddpm_lightning.diffusion.spacing import QuadraticSpacing, Spacing, UniformSpacing
 from ddpm_lightning.diffusion.timesteps import ImportanceTimesteps, LowDiscrepancyTimesteps, UniformTimesteps
+from ddpm_lightning.diffusion.unipc import UniPC
 from ddpm_lightning.diffusion.variances import (
     BetaTildeVariance,
     BetaVariance,
@@ -74,6 +75,7 @@ __all__ = [
     "Simple",
     "Spacing",
     "UNet",
+    "UniPC",
     "UniformSpacing",
     "UniformTimesteps",
     "UserError",

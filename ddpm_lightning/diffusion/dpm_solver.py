@@ -27,6 +27,12 @@ class DPMSolver(Sampler):
 
     def step(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps, before: Images | None = None) -> Denoised:
         x_0_hat = model.predict_x_0(x_t, t, self.clip_x_0)
+        return Denoised(x_0_hat, self.predicted(model, x_t, t, x_0_hat, before))
+
+    def predicted(
+        self, model: DenoisingDiffusion, x_t: Images, t: Timesteps, x_0_hat: Images, before: Images | None
+    ) -> Gaussian:
+        """x_s, which is certain."""
         alpha_bar = model.process.alpha_bar
         alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
         shrink = sigma.roll(1) / sigma
@@ -34,7 +40,7 @@ class DPMSolver(Sampler):
         if before is not None:
             ahead = x_0_hat + at(_look_ahead(model.process), t, x_t) * (x_0_hat - before)
         mean = at(shrink, t, x_t) * x_t + at(alpha.roll(1) - alpha * shrink, t, x_t) * ahead
-        return Denoised(x_0_hat, Gaussian(mean, at((0 * alpha_bar).log(), t, x_t)))
+        return Gaussian(mean, at((0 * alpha_bar).log(), t, x_t))
 
 
 def _look_ahead(process: GaussianDiffusion) -> Table:

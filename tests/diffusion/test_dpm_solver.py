@@ -1,10 +1,11 @@
-"""DPM-Solver++(2M) is of second order, and walks as diffusers' does."""
+"""DPM-Solver++(2M) is of second order, UniPC of third, and both walk as diffusers' do."""
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
-from diffusers import DPMSolverMultistepScheduler
+from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 
 from ddpm_lightning.diffusion.dpm_solver import DPMSolver
 from ddpm_lightning.diffusion.parameterizations import Epsilon
@@ -12,6 +13,7 @@ from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.samplers import DDIMSampler, Sampler
 from ddpm_lightning.diffusion.schedules import LinearSchedule
 from ddpm_lightning.diffusion.spacing import QuadraticSpacing
+from ddpm_lightning.diffusion.unipc import UniPC
 from ddpm_lightning.diffusion.variances import BetaVariance
 from tests.diffusion.test_samplers import random_model
 from tests.exact import exact_model
@@ -29,26 +31,39 @@ def deviation(sampler: Sampler) -> float:
     return float(at_1 - at_0)
 
 
-def test_on_all_steps_it_recovers_the_data() -> None:
-    assert deviation(DPMSolver(clip_x_0=False)) == pytest.approx(0.5, abs=1e-4)
+@pytest.mark.parametrize("kind", [DPMSolver, UniPC])
+def test_on_all_steps_it_recovers_the_data(kind: type[Sampler]) -> None:
+    assert deviation(kind(clip_x_0=False)) == pytest.approx(0.5, abs=1e-4)
 
 
 @pytest.mark.parametrize(("kind", "order"), [(DPMSolver, 2), (DDIMSampler, 1)])
 def test_twice_the_steps_divide_the_error_by_two_to_the_order(kind: type[Sampler], order: int) -> None:
-    whole = deviation(kind(clip_x_0=False))
-    errors = [
-        abs(deviation(kind(num_steps=steps, spacing=QuadraticSpacing(), clip_x_0=False)) - whole) for steps in STEPS
-    ]
-    for coarse, fine in pairwise(errors):
+    for coarse, fine in pairwise(errors_of(kind)):
         assert coarse / fine == pytest.approx(2**order, rel=0.35)
 
 
-def test_trajectory_is_diffusers() -> None:
+def test_the_corrector_is_worth_one_order_more() -> None:
+    for coarse, fine in pairwise(errors_of(UniPC)):
+        assert coarse / fine > 2**3
+    assert errors_of(UniPC)[1] < errors_of(DPMSolver)[1] / 2
+
+
+def errors_of(kind: type[Sampler]) -> list[float]:
+    """Off the walk on all steps, on fewer and fewer."""
+    whole = deviation(kind(clip_x_0=False))
+    return [abs(deviation(kind(num_steps=k, spacing=QuadraticSpacing(), clip_x_0=False)) - whole) for k in STEPS]
+
+
+@pytest.mark.parametrize(
+    ("kind", "peer"), [(DPMSolver, DPMSolverMultistepScheduler), (UniPC, UniPCMultistepScheduler)], ids=["dpm", "unipc"]
+)
+def test_trajectory_is_diffusers(kind: type[Sampler], peer: Any) -> None:
     model = random_model(BetaVariance())
-    sampler = DPMSolver(num_steps=20, spacing=QuadraticSpacing(), clip_x_0=False)
+    sampler = kind(num_steps=20, spacing=QuadraticSpacing(), clip_x_0=False)
     times = [t - 1 for t in reversed(sampler.spacing.steps(1000, 20))]
-    scheduler = in_float64(DPMSolverMultistepScheduler(1000, beta_schedule="linear", final_sigmas_type="zero"))
-    scheduler.set_timesteps(timesteps=times)
+    scheduler = in_float64(peer(1000, beta_schedule="linear", final_sigmas_type="zero"))
+    scheduler.set_timesteps(20)
+    scheduler.timesteps = torch.tensor(times)
     # What it keeps of its tables it rounds to float32.
     alpha_bar = scheduler.alphas_cumprod[times]
     scheduler.sigmas = torch.cat([((1 - alpha_bar) / alpha_bar).sqrt(), torch.zeros(1, dtype=torch.float64)])
