@@ -143,7 +143,7 @@ class NearestNeighbours(Figure):
             common = {"bins": bins, "density": True, "alpha": 0.6}
             axes.hist(each.generated.numpy(), **common, label=f"{len(each.generated)} generated images")
             axes.hist(each.held_out.numpy(), **common, label=f"{len(each.held_out)} test images")
-            axes.set(xlabel=f"distance to the nearest training image ({space.unit})", ylabel="density")
+            axes.set(xlabel=f"distance to the nearest training image\n({space.unit})", ylabel="density")
             share, error = each.share.value, each.share.standard_deviation
             axes.set_title(f"in {space.name}: share nearer {share:.3f} ± {error:.3f}", fontsize="medium")
             axes.legend(fontsize="small")
