@@ -1,4 +1,4 @@
-"""Points of the plane, as images of two channels and one pixel: toys that train in seconds and can be seen whole."""
+"""Points of the plane, as images of two channels and one pixel: toys that train in a minute and can be seen whole."""
 
 import math
 from abc import abstractmethod
@@ -11,7 +11,7 @@ from ddpm_lightning.data.base import ImageDataModule
 from ddpm_lightning.data.batches import ImageDataset, InMemoryImages
 from ddpm_lightning.data.fake import MOST
 from ddpm_lightning.data.pixels import PixelRange
-from ddpm_lightning.errors import check_at_most, check_positive, check_whole
+from ddpm_lightning.errors import UserError, check_at_most, check_positive, check_whole
 from ddpm_lightning.seeding import derive
 from ddpm_lightning.typing import Points
 
@@ -61,13 +61,19 @@ class SwissRollDataModule(PointsDataModule):
 
 
 class GaussiansDataModule(PointsDataModule):
-    """A ring of num_parts equal Gaussians of standard deviation `noise`, of which the best network is known."""
+    """A ring of num_parts equal Gaussians of standard deviation `noise`, of which the best network is known, but
+    for the rounding of points to levels, 2/255 wide."""
 
     def __init__(self, *, num_parts: int = 8, radius: float = 0.7, **options: Any) -> None:
         super().__init__(**options)
         check_whole("data.num_parts", num_parts, 1, "one is a Gaussian; use 8")
         check_at_most("data.num_parts", num_parts, 1000, "no eye tells so many apart; use 8")
         check_positive("data.radius", radius, "it is that of the ring; use 0.7")
+        if radius + 3 * self.noise > 1:
+            raise UserError(
+                f"data.radius={radius} and data.noise={self.noise} lead beyond 1, where points are cut off; choose "
+                "a smaller ring or less noise"
+            )
         self.num_parts = num_parts
         self.radius = radius
 

@@ -32,8 +32,7 @@ class Mixture:
 
     def score(self, process: GaussianDiffusion, x_t: Images, t: Timesteps) -> Images:
         """∇ log q(x_t), t: [b] in 1..T."""
-        alpha_bar = at(process.alpha_bar, t, x_t)
-        return (alpha_bar.sqrt() * self.x_0(process, x_t, t) - x_t) / (1 - alpha_bar)
+        return -process.eps(self.x_0(process, x_t, t), x_t, t) / at((1 - process.alpha_bar).sqrt(), t, x_t)
 
     def _log_parts(self, process: GaussianDiffusion, x_t: Images, t: Timesteps) -> Tensor:
         """log 1/K N(x_t; √ᾱ_t m_k, …) for each k: [b, K]."""

@@ -23,13 +23,14 @@ class Past(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class UniPC(DPMSolver):
-    """UniPC of second order, B(h) = e^h − 1 (Zhao et al., 2023, "UniPC", Algorithm 5): DPM-Solver++(2M) predicts x_s;
-    then x̂_0 at x_s, which the next step asks for anyway, corrects it, at no further network call. With x from before
-    and D = x̂_0(s) − x̂_0(t), D′ = x̂_0(t) − x̂_0(t′),
+    """UniPC-2 with B(h) = e^h − 1 (Zhao et al., 2023, "UniPC", Algorithm 5): DPM-Solver++(2M), of second order,
+    predicts x_s; then x̂_0 at x_s, which the next step asks for anyway, corrects it, which makes it of third, at no
+    further network call. With D = x̂_0(s) − x̂_0(t), D′ = x̂_0(t) − x̂_0(t′),
 
     x_s = σ_s/σ_t x_t + α_s (1 − e^−h) (x̂_0(t) + ρ D + ρ′ D′),
 
     where ρ and ρ′ make it exact for an x̂_0 that is quadratic in λ; at the second step, which has no D′, ρ = ½.
+    Step.x is x_s as predicted; `step` alone is the predictor.
     """
 
     name = "unipc"

@@ -44,7 +44,9 @@ class Figure(ABC):
         trained = subject.require_model(self.name)
         check_drawable(trained.data.channels, "figures are of such images alone")
         if self.extractor is not None:
-            self.extractor.extract(torch.zeros(1, trained.data.channels, *trained.data.size, dtype=torch.uint8))
+            device = next(self.extractor.parameters()).device
+            shape = (1, trained.data.channels, *trained.data.size)
+            self.extractor.extract(torch.zeros(shape, dtype=torch.uint8, device=device))
         return trained
 
     def generated(self, subject: Subject) -> Generated:
@@ -96,7 +98,7 @@ class Figure(ABC):
         return value
 
     def origin(self, subject: Subject, extractor: Extractor | None = None) -> dict[str, Any]:
-        """What results.json says of every number: the model, the sampler, and the extractor if it has a part in it."""
+        """What results.json says of a number: the model, the sampler, and the extractor if it has a part in it."""
         judged_by = (
             {} if extractor is None else {"extractor": extractor.name, "extractor_sha256": extractor.fingerprint}
         )

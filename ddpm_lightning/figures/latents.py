@@ -90,7 +90,8 @@ class Chain:
         check_finite(step.x, numbers, self.subject.seed)
 
     def along(self, count: int, steps: Collection[int]) -> dict[int, Step]:
-        """Of sample.py's first `count` images, x_t (as Step.x, where else x_{t−1} stands) and x̂_0 at these steps."""
+        """Of sample.py's first `count` images, x_t (as Step.x, where else x_{t−1} stands) and x̂_0 at these steps.
+        Of a sampler that corrects itself, x_t is what the network was asked at."""
         parts: dict[int, list[Step]] = {}
         for numbers in _batches(range(count), self.images.batch_size):
             x = self.start(self.noise(numbers, "image"))

@@ -17,10 +17,13 @@ from ddpm_lightning.metrics.energy import energy_distance
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.figures import panels
 from ddpm_lightning.training.results import MeanAndError
-from ddpm_lightning.typing import Images, Points
+from ddpm_lightning.typing import Images, OtherVectors, PointCloud, Points
 
 BLOCKS = 10
 """Parts into which points are cut, whose distances give an error."""
+
+LARGEST_BLOCK = 5000
+"""Points of a block: its distances are that number squared."""
 
 ARROWS = 17
 """Of the field of the score, a side."""
@@ -91,16 +94,17 @@ class Plane(Figure):
 
     def _distances(self, chain: Chain, x_0: Images) -> dict[str, dict[str, Any]]:
         """Of the model's points, and of the training points, to the test points."""
-        test = self._points(chain, "test")
-        found = {"samples": _by_blocks(x_0, test), "train": _by_blocks(self._points(chain, "train"), test)}
-        origin = {"unit": "of the plane", "to": "the test points", "num_images": chain.images.n}
+        test = self._points(chain, "test").flatten(1)
+        train, trained = self._points(chain, "train").flatten(1), self.trained(chain.subject)
         return {
-            f"energy_distance_{which}_{chain.images.n}{chain.images.suffix}": {
-                **{"value": each.mean, "standard_error": each.standard_error},
-                **origin,
+            f"energy_distance_samples_{len(x_0)}{chain.images.suffix}": {
+                **_to_test_points(_by_blocks(x_0.flatten(1), test), len(x_0), len(test)),
                 **self.origin(chain.subject),
-            }
-            for which, each in found.items()
+            },
+            f"energy_distance_train_{len(train)}": {
+                **_to_test_points(_by_blocks(train, test), len(train), len(test)),
+                **{key: trained.origin[key] for key in ("data", "checkpoint")},
+            },
         }
 
     @torch.no_grad()
@@ -122,13 +126,10 @@ class Plane(Figure):
         axes.set(yscale="log", xscale="log")
         sentence = f"How far the model's score is from the true one, over {len(x_0)} points of the test data at each t."
         save_curves(figure, sentence, chain.subject.run_dir / f"{self.name}_score.png")
+        trained = self.trained(chain.subject)
         return {
-            f"score_error_t{t}": {
-                "value": each.mean,
-                "standard_error": each.standard_error,
-                **self.origin(chain.subject),
-            }
-            for t, each in found.items()
+            f"score_error_t{t}{trained.suffix}": {"value": e.mean, "standard_error": e.standard_error, **trained.origin}
+            for t, e in found.items()
         }
 
     def _draw_densities(self, chain: Chain, on_their_way: dict[int, Images]) -> None:
@@ -174,10 +175,16 @@ class Plane(Figure):
         save_curves(figure, sentence, chain.subject.run_dir / f"{self.name}_paths.png")
 
 
-def _by_blocks(x: Images, y: Images) -> MeanAndError:
+def _to_test_points(found: MeanAndError, n: int, m: int) -> dict[str, Any]:
+    counts = {"unit": "of the plane", "num_points": n, "num_test_points": m}
+    return {"value": found.mean, "standard_error": found.standard_error, **counts}
+
+
+def _by_blocks(x: PointCloud, y: OtherVectors) -> MeanAndError:
     """The energy distance, and its error from disjoint blocks of both."""
     found = MeanAndError()
-    blocks = zip(x.flatten(1).chunk(BLOCKS), y.flatten(1).chunk(BLOCKS), strict=True)
+    cut = [points[: BLOCKS * LARGEST_BLOCK].tensor_split(BLOCKS) for points in (x, y)]
+    blocks = zip(*cut, strict=True)
     found.update(torch.tensor([energy_distance(ours, theirs) for ours, theirs in blocks], dtype=torch.float64))
     return found
 

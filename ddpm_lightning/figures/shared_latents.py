@@ -69,8 +69,11 @@ class SharedLatents(Figure):
             agreement = {t: self._agreement(chain, extractor, family) for t, family in families.items()}
         self._draw_curves(chain, distance, agreement)
         return {
-            **{self._called(chain, "rmse", t): self._record(chain, t, each) for t, each in distance.items()},
-            **{self._called(chain, "same_class", t): self._record(chain, t, each) for t, each in agreement.items()},
+            **{self._called(chain, "rmse", t): self._record(chain, t, each, None) for t, each in distance.items()},
+            **{
+                self._called(chain, "same_class", t): self._record(chain, t, each, self.extractor)
+                for t, each in agreement.items()
+            },
         }
 
     def _families(self, chain: Chain) -> dict[int, Family]:
@@ -123,14 +126,14 @@ class SharedLatents(Figure):
         judged = f"_{self.extractor.name}{self.extractor.suffix}" if self.extractor and what == "same_class" else ""
         return f"{self.name}_{what}{judged}_t{t}_{self.num_latents}x{self.num_samples}{chain.images.suffix}"
 
-    def _record(self, chain: Chain, t: int, found: MeanAndError) -> dict[str, Any]:
+    def _record(self, chain: Chain, t: int, found: MeanAndError, extractor: Extractor | None) -> dict[str, Any]:
         return {
             "value": found.mean,
             "standard_error": found.standard_error,
             "t": t,
             "num_latents": self.num_latents,
             "num_samples": self.num_samples,
-            **self.origin(chain.subject, self.extractor),
+            **self.origin(chain.subject, extractor),
         }
 
 

@@ -15,7 +15,7 @@ from ddpm_lightning.typing import Features, Indices
 class MLP(nn.Module):
     """(x, t) -> tensor; x: [b, in_channels, h, w], t: [b] in 0..T−1; returns [b, out_channels, h, w].
 
-    h ← h + Dense(swish(h + Dense(temb))), `depth` times, between a layer in and a layer out. size: (h, w) of the
+    h ← h + Dense(swish(h + Dense(swish(temb)))), `depth` times, between a layer in and a layer out. size: (h, w) of the
     images, all of whose numbers are one vector here. width: of h. frequencies: the layer in sees sin 2^k x
     and cos 2^k x for k = 0 … frequencies − 1 besides x, without which thin shapes come out thick (Tancik et al., 2020).
     """

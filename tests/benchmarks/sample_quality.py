@@ -58,7 +58,7 @@ class SampleQuality(OfTrainedModel):
     """The Fréchet distance to the training images on the features that the run itself was judged by. Every round has
     a seed of its own; in it, both sides have the same noise, for x_T and for every step. One seed differs from the next
     by more than one sampler from another, hence so many. Each side has those of its samplers that led it at some budget
-    in a run of all of them on three seeds, at d8fb9de. The weights are the averaged ones."""
+    in a run of all of them on three seeds, at d8fb9de; ours has UniPC since. The weights are the averaged ones."""
 
     rounds: int = 7
     budgets: tuple[int, ...] = (10, 20, 50, 100)

@@ -43,6 +43,11 @@ def test_the_moons_are_half_circles() -> None:
     assert off.mean().item() < 0.02
 
 
+def test_a_ring_that_leads_out_of_the_plane_is_told() -> None:
+    with pytest.raises(UserError, match="lead beyond 1"):
+        GaussiansDataModule(radius=0.95)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [({"noise": 0.0}, "data.noise=0.0"), ({"num_points": 1}, "data.num_points=1"), ({"num_points": 2**40}, "exceeds")],

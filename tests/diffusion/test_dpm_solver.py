@@ -1,4 +1,4 @@
-"""DPM-Solver++(2M) is of second order, UniPC of third, and both walk as diffusers' do."""
+"""DPM-Solver++(2M) is of second order, UniPC with its corrector of third, and both walk as diffusers' do."""
 
 from itertools import pairwise
 from typing import Any

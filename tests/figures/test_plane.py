@@ -23,12 +23,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_plane_is_drawn_and_measured(checkpoint: Path, tmp_path: Path) -> None:
-    where = [f"checkpoint={checkpoint}", f"hydra.run.dir={tmp_path}", "trainer.accelerator=cpu", "num_images=60"]
+    where = [f"checkpoint={checkpoint}", f"hydra.run.dir={tmp_path}", "trainer.accelerator=cpu", "num_images=31"]
     command("figure", *where, "figure=[plane]", "figure.plane.t=[8,4,1]", "batch_size=25")
     found = results(tmp_path)["metrics"]
     assert {path.name for path in tmp_path.glob("*.png")} == {"plane.png", "plane_paths.png", "plane_score.png"}
     assert list(found) == [
-        *("energy_distance_samples_60", "energy_distance_train_60"),
+        *("energy_distance_samples_31", "energy_distance_train_60"),
         *(f"score_error_t{t}" for t in (8, 4, 1)),
     ]
     train_points = found["energy_distance_train_60"]
