@@ -19,7 +19,7 @@ from ddpm_lightning.diffusion.schedules import (
     QuadraticSchedule,
     Schedule,
 )
-from ddpm_lightning.diffusion.spacing import QuadraticSpacing, Spacing, UniformSpacing
+from ddpm_lightning.diffusion.spacing import QuadraticSpacing, Spacing, TrailingSpacing, UniformSpacing
 from ddpm_lightning.diffusion.timesteps import ImportanceTimesteps, LowDiscrepancyTimesteps, UniformTimesteps
 from ddpm_lightning.diffusion.unipc import UniPC
 from ddpm_lightning.diffusion.variances import (
@@ -74,6 +74,7 @@ __all__ = [
     "Sigmoid",
     "Simple",
     "Spacing",
+    "TrailingSpacing",
     "UNet",
     "UniPC",
     "UniformSpacing",

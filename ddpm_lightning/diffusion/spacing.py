@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -9,7 +10,12 @@ from ddpm_lightning.errors import UserError
 
 
 class Spacing(ABC):
-    """Chooses K of the steps 1..T, ascending; the last is always T, where x_T ~ N(0, I) holds."""
+    """Chooses K of the steps 1..T, ascending; the last is always T, where x_T ~ N(0, I) holds.
+
+    suffix: what the names of results add for it.
+    """
+
+    suffix: ClassVar[str]
 
     def steps(self, T: int, K: int) -> list[int]:
         """K distinct steps of 1..T; 2 ≤ K ≤ T."""
@@ -21,7 +27,7 @@ class Spacing(ABC):
 
     @abstractmethod
     def _places(self, T: int, K: int) -> torch.Tensor:
-        """K real numbers, ascending from 1 to T."""
+        """K real numbers, ascending in 1..T, to T."""
 
     @staticmethod
     def _distinct(steps: list[int]) -> list[int]:
@@ -34,6 +40,8 @@ class Spacing(ABC):
 class UniformSpacing(Spacing):
     """Evenly from 1 to T."""
 
+    suffix = ""
+
     def _places(self, T: int, K: int) -> torch.Tensor:
         return torch.linspace(1, T, K, dtype=torch.float64)
 
@@ -42,5 +50,17 @@ class UniformSpacing(Spacing):
 class QuadraticSpacing(Spacing):
     """√t evenly from 1 to √T: denser at small t (Song et al., 2021, App. D.2; they stop at 0.8 T, we go on to T)."""
 
+    suffix = "_quadratic"
+
     def _places(self, T: int, K: int) -> torch.Tensor:
         return torch.linspace(1, T**0.5, K, dtype=torch.float64).square()
+
+
+@dataclass(frozen=True)
+class TrailingSpacing(Spacing):
+    """Evenly from T/K to T, and from T/K to 0 in one step (Lin et al., 2024): no call is spent where little is left."""
+
+    suffix = "_trailing"
+
+    def _places(self, T: int, K: int) -> torch.Tensor:
+        return torch.linspace(T / K, T, K, dtype=torch.float64)

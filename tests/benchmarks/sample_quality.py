@@ -16,7 +16,7 @@ from ddpm_lightning.diffusion.dpm_solver import DPMSolver
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import Epsilon
 from ddpm_lightning.diffusion.samplers import DDIMSampler, Sampler
-from ddpm_lightning.diffusion.spacing import QuadraticSpacing
+from ddpm_lightning.diffusion.spacing import QuadraticSpacing, TrailingSpacing
 from ddpm_lightning.diffusion.unipc import UniPC
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.metrics.extractor import Extractor, extract_all
@@ -37,8 +37,8 @@ OURS: dict[str, MakeSampler] = {
     "ddim, η = 1": lambda calls: DDIMSampler(num_steps=calls, eta=1.0),
     "ddim, η = 1, quadratic": lambda calls: DDIMSampler(num_steps=calls, eta=1.0, spacing=QuadraticSpacing()),
     "dpm_solver": lambda calls: DPMSolver(num_steps=calls),
-    "unipc": lambda calls: UniPC(num_steps=calls),
-    "dpm_solver, quadratic": lambda calls: DPMSolver(num_steps=calls, spacing=QuadraticSpacing()),
+    "ddim, η = 1, trailing": lambda calls: DDIMSampler(num_steps=calls, eta=1.0, spacing=TrailingSpacing()),
+    "unipc, trailing": lambda calls: UniPC(num_steps=calls, spacing=TrailingSpacing()),
 }
 THEIRS: dict[str, MakeScheduler] = {
     "DDPMScheduler": DDPMScheduler,

@@ -14,7 +14,7 @@ from ddpm_lightning.diffusion.parameterizations import Epsilon, Parameterization
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
 from ddpm_lightning.diffusion.schedules import ConstantSchedule, LinearSchedule, Schedule
-from ddpm_lightning.diffusion.spacing import QuadraticSpacing, Spacing, UniformSpacing
+from ddpm_lightning.diffusion.spacing import QuadraticSpacing, Spacing, TrailingSpacing, UniformSpacing
 from ddpm_lightning.diffusion.variances import (
     BetaTildeVariance,
     BetaVariance,
@@ -216,13 +216,21 @@ def test_trajectory_ends_in_the_sample_and_counts_down() -> None:
     assert not steps[-1].x.requires_grad
 
 
-@pytest.mark.parametrize("spacing", [UniformSpacing(), QuadraticSpacing()], ids=name)
+@pytest.mark.parametrize("spacing", [UniformSpacing(), QuadraticSpacing(), TrailingSpacing()], ids=name)
 @pytest.mark.parametrize(("T", "K"), [(1000, 2), (1000, 50), (1000, 999), (1000, 1000), (10, 9)])
 def test_spacings_choose_distinct_steps_from_1_to_T(spacing: Spacing, T: int, K: int) -> None:
     steps = spacing.steps(T, K)
     assert len(steps) == len(set(steps)) == K
     assert steps == sorted(steps)
-    assert (steps[0], steps[-1]) == (1, T)
+    assert steps[-1] == T
+    assert steps[0] == 1 or isinstance(spacing, TrailingSpacing)
+
+
+def test_trailing_spacing_is_that_of_diffusers() -> None:
+    scheduler = DDIMScheduler(1000, timestep_spacing="trailing")
+    for K in (10, 20, 50, 300):
+        scheduler.set_timesteps(K)
+        assert TrailingSpacing().steps(1000, K) == sorted(int(t) + 1 for t in scheduler.timesteps)
 
 
 def test_quadratic_spacing_is_denser_at_small_t() -> None:
