@@ -48,6 +48,9 @@ PointCloud = Float[Tensor, "n d"]
 FeatureVectors = Float[Tensor, "n d"]
 """What a classifier sees in n images, d numbers each."""
 
+SomeVectors = Float[Tensor, "_ d"]
+"""The same of one of several batches of images."""
+
 OtherVectors = Float[Tensor, "m d"]
 """The same of m other images."""
 

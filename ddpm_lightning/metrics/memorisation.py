@@ -7,11 +7,11 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from ddpm_lightning.metrics.scores import Value
-from ddpm_lightning.typing import Distances, FeatureVectors, NeighbourDistances, Neighbours, OtherVectors
+from ddpm_lightning.typing import Distances, FeatureVectors, NeighbourDistances, Neighbours, SomeVectors
 
 
-def nearest(of: FeatureVectors, among: Iterable[OtherVectors], k: int) -> tuple[NeighbourDistances, Neighbours]:
-    """The Euclidean distances of each vector, [n, d], to its k nearest among others, which come batch by batch, [m, d],
+def nearest(of: FeatureVectors, among: Iterable[SomeVectors], k: int) -> tuple[NeighbourDistances, Neighbours]:
+    """The Euclidean distances of each vector, [n, d], to its k nearest among others, which come batch by batch,
     ascending, and which these are: [n, k] both."""
     distances, places = torch.empty(len(of), 0, dtype=torch.float64), torch.empty(len(of), 0, dtype=torch.int64)
     first = 0

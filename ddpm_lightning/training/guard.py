@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.training.secrets import check_no_secrets, check_typed
+from ddpm_lightning.training.signals import ending_at_once, raise_on_ctrl_c
 from ddpm_lightning.training.targets import check_buildable
 
 PLUGINS = ("launcher", "sweeper")
@@ -45,7 +46,8 @@ def guarded(main: Callable[[], None]) -> Callable[[], None]:
         before = hydra_itself.ConfigLoaderImpl
         hydra_itself.ConfigLoaderImpl = CheckedLoader
         try:
-            main()
+            with ending_at_once():
+                main()
         except KeyboardInterrupt:  # before the command listened, so that nothing is lost
             print("\nStopped.", file=sys.stderr)
             sys.exit(130)
@@ -78,6 +80,8 @@ class CheckedLoader(ConfigLoaderImpl):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
+        if run_mode == RunMode.MULTIRUN:
+            raise_on_ctrl_c()  # for a launcher has processes to end
         try:
             check_typed(overrides)  # first, for Hydra's own errors repeat them
             cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)

@@ -14,13 +14,14 @@ from hydra.errors import CompactHydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.training.signals import Interrupted
+from ddpm_lightning.training.signals import Interrupted, raise_on_ctrl_c
 
 
 @contextmanager
 def told_plainly() -> Iterator[None]:
     """Inside, a mistake of the user ends the command with its sentence and no traceback (HYDRA_FULL_ERROR=1: both);
     Ctrl-C ends it with a word."""
+    raise_on_ctrl_c()
     try:
         yield
     except torch.OutOfMemoryError as error:

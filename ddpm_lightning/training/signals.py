@@ -47,6 +47,29 @@ def _tell(handlers: dict[signal.Signals, Any]) -> None:
             signal.signal(signum, handler)
 
 
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Inside, until `raise_on_ctrl_c`, Ctrl-C ends the process with a word. While libraries are imported there is nothing
+    to be finished, and an exception can be swallowed by whoever imports with `except:`."""
+    before = signal.getsignal(signal.SIGINT)
+    _tell({signal.SIGINT: _end})
+    try:
+        yield
+    finally:
+        _tell({signal.SIGINT: before})
+
+
+def raise_on_ctrl_c() -> None:
+    """From now on, Ctrl-C raises KeyboardInterrupt, if so far it ended the process."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        _tell({signal.SIGINT: signal.default_int_handler})
+
+
+def _end(signum: int, frame: FrameType | None) -> None:
+    os.write(2, b"\nStopped.\n")
+    os._exit(128 + signum)
+
+
 class StopRequest:
     """Remembers the first signal that asks to stop; a second Ctrl-C ends at once.
 

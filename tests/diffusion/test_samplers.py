@@ -9,12 +9,14 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor, nn
 
+from ddpm_lightning.diffusion.dpm_solver import DPMSolver
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import Epsilon, Parameterization
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
 from ddpm_lightning.diffusion.schedules import ConstantSchedule, LinearSchedule, Schedule
 from ddpm_lightning.diffusion.spacing import QuadraticSpacing, Spacing, TrailingSpacing, UniformSpacing
+from ddpm_lightning.diffusion.unipc import UniPC
 from ddpm_lightning.diffusion.variances import (
     BetaTildeVariance,
     BetaVariance,
@@ -224,6 +226,18 @@ def test_spacings_choose_distinct_steps_from_1_to_T(spacing: Spacing, T: int, K:
     assert steps == sorted(steps)
     assert steps[-1] == T
     assert steps[0] == 1 or isinstance(spacing, TrailingSpacing)
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [kind(num_steps=5) for kind in (AncestralSampler, DDIMSampler, DPMSolver, UniPC)]
+    + [DDIMSampler(num_steps=5, eta=0.5)],
+)
+def test_a_sampler_knows_whether_it_is_random(sampler: Sampler) -> None:
+    model = random_model(BetaVariance())
+    x_T = torch.randn(2, 2, 4, 4).double()
+    one, other = (sampler.sample(model, x_T, randn_like=noise_from(seed)) for seed in (0, 1))
+    assert torch.equal(one, other) is not sampler.random
 
 
 def test_trailing_spacing_is_that_of_diffusers() -> None:
