@@ -49,8 +49,8 @@ def _tell(handlers: dict[signal.Signals, Any]) -> None:
 
 @contextmanager
 def ending_at_once() -> Iterator[None]:
-    """Inside, until `raise_on_ctrl_c`, Ctrl-C ends the process with a word. While libraries are imported there is nothing
-    to be finished, and an exception can be swallowed by whoever imports with `except:`."""
+    """Inside, until `raise_on_ctrl_c`, Ctrl-C ends the process with a word. While libraries are imported, nothing is to
+    be finished, and an exception can be swallowed by whoever imports with `except:`."""
     before = signal.getsignal(signal.SIGINT)
     _tell({signal.SIGINT: _end})
     try:
