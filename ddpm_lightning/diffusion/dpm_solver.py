@@ -45,7 +45,7 @@ class DPMSolver(Sampler):
 
 def _look_ahead(process: GaussianDiffusion) -> Table:
     """h/(2h′) for t = 1..T−1 of the chain; 0 at t = 1."""
-    half_log_snr = process.snr.log() / 2  # λ
+    half_log_snr = process.half_log_snr
     h = half_log_snr.roll(1) - half_log_snr
     factor = h / (2 * h.roll(-1))
     factor[:2] = 0

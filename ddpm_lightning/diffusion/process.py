@@ -82,6 +82,11 @@ class GaussianDiffusion(nn.Module):
         """SNR(t) = ᾱ_t/(1 − ᾱ_t), [T+1]; infinite in row 0."""
         return self.alpha_bar / (1 - self.alpha_bar)
 
+    @property
+    def half_log_snr(self) -> Table:
+        """λ_t = log(√ᾱ_t/√(1 − ᾱ_t)), [T+1]; infinite in row 0."""
+        return self.snr.log() / 2
+
     def marginal(self, x_0: Images, t: Timesteps) -> Gaussian:
         """q(x_t | x_0) = N(√ᾱ_t x_0, (1 − ᾱ_t) I), Eq. 4; x_0: [b, *d], t: [b] in 1..T."""
         return Gaussian(at(self.alpha_bar.sqrt(), t, x_0) * x_0, at((1 - self.alpha_bar).log(), t, x_0))

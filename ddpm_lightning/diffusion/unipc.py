@@ -56,7 +56,7 @@ def _corrected(model: DenoisingDiffusion, s: int, x_0_hat: Images, past: list[Pa
     """x_s, now that x̂_0 at the predicted x_s is known."""
     t, x_t, at_t = past[-1]
     alpha_bar = model.process.alpha_bar
-    half_log_snr = model.process.snr.log() / 2  # λ
+    half_log_snr = model.process.half_log_snr
     h = half_log_snr[s] - half_log_snr[t]
     shift = x_0_hat - at_t  # D
     if len(past) == 1:

@@ -31,7 +31,8 @@ def side(count: int, length: int) -> int:
 
 
 def save_grid(cells: Cells, columns: Sequence[str], rows: Sequence[str], sentence: str, path: Path) -> None:
-    """Writes a PNG of images, pixel for pixel, with a word for each column and each row, and a sentence below."""
+    """Writes a PNG of images, pixel for pixel, with a word for each column and each row (or no row), and a sentence
+    below."""
     from matplotlib.figure import Figure
 
     image = np.asarray(picture(_flat(cells), columns=len(cells[0])))

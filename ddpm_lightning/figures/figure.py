@@ -14,7 +14,7 @@ from ddpm_lightning.metrics.scores import FrechetDistance, Value
 from ddpm_lightning.training.evaluation.images import Generated
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.pictures import check_drawable
-from ddpm_lightning.typing import FeatureVectors
+from ddpm_lightning.typing import FeatureVectors, Images
 
 
 class Figure(ABC):
@@ -39,15 +39,22 @@ class Figure(ABC):
         """Draws, and returns the numbers by name, each with what it is a number of, on the first process."""
 
     def trained(self, subject: Subject) -> Trained:
-        """The model and its data. Raises UserError where there is none, its images are no pictures, or the extractor is
-        of other images."""
-        trained = subject.require_model(self.name)
+        """The model and its data. Raises UserError where there is none."""
+        return subject.require_model(self.name)
+
+    def check_model(self, subject: Subject) -> Trained:
+        """The same. Raises UserError where its images are no pictures, too, or the extractor is of other images."""
+        trained = self.trained(subject)
         check_drawable(trained.data.channels, "figures are of such images alone")
         if self.extractor is not None:
-            device = next(self.extractor.parameters()).device
             shape = (1, trained.data.channels, *trained.data.size)
-            self.extractor.extract(torch.zeros(shape, dtype=torch.uint8, device=device))
+            self.extractor.extract(torch.zeros(shape, dtype=torch.uint8, device=self.extractor.device))
         return trained
+
+    def images_of(self, chain: Chain, split: str, first: int | None = None) -> Images:
+        """The images of a split of the data, or the first so many: [n, c, h, w], on the device."""
+        batches = self.trained(chain.subject).data.in_order(split, chain.device, first=first)
+        return torch.cat([batch.x_0 for batch in batches])
 
     def generated(self, subject: Subject) -> Generated:
         """How images are made. Raises UserError where they are given instead."""
@@ -97,10 +104,14 @@ class Figure(ABC):
         (value,) = FrechetDistance()(Extracted(features, features), subject.reference_features(extractor))
         return value
 
+    def draw_floor(self, axes: Any, subject: Subject, extractor: Extractor, n: int) -> None:
+        """A line at the distance that n fresh real images would have, if that is known."""
+        floor = subject.reference_features(extractor).floor(n)
+        if floor is not None:
+            axes.axhline(floor, color="grey", linestyle="--", label="as many fresh real images, about")
+
     def origin(self, subject: Subject, extractor: Extractor | None = None) -> dict[str, Any]:
         """What results.json says of a number: the model, the sampler, and the extractor if it has a part in it."""
-        judged_by = (
-            {} if extractor is None else {"extractor": extractor.name, "extractor_sha256": extractor.fingerprint}
-        )
+        judged_by = {} if extractor is None else extractor.origin
         trained = {} if subject.trained is None else subject.trained.origin
         return {**judged_by, **trained, **subject.images.origin}

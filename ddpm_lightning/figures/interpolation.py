@@ -59,7 +59,7 @@ class Interpolation(Figure):
 
     def check(self, subject: Subject) -> None:
         """Raises UserError where there is no model, no such t, or too few images."""
-        trained = self.trained(subject)
+        trained = self.check_model(subject)
         self.generated(subject)
         self.check_steps("t", self.t, trained, least=0)
         self.check_steps("shown_t", [self.shown_t], trained, least=0)
@@ -97,10 +97,7 @@ class Interpolation(Figure):
 
     def _pairs(self, chain: Chain) -> Pairs:
         """Image i of the test split with image num_pairs + i."""
-        data = self.trained(chain.subject).data
-        batches = data.in_order(SPLIT, chain.device, first=2 * self.num_pairs)
-        first, second = torch.cat([batch.x_0 for batch in batches]).chunk(2)
-        return Pairs(first, second)
+        return Pairs(*self.images_of(chain, SPLIT, first=2 * self.num_pairs).chunk(2))
 
     def _decoded(self, chain: Chain, pairs: Pairs, t: int, lambdas: list[float]) -> Tensor:
         """x̄_0 of every pair at every λ: [n, λ, c, h, w]; the noise belongs to the pair."""
@@ -114,8 +111,7 @@ class Interpolation(Figure):
 
     def _measure(self, chain: Chain, pairs: Pairs, t: int) -> Measured:
         back, middle = self._decoded(chain, pairs, t, [0.0, 0.5]).unbind(1)
-        error = MeanAndError()
-        error.update(rmse(back, pairs.first).cpu())
+        error = MeanAndError.of(rmse(back, pairs.first).cpu())
         if self.extractor is None:
             return Measured(error, None)
         batches = torch.split(chain.to_bytes(middle), chain.images.batch_size)
@@ -142,7 +138,7 @@ class Interpolation(Figure):
         rows = self._rows(chain, pairs.head(self.num_rows), t)
         sentence = f"Pairs of test images, and what lies between them at t = {t}. The paper's Fig. 8."
         path = chain.subject.run_dir / f"{self.name}_pairs.png"
-        save_grid(rows, self._columns(), [""] * len(rows), sentence, path)
+        save_grid(rows, self._columns(), (), sentence, path)
 
     def _draw_depths(self, chain: Chain, pairs: Pairs) -> None:
         ts = chain.nearest_of(self.t)
@@ -160,9 +156,7 @@ class Interpolation(Figure):
         for real in others:
             assert self.extractor is not None
             real.plot(list(distances), list(distances.values()), marker="o", label="x̄_0")
-            floor = chain.subject.reference_features(self.extractor).floor(self.num_pairs)
-            if floor is not None:
-                real.axhline(floor, color="grey", linestyle="--", label="as many fresh real images, about")
+            self.draw_floor(real, chain.subject, self.extractor, self.num_pairs)
             real.set(xlabel="t", ylabel="Fréchet distance", yscale="log", title="λ = ½: the middle")
             real.legend()
             sentence += f", and how far the middles are from real images, by features of {self.extractor.name}"
@@ -179,9 +173,8 @@ class Interpolation(Figure):
             records[f"{self.name}_rmse_{at}{suffix}"] = {**value, "lambda": 0.0, **common, **self.origin(subject)}
             if extractor is not None and distance is not None:
                 name = metric_name(f"{self.name}_{extractor.name}_t{t}", self.num_pairs, subject.reference_name)
-                judged = {key: each for key, each in distance._asdict().items() if each is not None}
                 against = {"lambda": 0.5, "reference": subject.reference_described, **self.origin(subject, extractor)}
-                records[name + extractor.suffix + suffix] = {**judged, **common, **against}
+                records[name + extractor.suffix + suffix] = {**distance.stated(), **common, **against}
         return records
 
 

@@ -94,11 +94,13 @@ class Chain:
         Of a sampler that corrects itself, x_t is what the network was asked at."""
         parts: dict[int, list[Step]] = {}
         for numbers in _batches(range(count), self.images.batch_size):
-            x = self.start(self.noise(numbers, "image"))
-            for step in self.whole(numbers):
+            noise = self.noise(numbers, "image")
+            x = self.start(noise)
+            for step in self.walk(x, self.length, noise):
                 if step.t in steps:
                     parts.setdefault(step.t, []).append(step._replace(x=x))
                 x = step.x
+            check_finite(x, numbers, self.subject.seed)
         return {
             step: Step(step, torch.cat([each.x for each in seen]), torch.cat([each.x_0_hat for each in seen]))
             for step, seen in parts.items()

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ddpm_lightning.errors import check_whole
 from ddpm_lightning.figures.canvas import save_grid
@@ -41,7 +40,7 @@ class LossyCoding(Figure):
 
     def check(self, subject: Subject) -> None:
         """Raises UserError where there is no model, no such t, or no such split."""
-        trained = self.trained(subject)
+        trained = self.check_model(subject)
         self.generated(subject)
         self.check_steps("t", self.t, trained)
         self.bound.check(subject)
@@ -71,7 +70,7 @@ class LossyCoding(Figure):
 
     def _draw_images(self, chain: Chain, arrays: Arrays) -> None:
         """A row an image: itself, and for each t its x̂_0 and an x_0 that x_t leads to."""
-        x_0 = self._first_images(chain)
+        x_0 = self.images_of(chain, self.bound.split, first=self.num_rows)
         columns, pictures = ["x_0"], [chain.to_bytes(x_0)]
         for t in chain.nearest_of(self.t):
             x_0_hat, drawn = self._reconstruct(chain, x_0, t)
@@ -80,16 +79,11 @@ class LossyCoding(Figure):
         save_grid(
             [[column[row] for column in pictures] for row in range(len(x_0))],
             columns,
-            [""] * len(x_0),
+            (),
             f"Images of the {self.bound.split} split, and what is known of them from x_t, for so many bits: the guess "
             f"x̂_0 (Eq. 15), and where the chain leads from there ({chain.images.sampler.label(chain.images.model)}).",
             chain.subject.run_dir / f"{self.name}_images.png",
         )
-
-    def _first_images(self, chain: Chain) -> Images:
-        data = self.trained(chain.subject).data
-        batches = data.in_order(self.bound.split, chain.device, first=self.num_rows)
-        return torch.cat([batch.x_0 for batch in batches])
 
     def _reconstruct(self, chain: Chain, x_0: Images, t: int) -> tuple[Images, Images]:
         """x̂_0 at x_t ~ q(x_t | x_0), and x_0 ~ p_θ(x_0 | x_t); the noise in x_t is the same for every t."""

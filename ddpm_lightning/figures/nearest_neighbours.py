@@ -60,7 +60,7 @@ class NearestNeighbours(Figure):
 
     def check(self, subject: Subject) -> None:
         """Raises UserError where there is no data, or there are too few images, or these are of another shape."""
-        trained, n = self.trained(subject), subject.images.n
+        trained, n = self.check_model(subject), subject.images.n
         check_whole(self.option("num_neighbours"), self.num_neighbours, 1, "a neighbour is a column")
         most = len(trained.data.images("train"))
         check_at_most(self.option("num_neighbours"), self.num_neighbours, most, "the training data are no more")
@@ -85,8 +85,10 @@ class NearestNeighbours(Figure):
         generated = torch.cat([batch.cpu() for batch in subject.images.batches()])
         found = [(space, self._search(subject, space, generated)) for space in self._spaces(subject)]
         self._draw_distances(subject, found)
-        for space, each in found:
-            self._draw_images(subject, generated, space, each.neighbours)
+        shown = {space.name: each.neighbours[: self.num_rows] for space, each in found}
+        train = self._pick(subject, {place for places in shown.values() for place in places.flatten().tolist()})
+        for name, places in shown.items():
+            self._draw_images(subject, generated, train, name, places)
         return {self._called(subject, space): self._record(subject, space, each) for space, each in found}
 
     def _check_shape(self, subject: Subject, trained: Trained) -> None:
@@ -153,18 +155,19 @@ class NearestNeighbours(Figure):
         )
         save_curves(figure, sentence, subject.run_dir / f"{self.name}.png")
 
-    def _draw_images(self, subject: Subject, generated: SomePixels, space: Space, neighbours: Neighbours) -> None:
-        shown = neighbours[: self.num_rows]
-        train = self._pick(subject, set(shown.flatten().tolist()))
+    def _draw_images(
+        self, subject: Subject, generated: SomePixels, train: dict[int, Tensor], name: str, neighbours: Neighbours
+    ) -> None:
         cells: list[list[Tensor | None]] = [
-            [generated[row], None, *(train[place] for place in shown[row].tolist())] for row in range(self.num_rows)
+            [generated[row], None, *(train[place] for place in places)]
+            for row, places in enumerate(neighbours.tolist())
         ]
         save_grid(
             cells,
             ["generated", "", *(f"{place + 1}." for place in range(self.num_neighbours))],
-            [""] * self.num_rows,
-            f"Generated images and their nearest training images, in {space.name}. The paper's Fig. 12 and 15.",
-            subject.run_dir / f"{self.name}_in_{space.name}.png",
+            (),
+            f"Generated images and their nearest training images, in {name}. The paper's Fig. 12 and 15.",
+            subject.run_dir / f"{self.name}_in_{name}.png",
         )
 
     def _pick(self, subject: Subject, places: set[int]) -> dict[int, Tensor]:

@@ -51,9 +51,9 @@ class Plane(Figure):
 
     name = "plane"
 
-    def trained(self, subject: Subject) -> Trained:
+    def check_model(self, subject: Subject) -> Trained:
         """The model and its data. Raises UserError where there is none, or the data are no points."""
-        trained = subject.require_model(self.name)
+        trained = self.trained(subject)
         if (trained.data.channels, *trained.data.size) != (2, 1, 1):
             raise UserError(
                 f"plane shows points, of 2 channels and 1×1, and the data have {trained.data.channels} channels and "
@@ -63,7 +63,7 @@ class Plane(Figure):
 
     def check(self, subject: Subject) -> None:
         """Raises UserError where there is no model, no such t, or too few points."""
-        trained = self.trained(subject)
+        trained = self.check_model(subject)
         self.check_steps("t", self.t, trained)
         check_whole(self.option("num_paths"), self.num_paths, 1, "a path is a line")
         check_at_most(self.option("num_paths"), self.num_paths, 10_000, "no eye takes in more; use 100")
@@ -83,10 +83,6 @@ class Plane(Figure):
         x_0 = steps[1].x_0_hat  # which the last step, free of noise, leads to
         return {**self._distances(chain, x_0), **self._score_errors(chain, ts)}
 
-    def _points(self, chain: Chain, split: str) -> Images:
-        data = self.trained(chain.subject).data
-        return torch.cat([batch.x_0 for batch in data.in_order(split, chain.device)])
-
     def _best(self, chain: Chain) -> Mixture | None:
         """What is known of the data, if it is."""
         data = self.trained(chain.subject).data
@@ -94,8 +90,8 @@ class Plane(Figure):
 
     def _distances(self, chain: Chain, x_0: Images) -> dict[str, dict[str, Any]]:
         """Of the model's points, and of the training points, to the test points."""
-        test = self._points(chain, "test").flatten(1)
-        train, trained = self._points(chain, "train").flatten(1), self.trained(chain.subject)
+        test = self.images_of(chain, "test").flatten(1)
+        train, trained = self.images_of(chain, "train").flatten(1), self.trained(chain.subject)
         return {
             f"energy_distance_samples_{len(x_0)}{chain.images.suffix}": {
                 **_to_test_points(_by_blocks(x_0.flatten(1), test), len(x_0), len(test)),
@@ -113,14 +109,13 @@ class Plane(Figure):
         best, model = self._best(chain), chain.images.model
         if best is None:
             return {}
-        x_0 = self._points(chain, "test")
+        x_0 = self.images_of(chain, "test")
         found: dict[int, MeanAndError] = {}
         for t in ts:
             x_t, steps = chain.encode(x_0, t, range(len(x_0)), "score"), _all(t, x_0)
             score = best.score(model.process, x_t, steps)
             off = (model.score(x_t, steps) - score).square().flatten(1).sum(1)
-            found[t] = MeanAndError()
-            found[t].update((off / score.square().flatten(1).sum(1).mean()).cpu())
+            found[t] = MeanAndError.of((off / score.square().flatten(1).sum(1).mean()).cpu())
         figure, (axes,) = panels(1)
         by_t(axes, found, "E ‖s_θ − s‖² / E ‖s‖²")
         axes.set(yscale="log", xscale="log")
@@ -135,7 +130,7 @@ class Plane(Figure):
     def _draw_densities(self, chain: Chain, on_their_way: dict[int, Images]) -> None:
         from matplotlib.figure import Figure as Canvas
 
-        best, x_0, model = self._best(chain), self._points(chain, "test"), chain.images.model
+        best, x_0, model = self._best(chain), self.images_of(chain, "test"), chain.images.model
         rows = ["data, q(x_t)", "model, p_θ(x_t)", "its score s_θ", *(["true score"] if best else [])]
         figure = Canvas(figsize=(2.1 * len(on_their_way) + 0.4, 2.1 * len(rows) + 0.9), layout="constrained")
         for place, (axes, (t, x_t)) in enumerate(
@@ -182,11 +177,9 @@ def _to_test_points(found: MeanAndError, n: int, m: int) -> dict[str, Any]:
 
 def _by_blocks(x: PointCloud, y: OtherVectors) -> MeanAndError:
     """The energy distance, and its error from disjoint blocks of both."""
-    found = MeanAndError()
     cut = [points[: BLOCKS * LARGEST_BLOCK].tensor_split(BLOCKS) for points in (x, y)]
-    blocks = zip(*cut, strict=True)
-    found.update(torch.tensor([energy_distance(ours, theirs) for ours, theirs in blocks], dtype=torch.float64))
-    return found
+    found = [energy_distance(ours, theirs) for ours, theirs in zip(*cut, strict=True)]
+    return MeanAndError.of(torch.tensor(found, dtype=torch.float64))
 
 
 def _all(t: int, x: Images) -> Tensor:
@@ -211,7 +204,5 @@ def _field(axes: Any, score: Any, reach: float, device: torch.device) -> None:
     places = torch.cartesian_prod(line, line)
     arrows = score(places.reshape(-1, 2, 1, 1).to(device)).reshape(-1, 2).cpu().numpy()
     lengths = np.linalg.norm(arrows, axis=1)
-    lengths = lengths.clip(
-        max(1e-2 * lengths.max(), 1e-12)
-    )  # at a summit it is 0, which has no direction and no colour
+    lengths = lengths.clip(max(1e-2 * lengths.max(), 1e-12))  # 0 at a summit: no direction, no colour
     axes.quiver(*places.T.numpy(), *(arrows / lengths[:, None]).T, np.log(lengths), cmap="viridis", scale=24)

@@ -38,7 +38,7 @@ class ProgressiveGeneration(Figure):
 
     def check(self, subject: Subject) -> None:
         """Raises UserError where there is no model, or too few images for a distance."""
-        trained = self.trained(subject)
+        trained = self.check_model(subject)
         self.check_distance(self.generated(subject).n, "generated")
         check_whole(self.option("num_moments"), self.num_moments, 2, "there is a first and a last")
         check_at_most(self.option("num_moments"), self.num_moments, 200, "an animation shows no more; use 40")
@@ -87,9 +87,7 @@ class ProgressiveGeneration(Figure):
         figure, axes = new_figure()
         steps = [chain.length - t + 1 for t in found]
         axes.plot(steps, [each.value for each in found.values()], marker=".", label="x̂_0 at x_t")
-        floor = chain.subject.reference_features(extractor).floor(chain.images.n)
-        if floor is not None:
-            axes.axhline(floor, color="grey", linestyle="--", label="as many fresh real images, about")
+        self.draw_floor(axes, chain.subject, extractor, chain.images.n)
         axes.set(xlabel="reverse steps taken (T − t + 1)", ylabel="Fréchet distance", yscale="log")
         axes.legend()
         sentence = (
@@ -106,17 +104,15 @@ class ProgressiveGeneration(Figure):
         save_grid(
             [[x_0_hat[t][row] for t in columns] for row in range(self.num_rows)],
             [f"t = {chain.known_as(t)}" for t in columns],
-            [""] * self.num_rows,
+            (),
             "x̂_0 (Eq. 15) along t, a row an image. The paper's Fig. 6 and 14.",
             chain.subject.run_dir / f"{self.name}_strip.png",
         )
         save_animation([picture(x_0_hat[t]) for t in moments], chain.subject.run_dir / f"{self.name}.gif")
 
     def _record(self, chain: Chain, extractor: Extractor, found: dict[int, Value]) -> dict[str, Any]:
-        last = found[1]
         return {
-            "value": last.value,
-            **({"warning": last.warning} if last.warning else {}),
+            **found[1].stated(),
             "what": "Fréchet distance of x̂_0 at the last step; by_t: at every t that was looked at",
             "by_t": {str(chain.known_as(t)): each.value for t, each in found.items()},
             "num_images": chain.images.n,

@@ -42,7 +42,7 @@ class SharedLatents(Figure):
 
     def check(self, subject: Subject) -> None:
         """Raises UserError where there is no model, no such t, or nothing random."""
-        trained = self.trained(subject)
+        trained = self.check_model(subject)
         self.check_steps("t", self.t, trained)
         if not self.generated(subject).sampler.random:
             raise UserError(
@@ -91,11 +91,11 @@ class SharedLatents(Figure):
         return {t: steps[chain.place(t)].x for t in ts}
 
     def _distance(self, family: Family) -> MeanAndError:
-        return _mean(rmse_of_pairs(family.x_0.reshape(-1, self.num_samples, *family.x_0.shape[1:])))
+        return MeanAndError.of(rmse_of_pairs(family.x_0.reshape(-1, self.num_samples, *family.x_0.shape[1:])))
 
     def _agreement(self, chain: Chain, extractor: Extractor, family: Family) -> MeanAndError:
         labels = extract_all(extractor, torch.split(family.x_0, chain.images.batch_size)).logits.argmax(1)
-        return _mean(share_of_pairs(labels.reshape(-1, self.num_samples)))
+        return MeanAndError.of(share_of_pairs(labels.reshape(-1, self.num_samples)))
 
     def _draw_curves(self, chain: Chain, distance: dict[int, MeanAndError], agreement: dict[int, MeanAndError]) -> None:
         figure, (pixels, *others) = panels(2 if agreement else 1, width=10)
@@ -148,9 +148,3 @@ def rmse_of_pairs(images: ImageSets) -> PerExample:
     """Of k images each, [n, k, c, h, w], the root of the mean squared difference of two of them: [n]. Twice the
     unbiased variance of a pixel is its mean squared difference."""
     return (2 * images.double().var(dim=1)).flatten(1).mean(1).sqrt()
-
-
-def _mean(values: PerExample) -> MeanAndError:
-    found = MeanAndError()
-    found.update(values)
-    return found

@@ -35,6 +35,16 @@ class Extractor(nn.Module, ABC):
     def extract(self, images: Pixels) -> Extracted:
         """Features and logits of images in 0..255. Raises UserError where they are not of a kind it knows."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return next(self.parameters()).device
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What results.json says of it."""
+        return {"extractor": self.name, "extractor_sha256": self.fingerprint}
+
     def forward(self, images: Pixels) -> FeatureVectors:
         """The features alone, as torchmetrics asks for them."""
         return self.extract(images).features
@@ -47,8 +57,7 @@ class Extractor(nn.Module, ABC):
 @torch.no_grad()
 def extract_all(extractor: Extractor, batches: Iterable[SomePixels]) -> Extracted:
     """Features and logits of all images, in their order; float32, on the CPU."""
-    device = next(extractor.parameters()).device
-    said = [[part.float().cpu() for part in extractor.extract(batch.to(device))] for batch in batches]
+    said = [[part.float().cpu() for part in extractor.extract(batch.to(extractor.device))] for batch in batches]
     features, logits = zip(*said, strict=True)
     return Extracted(torch.cat(features), torch.cat(logits))
 

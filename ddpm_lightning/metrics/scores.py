@@ -29,6 +29,10 @@ class Value(NamedTuple):
     standard_deviation: float | None = None
     warning: str | None = None
 
+    def stated(self) -> dict[str, float | str]:
+        """What there is of it, as results.json has it."""
+        return {key: part for key, part in self._asdict().items() if part is not None}
+
 
 class Score(ABC):
     """Reads one number or more off the features of generated images.

@@ -33,6 +33,13 @@ class MeanAndError:
 
     sums: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
 
+    @classmethod
+    def of(cls, values: PerExample) -> "MeanAndError":
+        """Of these numbers alone."""
+        found = cls()
+        found.update(values)
+        return found
+
     def update(self, values: PerExample) -> None:
         """Counts these images in."""
         values = values.double()

@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,10 +48,15 @@ def take_turns(sides: Mapping[str, Side], rounds: int, at_least: float = 0.0) ->
     """
     repeats = {name: _repeats(side, at_least) for name, side in sides.items()}
     found: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(rounds):
-        for name in list(sides)[:: 1 if turn % 2 == 0 else -1]:
-            found[name].append(seconds(sides[name], repeats[name]))
+    for name in in_turns(sides, rounds):
+        found[name].append(seconds(sides[name], repeats[name]))
     return found
+
+
+def in_turns(names: Collection[str], rounds: int) -> Iterator[str]:
+    """A B C, then C B A, then A B C …"""
+    for turn in range(rounds):
+        yield from list(names)[:: 1 if turn % 2 == 0 else -1]
 
 
 def _repeats(side: Side, at_least: float) -> int:

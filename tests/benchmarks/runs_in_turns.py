@@ -18,6 +18,7 @@ import psutil
 
 from ddpm_lightning.training.targets import TRUST
 from tests.benchmarks.device import threads
+from tests.benchmarks.measure import in_turns
 from tests.benchmarks.places import ROOT
 from tests.benchmarks.runs import QUIETLY, SHORTLY, as_command
 from tests.benchmarks.step_clock import ends_of_steps
@@ -103,9 +104,8 @@ def take_turns_of_runs(
     found: dict[str, list[float]] = {name: [] for name in sides}
     with ExitStack() as stack:
         runs = {name: stack.enter_context(_live(side, common)) for name, side in sides.items()}
-        for number in range(rounds):
-            for name in list(runs)[:: 1 if number % 2 == 0 else -1]:
-                found[name].append(runs[name].turn(seconds, period))
+        for name in in_turns(runs, rounds):
+            found[name].append(runs[name].turn(seconds, period))
     return found
 
 

@@ -52,11 +52,10 @@ class SampleMetric:
     def _record(self, value: Value, subject: Subject) -> dict[str, Any]:
         reference = {"reference": subject.reference_described}
         return {
-            **{key: part for key, part in value._asdict().items() if part is not None},
+            **value.stated(),
             "num_images": subject.images.n,
             **(reference if self.score.compares else {}),
             "settings": vars(self.score),
-            "extractor": self.extractor.name,
-            "extractor_sha256": self.extractor.fingerprint,
+            **self.extractor.origin,
             **subject.images.origin,
         }
