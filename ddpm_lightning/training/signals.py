@@ -82,10 +82,12 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Inside, this hears what asks to stop."""
-        self.signum = None
+        """Inside, this hears what asks to stop; after, it has forgotten."""
         with heard_by(self._hear):
-            yield
+            try:
+                yield
+            finally:
+                self.signum = None
 
     def check(self) -> None:
         """Raises Interrupted if asked to stop, between two steps of a long work that can be done again."""

@@ -17,7 +17,7 @@ from ddpm_lightning.errors import UserError
 from ddpm_lightning.training.checkpoint import read_checkpoint
 from ddpm_lightning.training.metrics_csv import read_rows
 from ddpm_lightning.training.processes import number_of_processes
-from ddpm_lightning.training.signals import requeue
+from ddpm_lightning.training.signals import STOP, requeue
 from tests.conftest import ROOT
 from tests.training.commands import SMALL, command, error_of, results, train
 from tests.training.test_quality import NAME
@@ -179,6 +179,11 @@ def test_a_warning_of_slurm_puts_the_job_into_the_queue_again(tmp_path: Path, mo
     run = train_and_stop(tmp_path / "run", signal.SIGUSR1)
     assert run.code == 128 + signal.SIGUSR1
     assert asked.read_text().split() == ["requeue", "42"]
+
+
+def test_what_comes_after_a_stopped_run_is_not_stopped(tmp_path: Path) -> None:
+    train_and_stop(tmp_path, signal.SIGUSR2)
+    STOP.check()  # raises Interrupted, had the signal stayed
 
 
 def test_who_listened_before_hears_of_it_after_the_run_is_saved(tmp_path: Path) -> None:
