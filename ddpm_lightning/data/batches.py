@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -75,7 +76,8 @@ class TrainingStream(Sampler[Plan]):
 
     The data are shuffled anew for each pass, and each pass gives n // batch_size batches. Order and flips follow from
     (seed, pass) and (seed, batch), so the stream is the same after a restart and for any number of processes.
-    batch_size: of all processes together.
+    batch_size: of a step, all processes together. turns: the parts in which a process has its share of a step's batch
+    one after the other, each of which counts as a batch.
     """
 
     n: int
@@ -84,21 +86,20 @@ class TrainingStream(Sampler[Plan]):
     seed: int
     share: Share
     start: int = 0
+    turns: int = 1
 
     def __iter__(self) -> Iterator[Plan]:
-        step = self.start
-        while True:
-            yield self.plan(step)
-            step += 1
+        return map(self.plan, count(self.start))
 
-    def plan(self, step: int) -> Plan:
-        """This process's part of batch number `step`."""
+    def plan(self, number: int) -> Plan:
+        """This process's batch of this number."""
+        step, turn = divmod(number, self.turns)
         epoch, place = divmod(step, self.n // self.batch_size)
         indices = _order(self.seed, epoch, self.n)[place * self.batch_size : (place + 1) * self.batch_size]
         flip = torch.rand(self.batch_size, generator=generator(self.seed, "flip", step)) < 0.5 * self.flip
-        b = self.batch_size // self.share.world_size
-        mine = slice(self.share.rank * b, (self.share.rank + 1) * b)
-        return Plan(indices[mine], flip[mine])
+        b = self.batch_size // (self.share.world_size * self.turns)
+        first = (turn * self.share.world_size + self.share.rank) * b
+        return Plan(indices[first : first + b], flip[first : first + b])
 
 
 @lru_cache(maxsize=2)

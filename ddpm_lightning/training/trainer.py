@@ -25,7 +25,7 @@ def make_trainer(
     """
     check_whole("trainer.max_steps", max_steps, 1, "nothing would be trained; the paper uses 800000")
     accumulated = options.get("accumulate_grad_batches", 1)
-    check_whole("trainer.accumulate_grad_batches", accumulated, 1, "it counts the batches of one step; use 1")
+    check_whole("trainer.accumulate_grad_batches", accumulated, 1, "it counts the parts of a batch; use 1")
     check_at_most("trainer.accumulate_grad_batches", accumulated, 10_000, "a step would never end; use 1")
     for option in EPOCH_OPTIONS & options.keys():
         raise UserError(
