@@ -1,0 +1,242 @@
+"""What can be measured here, for the page: each a list of rows, with what the formula says beside it."""
+
+import json
+import os
+import subprocess
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+from ddpm_lightning.data.batches import Plan
+from ddpm_lightning.data.image_folder import ImageFiles
+from ddpm_lightning.training.metrics_csv import read_rows
+from tests.benchmarks.device import FULL_PRECISION
+from tests.benchmarks.flops import flops_of_call, flops_of_step
+from tests.benchmarks.growth import MIDDLE
+from tests.benchmarks.measure import Side, spread, take_turns
+from tests.benchmarks.memory import MIB, in_fresh_process, peak_mib
+from tests.benchmarks.ours import OURS, TrainOurs, network_of_paper
+from tests.benchmarks.peak_share import Product, convolution, matrix_product
+from tests.benchmarks.places import RESULTS, ROOT
+from tests.benchmarks.plans import CHECKPOINTED
+from tests.benchmarks.runs import as_command
+from tests.benchmarks.shape import PAPER, Shape
+from tests.scaling.formulas import NetworkCost, all_reduced, peak_of_step
+from tests.scaling.recipes import Recipe, recipes
+from tests.scaling.traffic import bytes_a_step
+
+Rows = list[dict[str, Any]]
+
+
+def operations() -> Rows:
+    """torch's counter on the meta device, against the formula."""
+    return [
+        {
+            "recipe": each.name,
+            "parameters": each.cost.parameters,
+            "forward": each.cost.forward,
+            "forward_counted": flops_of_call(network_of_paper, each.shape, 1),
+            "step": each.cost.step,
+            "step_counted": flops_of_step(network_of_paper, each.shape, 1),
+        }
+        for each in recipes()
+    ]
+
+
+def memory() -> Rows:
+    """The peak of a training step in float32: of small networks measured now, of the paper's as it was recorded."""
+    sizes = [(MIDDLE, 64), (replace(MIDDLE, side=64), 16), (replace(MIDDLE, channels=64, dropout=0.1), 32)]
+    sides = [(shape, batch_size, side) for shape, batch_size in sizes for side in (OURS, CHECKPOINTED)]
+    now = [_memory_now(*each) for each in sides]
+    recorded = [_memory_recorded("memory", 16, OURS.name), _memory_recorded("memory_checkpointed", 128, OURS.name)]
+    return [*now, *recorded, _memory_recorded("memory_checkpointed", 128, CHECKPOINTED.name)]
+
+
+def _memory_now(shape: Shape, batch_size: int, side: TrainOurs) -> dict[str, Any]:
+    measured = in_fresh_process(peak_mib, "torch's profiler", side, shape, batch_size, FULL_PRECISION)
+    return _memory_row(shape, batch_size, side is CHECKPOINTED, measured, "now")
+
+
+def _memory_recorded(name: str, batch_size: int, side: str) -> dict[str, Any]:
+    record = json.loads((RESULTS / f"{name}.json").read_text())
+    each = next(c for c in record["comparisons"] if "profiler" in c["what"])
+    measured = each["ours"] if each["our_name"] == side else each["theirs"]
+    source = f"benchmarks, `{name}`, commit {record['commit'][:8]}"
+    return _memory_row(PAPER, batch_size, side == CHECKPOINTED.name, measured, source)
+
+
+def _memory_row(shape: Shape, batch_size: int, checkpointed: bool, measured: float, when: str) -> dict[str, Any]:
+    cost = NetworkCost(shape)
+    an_image = cost.activations_checkpointed if checkpointed else cost.activations
+    return {
+        "network": f"{cost.parameters / 1e6:.3g}M at {shape.side}×{shape.side}",
+        "batch_size": batch_size,
+        "checkpointed": checkpointed,
+        "formula_mib": peak_of_step(cost.parameters, batch_size * an_image) / MIB,
+        "measured_mib": measured,
+        "when": when,
+    }
+
+
+def speed(rounds: int = 5) -> Rows:
+    """Training steps of several sizes, in turns with a product at the machine's peak."""
+    sizes = [(PAPER, 4), *((replace(MIDDLE, channels=c), 16) for c in (32, 64, 128)), (replace(MIDDLE, side=64), 8)]
+    peak = max((matrix_product(2048, torch.float32), convolution(256, 16, 16, torch.float32)), key=_rate)
+    sides = {str(i): OURS(shape, batch_size, FULL_PRECISION) for i, (shape, batch_size) in enumerate(sizes)}
+    found = take_turns({"peak": peak.run, **sides}, rounds)
+    return [
+        _speed_row(shape, batch_size, found[str(i)], [peak.flops / turn for turn in found["peak"]])
+        for i, (shape, batch_size) in enumerate(sizes)
+    ]
+
+
+def _rate(product: Product) -> float:
+    return product.flops / min(take_turns({"": product.run}, 3)[""])
+
+
+def _speed_row(shape: Shape, batch_size: int, took: list[float], peaks: list[float]) -> dict[str, Any]:
+    cost = NetworkCost(shape)
+    flops = batch_size * cost.step
+    share = spread([flops / turn / peak for turn, peak in zip(took, peaks, strict=True)])
+    return {
+        "network": f"{cost.parameters / 1e6:.3g}M, {shape.channels} channels, {shape.side}×{shape.side}",
+        "batch_size": batch_size,
+        "gflop": flops / 1e9,
+        "seconds": spread(took).median,
+        "peak_gflop_per_s": spread(peaks).median / 1e9,
+        "share": [share.lower, share.median, share.upper],
+    }
+
+
+SENT = (
+    (2, 1, "32-true"),
+    (2, 1, "bf16-mixed"),
+    (2, 2, "32-true"),
+    (4, 1, "32-true"),
+)
+
+
+def traffic() -> Rows:
+    """Between processes of train.py on gloo, a network of 0.7 million parameters."""
+    small = ("data=fake", "data.size=[8,8]", "data.num_images=64", "data.batch_size=8", "data.eval_batch_size=64")
+    parameters = NetworkCost(Shape(8, 32, (1, 2), (4,), 1, 8, 0.0)).parameters
+    return [
+        {
+            "processes": processes,
+            "accumulated": turns,
+            "precision": precision,
+            "parameters": parameters,
+            "formula": all_reduced(parameters, processes),
+            "measured": bytes_a_step(processes, *small, f"trainer.precision={precision}", turns=turns),
+        }
+        for processes, turns, precision in SENT
+    ]
+
+
+def host(repeats: int = 20) -> dict[str, float]:
+    """CPU seconds of a step of networks of as many layers as the recipes', with next to nothing to compute."""
+    return {each.name: _cpu_seconds(OURS(_thin(each), 1, FULL_PRECISION), repeats) for each in recipes()}
+
+
+def _thin(each: Recipe) -> Shape:
+    levels = len(each.shape.multipliers)
+    side = 2 ** (levels - 1)
+    attention = tuple(side * a // each.shape.side or 1 for a in each.shape.attention)
+    return replace(each.shape, side=side, channels=4, groups=4, attention=attention)
+
+
+def _cpu_seconds(side: Side, repeats: int) -> float:
+    """The least of so many calls: what else runs on the machine can only add to it."""
+    side()
+    return min(_once(side) for _ in range(repeats))
+
+
+def _once(side: Side) -> float:
+    start = time.process_time()
+    side()
+    return time.process_time() - start
+
+
+def reading(number: int = 64) -> dict[str, float]:
+    """Images/s of one process: of CIFAR-10's shape from memory as recorded; photograph-like JPEGs of 256×341, read and
+    cut to 256×256, now, by CPU seconds."""
+    record = json.loads((RESULTS / "data_pipeline.json").read_text())["comparisons"][0]
+    with TemporaryDirectory() as folder:
+        paths = tuple(write_images(Path(folder), number, "jpg", (341, 256)))
+        plan = Plan(torch.arange(number), torch.zeros(number, dtype=torch.bool))
+        files = ImageFiles(paths, 256, 3)
+        seconds = _cpu_seconds(partial(files.__getitem__, plan), 5)
+    return {"32": 128 / record["ours"], "256": number / seconds}
+
+
+def write_images(folder: Path, number: int, kind: str, size: tuple[int, int]) -> list[Path]:
+    """Of smooth colours and a little noise, whose JPEGs are about as large as photographs'."""
+    draws = np.random.default_rng(0)
+    paths = [folder / f"{i}.{kind}" for i in range(number)]
+    for path in paths:
+        coarse = Image.fromarray(draws.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize(
+            size, Image.Resampling.BICUBIC
+        )
+        grain = draws.normal(0, 6, (size[1], size[0], 3))
+        Image.fromarray((np.asarray(coarse) + grain).clip(0, 255).astype(np.uint8)).save(path)
+    return paths
+
+
+def inception() -> int:
+    """Operations of torch-fidelity's Inception for one image, from its layers; weights do not matter."""
+    with patch.object(nn.Module, "load_state_dict"), patch("torch.load"):
+        network = FeatureExtractorInceptionV3("any", ["2048"], "any")
+    with FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+    return int(counter.get_total_flops())
+
+
+def large_steps(names: tuple[str, ...] = ("celebahq256", "lsun_bedroom_large")) -> Rows:
+    """The second of two real steps of train.py at batch 1, with activation checkpointing; a recipe after the other."""
+    return [large_step(name) for name in names]
+
+
+def large_step(name: str) -> dict[str, Any]:
+    """Of a recipe of 256×256, on ten images."""
+    with TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        write_images(Path(folder), 10, "png", (256, 256))
+        subprocess.run(
+            as_command([*large_options(name), f"data.root={folder}", f"hydra.run.dir={run}"]),
+            cwd=ROOT,
+            env={**os.environ},
+            capture_output=True,
+            check=True,
+        )
+        row = [row for row in read_rows(run / "metrics.csv") if row["train/loss"]][-1]
+        size = (run / "checkpoints" / "last.ckpt").stat().st_size
+        config = json.loads((run / "results.json").read_text())
+    return {
+        "recipe": name,
+        "step": int(row["step"]),
+        "loss": float(row["train/loss"]),
+        "grad_norm": float(row["train/grad_norm"]),
+        "seconds": 1 / float(row["train/images_per_s"]),
+        "peak_gib": float(row["train/memory_gib"]),
+        "checkpoint_gb": size / 1e9,
+        "libraries": config["libraries"],
+    }
+
+
+def large_options(name: str) -> list[str]:
+    """A step of a recipe at batch 1, and as little as possible besides."""
+    nothing = [f"callbacks.{part}=null" for part in ("bound", "grid", "strip", "progress", "loss_by_t")]
+    one = ["data.batch_size=1", "data.eval_batch_size=1", "data.num_workers=0", "module.test_strata=2"]
+    steps = ["trainer.max_steps=2", "callbacks.metrics.every_n_steps=1", "logger=csv"]
+    return [f"experiment={name}", "network.activation_checkpointing=true", *one, *steps, *nothing]
