@@ -168,6 +168,12 @@ def _once(side: Side) -> float:
     return time.process_time() - start
 
 
+def platform() -> float:
+    """Seconds that Lightning and the callbacks add to a step, as recorded."""
+    record = json.loads((RESULTS / "platform_cost_tiny.json").read_text())
+    return float(record["figures"][0]["value"]["median"])
+
+
 def reading(number: int = 64) -> dict[str, float]:
     """Images/s of one process: of CIFAR-10's shape from memory as recorded; photograph-like JPEGs of 256×341, read and
     cut to 256×256, now, by CPU seconds."""

@@ -16,8 +16,8 @@ SAMPLES = 50_000
 
 @dataclass(frozen=True)
 class Host:
-    """Measured here: seconds in which Python tells a device what to do in a step, and images/s that one process reads
-    from memory (32×32) or from files (256×256)."""
+    """Measured here: seconds in which Python tells a device what to do in a step, Lightning and callbacks included, and
+    images/s that one process reads from memory (32×32) or from files (256×256)."""
 
     seconds: float
     images_per_s: dict[int, float]

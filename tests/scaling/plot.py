@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from tests.scaling.hardware import ONE_RAIL, PER_NODE
 from tests.scaling.plan import Host, Step, fits_everywhere
@@ -37,13 +37,13 @@ def _panel(axes: Axes, each: Recipe, host: Host) -> None:
     axes.plot([step.gpus for step in several], ours, marker="s", label="all-reduce: NVLink, then 400 GB/s a node")
     theirs = [1000 * step.all_reduce for step in slow]
     axes.plot([step.gpus for step in slow], theirs, marker="s", linestyle=":", label="all-reduce: 50 GB/s a node")
-    axes.plot(gpus, [1000 * step.telling for step in steps], linestyle="--", label="host, as measured on one core here")
+    axes.plot(gpus, [1000 * step.telling for step in steps], linestyle="--", label="host, as one core here needs")
     axes.plot(gpus, [1000 * step.reading for step in steps], marker="^", label="reading, one process a GPU")
     axes.axvline(PER_NODE * 2**0.5, color="black", linewidth=0.6)
-    axes.text(PER_NODE * 1.5, axes.get_ylim()[0], " several nodes", fontsize="x-small", va="bottom")
+    axes.text(PER_NODE * 1.5, 0.02, "several nodes", fontsize="x-small", transform=axes.get_xaxis_transform())
     axes.set(xscale="log", yscale="log", xlabel="H100s", title=f"{each.name}, batch {each.batch_size}")
     axes.xaxis.set_major_locator(FixedLocator(gpus))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.grid(alpha=0.3)

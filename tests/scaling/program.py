@@ -22,7 +22,7 @@ FOLDER = ROOT / "experiments" / "scaling"
 PAGE, RESULTS, PLOT = (FOLDER / name for name in ("README.md", "results.json", "step.png"))
 MEASURED: dict[str, Callable[[], Any]] = {
     name: getattr(measured, name)
-    for name in ("operations", "memory", "speed", "traffic", "host", "reading", "inception", "large_steps")
+    for name in ("operations", "memory", "speed", "traffic", "host", "platform", "reading", "inception", "large_steps")
 }
 TABLES: dict[str, Callable[[tables.Record], Iterator[str]]] = {
     name: getattr(tables, name)

@@ -106,6 +106,9 @@ def host(record: Record) -> Iterator[str]:
     for name, seconds in record["host"].items():
         yield row(f"telling a device what to do in a step of {name}", f"{1000 * seconds:.1f}", "ms of one CPU core")
     yield row(
+        "Lightning and callbacks (benchmarks, `platform_cost_tiny`)", f"{1000 * record['platform']:.1f}", "ms a step"
+    )
+    yield row(
         "images of 32×32 from memory (benchmarks, `data_pipeline`)", f"{record['reading']['32']:,.0f}", "images/s"
     )
     yield row("JPEGs of 341×256, read and cut", f"{record['reading']['256']:,.0f}", "images/s and process")
@@ -118,18 +121,20 @@ def costs(record: Record) -> Iterator[str]:
         "training, EFLOP",
         "on one H100, hours",
         "on eight, hours",
+        "on eight, if the host were no matter",
         "50,000 samples, T = 1000, on one / eight",
         "FID and IS of them",
         "bits/dim, every t",
     )
     for each in recipes():
-        hours = [each.training / RATE / n / HOUR for n in (1, hardware.PER_NODE)]
+        hours = [each.steps * Step(each, n, host_of(record, each)).seconds / HOUR for n in (1, hardware.PER_NODE)]
+        unhindered = each.training / RATE / hardware.PER_NODE / HOUR
         drawing = sampling(SAMPLES, each) / HOUR
         bound = TESTED.get(each.name, 1000) * T * each.cost.forward / RATE / HOUR
         yield row(
             each.name,
             number(each.training / 1e18),
-            *map(number, hours),
+            *map(number, [*hours, unhindered]),
             f"{number(drawing)} / {number(drawing / hardware.PER_NODE)}",
             number(extraction(2 * SAMPLES, record["inception"]) / HOUR),
             number(bound),
@@ -155,34 +160,38 @@ def _grown(step: Step) -> str:
 
 def host_of(record: Record, each: Recipe) -> Host:
     """What was measured of the side of the host, for this recipe."""
-    return Host(record["host"][each.name], {int(side): rate for side, rate in record["reading"].items()})
+    seconds = record["host"][each.name] + record["platform"]
+    return Host(seconds, {int(side): rate for side, rate in record["reading"].items()})
 
 
 def bottlenecks(record: Record) -> Iterator[str]:
-    links = (NVLINK, *BETWEEN)
-    yield from head("where it begins", *(each.name for each in recipes()))
-    for link in links:
-        at = [images_where_all_reduce_shows(each, link) for each in recipes()]
-        yield row(f"all-reduce outlasts backward: images a GPU, {link.name}", *(f"below {number(n)}" for n in at))
+    each, hosts = recipes(), [host_of(record, recipe) for recipe in recipes()]
+    yield from head("where it begins", *(recipe.name for recipe in each))
+    for link in (NVLINK, *BETWEEN):
+        yield row(f"all-reduce outlasts backward, {link.name}", *(_least_images(recipe, link) for recipe in each))
     for link in BETWEEN:
-        yield row(f"… so from so many nodes on, {link.name}", *(_nodes(each, link) for each in recipes()))
-    alone = [each.batch_size * each.cost.step / RATE / record["host"][each.name] for each in recipes()]
-    yield row("the host cannot keep up: GPUs", *(f"above {number(n)}" for n in alone))
-    rates = [RATE / each.cost.step for each in recipes()]
-    yield row("images/s that a GPU eats", *map(number, rates))
-    reading = [record["reading"][str(each.shape.side)] for each in recipes()]
-    needed = [rate / had for rate, had in zip(rates, reading, strict=True)]
-    yield row("processes that must read for a GPU", *map(number, needed))
-    yield row("50,000 samples cost as much as so many steps", *(f"{steps_of_a_fid(each):,.0f}" for each in recipes()))
-    shares = [100 * steps_of_a_fid(each) / each.steps for each in recipes()]
-    yield row("… which is of the training, %", *map(number, shares))
-    inception = [extraction(1, record["inception"]) / sampling(1, each) for each in recipes()]
+        yield row(f"… so from so many nodes on, {link.name}", *(_nodes(recipe, link) for recipe in each))
+    alone = [Step(recipe, 1, host).computing / host.seconds for recipe, host in zip(each, hosts, strict=True)]
+    yield row("the host cannot keep up", *(f"above {number(n)} GPUs" for n in alone))
+    eaten = [RATE / recipe.cost.step for recipe in each]
+    yield row("images/s that a GPU eats", *map(number, eaten))
+    had = [host.images_per_s[recipe.shape.side] for recipe, host in zip(each, hosts, strict=True)]
+    shares = [100 * rate / most for rate, most in zip(eaten, had, strict=True)]
+    yield row("… of what one process reads, %", *map(number, shares))
+    yield row("50,000 samples cost as much as so many steps", *(f"{steps_of_a_fid(recipe):,.0f}" for recipe in each))
+    yield row("… of the training, %", *(number(100 * steps_of_a_fid(recipe) / recipe.steps) for recipe in each))
+    inception = [extraction(1, record["inception"]) / sampling(1, recipe) for recipe in each]
     yield row("Inception, of the time to sample an image, %", *(number(100 * share) for share in inception))
 
 
-def _nodes(each: Recipe, link: hardware.Link) -> str:
-    images = each.batch_size / hardware.PER_NODE / images_where_all_reduce_shows(each, link)
-    return str(max(2, int(images) + 1))
+def _least_images(recipe: Recipe, link: hardware.Link) -> str:
+    images = images_where_all_reduce_shows(recipe, link)
+    return f"below {number(images)} images a GPU" if images > 1 else "never"
+
+
+def _nodes(recipe: Recipe, link: hardware.Link) -> str:
+    nodes = int(recipe.batch_size / hardware.PER_NODE / images_where_all_reduce_shows(recipe, link)) + 1
+    return str(max(2, nodes)) if nodes * hardware.PER_NODE <= recipe.batch_size else "never"
 
 
 def large_steps(record: Record) -> Iterator[str]:
