@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from ddpm_lightning.seeding import generator
+from ddpm_lightning.seeding import generator, place_of
 from ddpm_lightning.typing import Flags, Indices, Pixels
 
 
@@ -93,13 +93,11 @@ class TrainingStream(Sampler[Plan]):
 
     def plan(self, number: int) -> Plan:
         """This process's batch of this number."""
-        step, turn = divmod(number, self.turns)
-        epoch, place = divmod(step, self.n // self.batch_size)
+        mine = place_of(number, self.turns, self.share.rank, self.share.world_size)
+        epoch, place = divmod(mine.step, self.n // self.batch_size)
         indices = _order(self.seed, epoch, self.n)[place * self.batch_size : (place + 1) * self.batch_size]
-        flip = torch.rand(self.batch_size, generator=generator(self.seed, "flip", step)) < 0.5 * self.flip
-        b = self.batch_size // (self.share.world_size * self.turns)
-        first = (turn * self.share.world_size + self.share.rank) * b
-        return Plan(indices[first : first + b], flip[first : first + b])
+        flip = torch.rand(self.batch_size, generator=generator(self.seed, "flip", mine.step)) < 0.5 * self.flip
+        return Plan(mine.of(indices), mine.of(flip))
 
 
 @lru_cache(maxsize=2)

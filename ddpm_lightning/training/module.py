@@ -16,7 +16,7 @@ from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.diffusion.timesteps import Drawn, TimestepDistribution, UniformTimesteps
 from ddpm_lightning.errors import Diverged, UserError, check_at_most, check_positive, check_whole
-from ddpm_lightning.seeding import derive, generator
+from ddpm_lightning.seeding import Place, derive, generator, place_of
 from ddpm_lightning.training.generate import estimate_batch
 from ddpm_lightning.training.results import MeanAndError, add_up
 from ddpm_lightning.typing import Examples, Images, Indices, Timesteps
@@ -151,30 +151,16 @@ class DDPM(L.LightningModule):
     # The draws are made for the whole batch of a step, and each process takes its own part of it, or, where gradients
     # are accumulated, its parts one after the other: so the same images, t and ε meet however the batch is divided.
 
-    def _place(self, batch_idx: int) -> "Place":
-        step, turn = divmod(batch_idx, self.trainer.accumulate_grad_batches)
-        parts = self.trainer.accumulate_grad_batches * self.trainer.world_size
-        return Place(step, turn * self.trainer.world_size + self.global_rank, parts)
+    def _place(self, batch_idx: int) -> Place:
+        return place_of(batch_idx, self.trainer.accumulate_grad_batches, self.global_rank, self.trainer.world_size)
 
-    def _draw_timesteps(self, x_0: Images, place: "Place", draws: torch.Generator) -> Drawn:
+    def _draw_timesteps(self, x_0: Images, place: Place, draws: torch.Generator) -> Drawn:
         t, weight = self.timesteps.draw(len(x_0) * place.parts, self.model.process, draws)
         return Drawn(place.of(t), place.of(weight))
 
-    def _draw_eps(self, x_0: Images, place: "Place", draws: torch.Generator) -> Images:
+    def _draw_eps(self, x_0: Images, place: Place, draws: torch.Generator) -> Images:
         shape = (len(x_0) * place.parts, *x_0.shape[1:])
         return place.of(torch.randn(shape, generator=draws, device=self.device))
-
-
-class Place(NamedTuple):
-    """Where a batch stands: its step, and which it is of so many equal parts of that step's batch."""
-
-    step: int
-    part: int
-    parts: int
-
-    def of(self, whole: Tensor) -> Tensor:
-        """Its part of what was drawn for the step."""
-        return whole.chunk(self.parts)[self.part]
 
 
 class Draw(NamedTuple):

@@ -1,6 +1,7 @@
 """The recipes that the plan is for, read from conf/, and how fast the paper says that they ran."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from tests.benchmarks.ours import configured
@@ -10,8 +11,7 @@ from tests.scaling.formulas import NetworkCost
 
 @dataclass(frozen=True)
 class Recipe:
-    """A configuration of train.py. batch_size, steps: of the optimizer. images: how many of the test split bits/dim
-    are measured on."""
+    """A configuration of train.py. batch_size, steps: of the optimizer."""
 
     name: str
     shape: Shape
@@ -42,10 +42,11 @@ def shape_of(network: dict[str, Any], side: int) -> Shape:
     return Shape(side=side, **lists, **{name: network[name] for name in fields})
 
 
-def recipes() -> list[Recipe]:
+@cache
+def recipes() -> tuple[Recipe, ...]:
     """CIFAR-10 and those of 256×256."""
-    large = [recipe(name, "data.root=unused") for name in ("celebahq256", "lsun256", "lsun_bedroom_large")]
-    return [recipe("cifar10"), *large]
+    large = (recipe(name, "data.root=unused") for name in ("celebahq256", "lsun256", "lsun_bedroom_large"))
+    return (recipe("cifar10"), *large)
 
 
 @dataclass(frozen=True)

@@ -143,11 +143,8 @@ def test_experiments_have_the_papers_recipe() -> None:
     assert (cifar10["trainer"]["max_steps"], celebahq["trainer"]["max_steps"]) == (800_000, 500_000)
     large = composed("experiment=lsun_bedroom_large")
     assert (large["network"]["channels"], large["trainer"]["max_steps"]) == (192, 1_150_000)
-    assert {**large, "network": None, "trainer": None} == {
-        **composed("experiment=lsun256"),
-        "network": None,
-        "trainer": None,
-    }
+    apart: dict[str, Any] = {"network": None, "trainer": None}
+    assert large | apart == composed("experiment=lsun256") | apart
     for config in (cifar10, celebahq, large):
         assert config["module"]["warmup_steps"] == 5000
         assert config["module"]["max_grad_norm"] == 1.0
