@@ -1,7 +1,6 @@
 """What can be measured here, for the page: each a list of rows, with what the formula says beside it."""
 
 import json
-import os
 import subprocess
 import time
 from dataclasses import replace
@@ -30,9 +29,9 @@ from tests.benchmarks.ours import OURS, TrainOurs, network_of_paper
 from tests.benchmarks.peak_share import Product, convolution, matrix_product
 from tests.benchmarks.places import RESULTS, ROOT
 from tests.benchmarks.plans import CHECKPOINTED
-from tests.benchmarks.runs import as_command
+from tests.benchmarks.runs import QUIETLY, SHORTLY, as_command
 from tests.benchmarks.shape import PAPER, Shape
-from tests.scaling.formulas import NetworkCost, all_reduced, peak_of_step
+from tests.scaling.formulas import NetworkCost, all_reduced, peak_of_run, peak_of_step
 from tests.scaling.recipes import Recipe, recipes
 from tests.scaling.traffic import bytes_a_step
 
@@ -87,6 +86,42 @@ def _memory_row(shape: Shape, batch_size: int, checkpointed: bool, measured: flo
         "measured_mib": measured,
         "when": when,
     }
+
+
+def accumulation(batch_size: int = 128) -> Rows:
+    """Peak memory of train.py itself, by the resident set of its process, with each batch in so many parts."""
+    return [_accumulated(batch_size, turns) for turns in (1, 2, 8)]
+
+
+def _accumulated(batch_size: int, turns: int) -> dict[str, Any]:
+    fake = ("data=fake", f"data.num_images={batch_size}", f"data.batch_size={batch_size}", *MIDDLE.overrides)
+    options = [
+        *fake,
+        "trainer.precision=32-true",
+        f"trainer.accumulate_grad_batches={turns}",
+        *STEPS,
+        *QUIETLY,
+        *SHORTLY,
+    ]
+    with TemporaryDirectory() as run_dir:
+        row = last_row(Path(run_dir), *options)
+    cost = NetworkCost(MIDDLE)
+    return {
+        "batch_size": batch_size,
+        "turns": turns,
+        "formula_mib": peak_of_run(cost.parameters, batch_size // turns * cost.activations) / MIB,
+        "measured_mib": float(row["train/memory_gib"]) * 1024,
+    }
+
+
+STEPS = ("trainer.max_steps=2", "callbacks.metrics.every_n_steps=1", "logger=csv")
+
+
+def last_row(run_dir: Path, *options: str) -> dict[str, str]:
+    """Runs train.py with these options; what its metrics.csv says of the last step."""
+    command = as_command([*options, f"hydra.run.dir={run_dir}"])
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    return [row for row in read_rows(run_dir / "metrics.csv") if row["train/loss"]][-1]
 
 
 def speed(rounds: int = 5) -> Rows:
@@ -218,16 +253,8 @@ def large_step(name: str) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         write_images(Path(folder), 10, "png", (256, 256))
-        subprocess.run(
-            as_command([*large_options(name), f"data.root={folder}", f"hydra.run.dir={run}"]),
-            cwd=ROOT,
-            env={**os.environ},
-            capture_output=True,
-            check=True,
-        )
-        row = [row for row in read_rows(run / "metrics.csv") if row["train/loss"]][-1]
+        row = last_row(run, *large_options(name), f"data.root={folder}")
         size = (run / "checkpoints" / "last.ckpt").stat().st_size
-        config = json.loads((run / "results.json").read_text())
     return {
         "recipe": name,
         "step": int(row["step"]),
@@ -236,7 +263,6 @@ def large_step(name: str) -> dict[str, Any]:
         "seconds": 1 / float(row["train/images_per_s"]),
         "peak_gib": float(row["train/memory_gib"]),
         "checkpoint_gb": size / 1e9,
-        "libraries": config["libraries"],
     }
 
 
@@ -244,5 +270,4 @@ def large_options(name: str) -> list[str]:
     """A step of a recipe at batch 1, and as little as possible besides."""
     nothing = [f"callbacks.{part}=null" for part in ("bound", "grid", "strip", "progress", "loss_by_t")]
     one = ["data.batch_size=1", "data.eval_batch_size=1", "data.num_workers=0", "module.test_strata=2"]
-    steps = ["trainer.max_steps=2", "callbacks.metrics.every_n_steps=1", "logger=csv"]
-    return [f"experiment={name}", "network.activation_checkpointing=true", *one, *steps, *nothing]
+    return [f"experiment={name}", "network.activation_checkpointing=true", *one, *STEPS, *nothing]

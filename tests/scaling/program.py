@@ -22,12 +22,33 @@ FOLDER = ROOT / "experiments" / "scaling"
 PAGE, RESULTS, PLOT = (FOLDER / name for name in ("README.md", "results.json", "step.png"))
 MEASURED: dict[str, Callable[[], Any]] = {
     name: getattr(measured, name)
-    for name in ("operations", "memory", "speed", "traffic", "host", "platform", "reading", "inception", "large_steps")
+    for name in (
+        "operations",
+        "memory",
+        "accumulation",
+        "speed",
+        "traffic",
+        "host",
+        "platform",
+        "reading",
+        "inception",
+        "large_steps",
+    )
 }
 TABLES: dict[str, Callable[[tables.Record], Iterator[str]]] = {
     name: getattr(tables, name)
     for name in (
-        *("operations", "papers_speed", "memory", "memory_of_recipes", "speed", "traffic", "host", "large_steps"),
+        *(
+            "operations",
+            "papers_speed",
+            "memory",
+            "accumulation",
+            "memory_of_recipes",
+            "speed",
+            "traffic",
+            "host",
+            "large_steps",
+        ),
         *("costs", "growth", "bottlenecks"),
     )
 }

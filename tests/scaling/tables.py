@@ -51,6 +51,14 @@ def memory(record: Record) -> Iterator[str]:
         yield row(each["network"], each["batch_size"], _yes(each["checkpointed"]), *sizes, ratio, each["when"])
 
 
+def accumulation(record: Record) -> Iterator[str]:
+    whole = record["accumulation"][0]
+    yield from head("parts", "peak of the process, MiB", "less than whole, MiB", "formula, MiB")
+    for each in record["accumulation"]:
+        less = [whole[key] - each[key] for key in ("measured_mib", "formula_mib")]
+        yield row(each["turns"], f"{each['measured_mib']:.0f}", *(f"{saved:.0f}" for saved in less))
+
+
 def memory_of_recipes(record: Record) -> Iterator[str]:
     yield from head(
         "recipe",
