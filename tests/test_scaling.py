@@ -12,10 +12,10 @@ from tests.benchmarks.growth import MIDDLE
 from tests.benchmarks.ours import network_of_paper
 from tests.benchmarks.shape import PAPER, SMALL, Shape
 from tests.scaling.formulas import NetworkCost, all_reduced
-from tests.scaling.measured import large_step
 from tests.scaling.plan import Host, Step, images_where_all_reduce_shows
 from tests.scaling.program import PAGE, RESULTS, read, with_tables
 from tests.scaling.recipes import recipe, recipes
+from tests.scaling.runs import large_step
 from tests.scaling.traffic import bytes_a_step, bytes_sent
 
 SHAPES = [SMALL, MIDDLE, PAPER, replace(PAPER, side=64, multipliers=(1, 3), attention=(64,), num_res_blocks=3)]

@@ -1,7 +1,6 @@
 """What can be measured here, for the page: each a list of rows, with what the formula says beside it."""
 
 import json
-import subprocess
 import time
 from dataclasses import replace
 from functools import partial
@@ -10,16 +9,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from ddpm_lightning.data.batches import Plan
 from ddpm_lightning.data.image_folder import ImageFiles
-from ddpm_lightning.training.metrics_csv import read_rows
 from tests.benchmarks.device import FULL_PRECISION
 from tests.benchmarks.flops import flops_of_call, flops_of_step
 from tests.benchmarks.growth import MIDDLE
@@ -27,11 +23,11 @@ from tests.benchmarks.measure import Side, spread, take_turns
 from tests.benchmarks.memory import MIB, in_fresh_process, peak_mib
 from tests.benchmarks.ours import OURS, TrainOurs, network_of_paper
 from tests.benchmarks.peak_share import Product, convolution, matrix_product
-from tests.benchmarks.places import RESULTS, ROOT
+from tests.benchmarks.places import RESULTS
 from tests.benchmarks.plans import CHECKPOINTED
-from tests.benchmarks.runs import QUIETLY, SHORTLY, as_command
 from tests.benchmarks.shape import PAPER, Shape
-from tests.scaling.formulas import NetworkCost, all_reduced, peak_of_run, peak_of_step
+from tests.scaling.formulas import NetworkCost, all_reduced, peak_of_step
+from tests.scaling.images import write_images
 from tests.scaling.recipes import Recipe, recipes
 from tests.scaling.traffic import bytes_a_step
 
@@ -86,42 +82,6 @@ def _memory_row(shape: Shape, batch_size: int, checkpointed: bool, measured: flo
         "measured_mib": measured,
         "when": when,
     }
-
-
-def accumulation(batch_size: int = 128) -> Rows:
-    """Peak memory of train.py itself, by the resident set of its process, with each batch in so many parts."""
-    return [_accumulated(batch_size, turns) for turns in (1, 2, 8)]
-
-
-def _accumulated(batch_size: int, turns: int) -> dict[str, Any]:
-    fake = ("data=fake", f"data.num_images={batch_size}", f"data.batch_size={batch_size}", *MIDDLE.overrides)
-    options = [
-        *fake,
-        "trainer.precision=32-true",
-        f"trainer.accumulate_grad_batches={turns}",
-        *STEPS,
-        *QUIETLY,
-        *SHORTLY,
-    ]
-    with TemporaryDirectory() as run_dir:
-        row = last_row(Path(run_dir), *options)
-    cost = NetworkCost(MIDDLE)
-    return {
-        "batch_size": batch_size,
-        "turns": turns,
-        "formula_mib": peak_of_run(cost.parameters, batch_size // turns * cost.activations) / MIB,
-        "measured_mib": float(row["train/memory_gib"]) * 1024,
-    }
-
-
-STEPS = ("trainer.max_steps=2", "callbacks.metrics.every_n_steps=1", "logger=csv")
-
-
-def last_row(run_dir: Path, *options: str) -> dict[str, str]:
-    """Runs train.py with these options; what its metrics.csv says of the last step."""
-    command = as_command([*options, f"hydra.run.dir={run_dir}"])
-    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
-    return [row for row in read_rows(run_dir / "metrics.csv") if row["train/loss"]][-1]
 
 
 def speed(rounds: int = 5) -> Rows:
@@ -221,19 +181,6 @@ def reading(number: int = 64) -> dict[str, float]:
     return {"32": 128 / record["ours"], "256": number / seconds}
 
 
-def write_images(folder: Path, number: int, kind: str, size: tuple[int, int]) -> list[Path]:
-    """Of smooth colours and a little noise, whose JPEGs are about as large as photographs'."""
-    draws = np.random.default_rng(0)
-    paths = [folder / f"{i}.{kind}" for i in range(number)]
-    for path in paths:
-        coarse = Image.fromarray(draws.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize(
-            size, Image.Resampling.BICUBIC
-        )
-        grain = draws.normal(0, 6, (size[1], size[0], 3))
-        Image.fromarray((np.asarray(coarse) + grain).clip(0, 255).astype(np.uint8)).save(path)
-    return paths
-
-
 def inception() -> int:
     """Operations of torch-fidelity's Inception for one image, from its layers; weights do not matter."""
     with patch.object(nn.Module, "load_state_dict"), patch("torch.load"):
@@ -241,33 +188,3 @@ def inception() -> int:
     with FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
     return int(counter.get_total_flops())
-
-
-def large_steps(names: tuple[str, ...] = ("celebahq256", "lsun_bedroom_large")) -> Rows:
-    """The second of two real steps of train.py at batch 1, with activation checkpointing; a recipe after the other."""
-    return [large_step(name) for name in names]
-
-
-def large_step(name: str) -> dict[str, Any]:
-    """Of a recipe of 256×256, on ten images."""
-    with TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
-        write_images(Path(folder), 10, "png", (256, 256))
-        row = last_row(run, *large_options(name), f"data.root={folder}")
-        size = (run / "checkpoints" / "last.ckpt").stat().st_size
-    return {
-        "recipe": name,
-        "step": int(row["step"]),
-        "loss": float(row["train/loss"]),
-        "grad_norm": float(row["train/grad_norm"]),
-        "seconds": 1 / float(row["train/images_per_s"]),
-        "peak_gib": float(row["train/memory_gib"]),
-        "checkpoint_gb": size / 1e9,
-    }
-
-
-def large_options(name: str) -> list[str]:
-    """A step of a recipe at batch 1, and as little as possible besides."""
-    nothing = [f"callbacks.{part}=null" for part in ("bound", "grid", "strip", "progress", "loss_by_t")]
-    one = ["data.batch_size=1", "data.eval_batch_size=1", "data.num_workers=0", "module.test_strata=2"]
-    return [f"experiment={name}", "network.activation_checkpointing=true", *one, *STEPS, *nothing]

@@ -12,7 +12,7 @@ from ddpm_lightning.training.results import commit, write_results
 from tests.benchmarks.device import fix_threads, machine
 from tests.benchmarks.page import PLACE, origin
 from tests.benchmarks.places import ROOT
-from tests.scaling import measured, tables
+from tests.scaling import measured, runs, tables
 from tests.scaling.plot import draw
 from tests.scaling.recipes import recipes
 
@@ -20,37 +20,16 @@ log = logging.getLogger("scaling")
 
 FOLDER = ROOT / "experiments" / "scaling"
 PAGE, RESULTS, PLOT = (FOLDER / name for name in ("README.md", "results.json", "step.png"))
-MEASURED: dict[str, Callable[[], Any]] = {
-    name: getattr(measured, name)
-    for name in (
-        "operations",
-        "memory",
-        "accumulation",
-        "speed",
-        "traffic",
-        "host",
-        "platform",
-        "reading",
-        "inception",
-        "large_steps",
-    )
-}
+CHECKS = (measured.operations, measured.memory, measured.speed, measured.traffic)
+INPUTS = (measured.host, measured.platform, measured.reading, measured.inception)
+RUNS = (runs.accumulation, runs.large_steps)
+MEASURED: dict[str, Callable[[], Any]] = {work.__name__: work for work in (*CHECKS, *INPUTS, *RUNS)}
+
+OF_MEASURED = (tables.operations, tables.memory, tables.accumulation, tables.speed, tables.traffic)
+OF_INPUTS = (tables.host, tables.large_steps)
+OF_PLAN = (tables.papers_speed, tables.memory_of_recipes, tables.costs, tables.growth, tables.bottlenecks)
 TABLES: dict[str, Callable[[tables.Record], Iterator[str]]] = {
-    name: getattr(tables, name)
-    for name in (
-        *(
-            "operations",
-            "papers_speed",
-            "memory",
-            "accumulation",
-            "memory_of_recipes",
-            "speed",
-            "traffic",
-            "host",
-            "large_steps",
-        ),
-        *("costs", "growth", "bottlenecks"),
-    )
+    table.__name__: table for table in (*OF_MEASURED, *OF_INPUTS, *OF_PLAN)
 }
 COMMAND = "python -m tests.scaling"
 
