@@ -26,7 +26,7 @@ from tests.benchmarks.peak_share import Product, convolution, matrix_product
 from tests.benchmarks.places import RESULTS
 from tests.benchmarks.plans import CHECKPOINTED
 from tests.benchmarks.shape import PAPER, Shape
-from tests.scaling.formulas import NetworkCost, all_reduced, peak_of_step
+from tests.scaling.formulas import FLOAT, NetworkCost, all_reduced, peak_of_step
 from tests.scaling.images import write_images
 from tests.scaling.recipes import Recipe, recipes
 from tests.scaling.traffic import bytes_a_step
@@ -74,12 +74,15 @@ def _memory_recorded(name: str, batch_size: int, side: str) -> dict[str, Any]:
 def _memory_row(shape: Shape, batch_size: int, checkpointed: bool, measured: float, when: str) -> dict[str, Any]:
     cost = NetworkCost(shape)
     an_image = cost.activations_checkpointed if checkpointed else cost.activations
+    formula = peak_of_step(cost.parameters, batch_size * an_image) / MIB
+    map_mib = batch_size * FLOAT * shape.channels * shape.side**2 / MIB
     return {
         "network": f"{cost.parameters / 1e6:.3g}M at {shape.side}×{shape.side}",
         "batch_size": batch_size,
         "checkpointed": checkpointed,
-        "formula_mib": peak_of_step(cost.parameters, batch_size * an_image) / MIB,
+        "formula_mib": formula,
         "measured_mib": measured,
+        "rest_in_maps": (measured - formula) / map_mib,
         "when": when,
     }
 

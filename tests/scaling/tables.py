@@ -44,11 +44,13 @@ def papers_speed(record: Record) -> Iterator[str]:
 
 
 def memory(record: Record) -> Iterator[str]:
-    yield from head("network", "batch", "checkpointing", "formula, MiB", "measured, MiB", "measured / formula", "when")
+    yield from head(
+        "network", "batch", "checkpointing", "formula, MiB", "measured, MiB", "rest, in feature maps", "when"
+    )
     for each in record["memory"]:
         sizes = [f"{each[key]:.0f}" for key in ("formula_mib", "measured_mib")]
-        ratio = f"{each['measured_mib'] / each['formula_mib']:.2f}"
-        yield row(each["network"], each["batch_size"], _yes(each["checkpointed"]), *sizes, ratio, each["when"])
+        rest = f"{each['rest_in_maps']:.1f}"
+        yield row(each["network"], each["batch_size"], _yes(each["checkpointed"]), *sizes, rest, each["when"])
 
 
 def accumulation(record: Record) -> Iterator[str]:
