@@ -182,7 +182,9 @@ def bottlenecks(record: Record) -> Iterator[str]:
     for link in BETWEEN:
         yield row(f"… so from so many nodes on, {link.name}", *(_nodes(recipe, link) for recipe in each))
     alone = [Step(recipe, 1, host).computing / host.seconds for recipe, host in zip(each, hosts, strict=True)]
-    yield row("the host cannot keep up", *(f"above {number(n)} GPUs" for n in alone))
+    least = [recipe.batch_size / gpus for recipe, gpus in zip(each, alone, strict=True)]
+    yield row("the host cannot keep up", *(f"below {number(n)} images a GPU" for n in least))
+    yield row("… so with so many GPUs or more", *(f"{int(gpus) + 1}" for gpus in alone))
     eaten = [RATE / recipe.cost.step for recipe in each]
     yield row("images/s that a GPU eats", *map(number, eaten))
     had = [host.images_per_s[recipe.shape.side] for recipe, host in zip(each, hosts, strict=True)]
