@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from ddpm_lightning.typing import Images, PerExample
 
@@ -17,6 +19,25 @@ def derive(seed: int, *place: str | int) -> int:
 def generator(seed: int, *place: str | int, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator for this place alone; two calls with the same place draw the same."""
     return torch.Generator(device).manual_seed(derive(seed, *place))
+
+
+class Place(NamedTuple):
+    """Where a process's batch stands: its step, and which it is of so many equal parts of that step's whole batch."""
+
+    step: int
+    part: int
+    parts: int
+
+    def of(self, whole: Tensor) -> Tensor:
+        """Its part of what was drawn for the step, [b·parts, …] -> [b, …]."""
+        return whole.chunk(self.parts)[self.part]
+
+
+def place_of(number: int, turns: int, rank: int, world_size: int) -> Place:
+    """The place of a process's batch of this number. turns: the batches of a process that are accumulated for a step;
+    those of all processes at one turn lie side by side."""
+    step, turn = divmod(number, turns)
+    return Place(step, turn * world_size + rank, turns * world_size)
 
 
 class NoisePerImage:

@@ -13,7 +13,7 @@ from tests.readme_lines import README, ROW, with_lines
 
 PACKAGE = ROOT / "ddpm_lightning"
 FILES = sorted(PACKAGE.rglob("*.py"))
-BENCHMARKS = sorted((ROOT / "tests" / "benchmarks").glob("*.py"))
+BENCHMARKS = sorted(path for room in ("benchmarks", "scaling") for path in (ROOT / "tests" / room).glob("*.py"))
 SHARED = {"typing", "errors", "image_files", "npz"}
 """The rooms of ddpm_lightning that everyone may enter."""
 

@@ -17,8 +17,9 @@ class ImageDataModule(L.LightningDataModule):
     """Batches of images on the scale [−1, 1]; integers travel to the device and are mirrored and scaled there.
 
     channels, size (height, width) and pixels (the number of levels) are known before anything is read.
-    batch_size: of all processes together, for training. eval_batch_size: of each process, for testing.
-    flip: mirror half of the training images. num_workers: processes that read ahead, for data on disk.
+    batch_size: of an optimizer step, all processes and all batches that are accumulated together. eval_batch_size: of
+    each process, for testing. flip: mirror half of the training images. num_workers: processes that read ahead, for
+    data on disk.
     """
 
     channels: int
@@ -82,20 +83,21 @@ class ImageDataModule(L.LightningDataModule):
             self.images("test")
 
     def _check_batch_size(self, n: int) -> None:
-        world_size = self._share().world_size
+        world_size, turns = self._share().world_size, self._turns()
         if self.batch_size > n:
             raise UserError(f"data.batch_size={self.batch_size} exceeds the {n} training images; choose at most {n}")
-        if self.batch_size % world_size:
+        if self.batch_size % (world_size * turns):
             raise UserError(
-                f"data.batch_size={self.batch_size} does not divide among {world_size} processes (it counts the images "
-                f"of all of them together); choose a multiple of {world_size}"
+                f"data.batch_size={self.batch_size} does not divide among {world_size} processes × "
+                f"{turns} accumulated batches (it counts the images of them all, which make one step); choose a "
+                f"multiple of {world_size * turns}"
             )
 
     def train_dataloader(self) -> DataLoader[Batch]:
         assert self.trainer is not None
         train = self.images("train")
         done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
-        stream = TrainingStream(len(train), self.batch_size, self.flip, self.seed, self._share(), start=done)
+        stream = TrainingStream(len(train), self.batch_size, self.flip, self.seed, self._share(), done, self._turns())
         return self._loader(train, stream)
 
     def test_dataloader(self) -> DataLoader[Batch]:
@@ -109,6 +111,9 @@ class ImageDataModule(L.LightningDataModule):
 
     def _share(self) -> Share:
         return Share() if self.trainer is None else Share(self.trainer.global_rank, self.trainer.world_size)
+
+    def _turns(self) -> int:
+        return 1 if self.trainer is None else self.trainer.accumulate_grad_batches
 
     def _loader(self, images: ImageDataset, plans: TrainingStream | OnePass) -> DataLoader[Batch]:
         # A generator of its own: else every `iter` would draw from the global one.

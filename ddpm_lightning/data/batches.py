@@ -7,12 +7,13 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from ddpm_lightning.seeding import generator
+from ddpm_lightning.seeding import generator, place_of
 from ddpm_lightning.typing import Flags, Indices, Pixels
 
 
@@ -75,7 +76,8 @@ class TrainingStream(Sampler[Plan]):
 
     The data are shuffled anew for each pass, and each pass gives n // batch_size batches. Order and flips follow from
     (seed, pass) and (seed, batch), so the stream is the same after a restart and for any number of processes.
-    batch_size: of all processes together.
+    batch_size: of a step, all processes together. turns: the parts in which a process has its share of a step's batch
+    one after the other, each of which counts as a batch.
     """
 
     n: int
@@ -84,21 +86,18 @@ class TrainingStream(Sampler[Plan]):
     seed: int
     share: Share
     start: int = 0
+    turns: int = 1
 
     def __iter__(self) -> Iterator[Plan]:
-        step = self.start
-        while True:
-            yield self.plan(step)
-            step += 1
+        return map(self.plan, count(self.start))
 
-    def plan(self, step: int) -> Plan:
-        """This process's part of batch number `step`."""
-        epoch, place = divmod(step, self.n // self.batch_size)
+    def plan(self, number: int) -> Plan:
+        """This process's batch of this number."""
+        mine = place_of(number, self.turns, self.share.rank, self.share.world_size)
+        epoch, place = divmod(mine.step, self.n // self.batch_size)
         indices = _order(self.seed, epoch, self.n)[place * self.batch_size : (place + 1) * self.batch_size]
-        flip = torch.rand(self.batch_size, generator=generator(self.seed, "flip", step)) < 0.5 * self.flip
-        b = self.batch_size // self.share.world_size
-        mine = slice(self.share.rank * b, (self.share.rank + 1) * b)
-        return Plan(indices[mine], flip[mine])
+        flip = torch.rand(self.batch_size, generator=generator(self.seed, "flip", mine.step)) < 0.5 * self.flip
+        return Plan(mine.of(indices), mine.of(flip))
 
 
 @lru_cache(maxsize=2)

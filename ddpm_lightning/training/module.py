@@ -16,7 +16,7 @@ from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.diffusion.timesteps import Drawn, TimestepDistribution, UniformTimesteps
 from ddpm_lightning.errors import Diverged, UserError, check_at_most, check_positive, check_whole
-from ddpm_lightning.seeding import derive, generator
+from ddpm_lightning.seeding import Place, derive, generator, place_of
 from ddpm_lightning.training.generate import estimate_batch
 from ddpm_lightning.training.results import MeanAndError, add_up
 from ddpm_lightning.typing import Examples, Images, Indices, Timesteps
@@ -30,7 +30,7 @@ class DDPM(L.LightningModule):
     optimizer: parameters -> optimizer. warmup_steps: over which the learning rate rises from 0. max_grad_norm: to
     which the gradient's global norm is clipped. max_skipped: how many steps in a row may be skipped, whose loss or
     gradient is no number, before the run is ended. test_strata: how finely the test estimates the bound (network calls
-    an image). seed: of t, ε and dropout, which belong to (seed, step, place in the batch of all processes).
+    an image). seed: of t, ε and dropout, which belong to (seed, step, place in the step's whole batch).
     Raises UserError where a value is out of bounds, or loss, variance and sampler do not go together; in training,
     Diverged after that many skipped steps.
     """
@@ -70,7 +70,7 @@ class DDPM(L.LightningModule):
         self.test_strata = test_strata
         self.seed = seed
         self.grad_norm = torch.zeros(())
-        self.draw = Draw()
+        self.draws: list[Draw] = []  # of the last step
         self.healthy = True  # whether the last step was one
         self.register_buffer("skipped", torch.zeros(2, dtype=torch.int64))  # in all, and in a row
         self.bound = MeanAndError()
@@ -79,19 +79,29 @@ class DDPM(L.LightningModule):
 
     def training_step(self, batch: Examples, batch_idx: int) -> dict[str, Tensor]:
         """Algorithm 1, lines 2 to 5."""
-        draws = generator(self.seed, "noise", batch_idx, device=self.device)
+        place = self._place(batch_idx)
+        draws = generator(self.seed, "noise", place.step, device=self.device)
         x_0 = batch.x_0  # x_0 ~ q(x_0)
-        t, weight = self._draw_timesteps(x_0, draws)  # t ~ Uniform({1, …, T})
-        eps = self._draw_eps(x_0, draws)  # ε ~ N(0, I)
+        t, weight = self._draw_timesteps(x_0, place, draws)  # t ~ Uniform({1, …, T})
+        eps = self._draw_eps(x_0, place, draws)  # ε ~ N(0, I)
         loss = self.loss(self.model, x_0, t, eps)
         mean = numbers_or_nan((weight * loss).mean())
-        self.draw = Draw(batch.indices, t)
+        self.draws = [*self.draws, Draw(batch.indices, t)][-self.trainer.accumulate_grad_batches :]
         # Lightning divides "loss" by the number of accumulated batches; the log shows "loss_of_batch".
         return {"loss": mean, "loss_of_batch": mean.detach(), "loss_per_example": loss.detach(), "t": t}
 
     def on_train_batch_start(self, batch: Examples, batch_idx: int) -> None:
-        """Dropout draws from the global generators; they belong to (seed, step, rank)."""
-        torch.manual_seed(derive(self.seed, "dropout", batch_idx, self.global_rank))
+        """Dropout draws from the global generators; they belong to (seed, step, part of the step's batch)."""
+        place = self._place(batch_idx)
+        torch.manual_seed(derive(self.seed, "dropout", place.step, place.part))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Lightning counts batches, and a run may go on with another number of them a step."""
+        made = checkpoint["global_step"] * self.trainer.accumulate_grad_batches
+        counts = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for count in (counts["total"], counts["current"]):
+            shift = made - count["ready"]
+            count.update({stage: number + shift for stage, number in count.items()})
 
     def on_test_start(self) -> None:
         self.bound = MeanAndError()
@@ -131,33 +141,33 @@ class DDPM(L.LightningModule):
         return all(bool(p.isfinite().all()) for p in self.model.parameters())
 
     def _what_is_wrong(self) -> str:
+        images, t = (torch.cat(parts).tolist() for parts in zip(*self.draws, strict=True))
         return (
             f"{int(self.skipped[1])} steps in a row had a loss or gradient that is no number, the last of them step "
-            f"{self.trainer.global_step + 1}, with images {self.draw.indices.tolist()} at t = {self.draw.t.tolist()}; "
+            f"{self.trainer.global_step + 1}, with images {images} at t = {t}; "
             "averaged weights and checkpoints are from before: look at the data, or lower optimizer.lr"
         )
 
-    # The draws are made for the batch of all processes, and each process takes its own part: so the same images,
-    # t and ε meet in one process and in several.
+    # The draws are made for the whole batch of a step, and each process takes its own part of it, or, where gradients
+    # are accumulated, its parts one after the other: so the same images, t and ε meet however the batch is divided.
 
-    def _draw_timesteps(self, x_0: Images, draws: torch.Generator) -> Drawn:
-        t, weight = self.timesteps.draw(len(x_0) * self.trainer.world_size, self.model.process, draws)
-        return Drawn(t[self._mine(x_0)], weight[self._mine(x_0)])
+    def _place(self, batch_idx: int) -> Place:
+        return place_of(batch_idx, self.trainer.accumulate_grad_batches, self.global_rank, self.trainer.world_size)
 
-    def _draw_eps(self, x_0: Images, draws: torch.Generator) -> Images:
-        shape = (len(x_0) * self.trainer.world_size, *x_0.shape[1:])
-        return torch.randn(shape, generator=draws, device=self.device)[self._mine(x_0)]
+    def _draw_timesteps(self, x_0: Images, place: Place, draws: torch.Generator) -> Drawn:
+        t, weight = self.timesteps.draw(len(x_0) * place.parts, self.model.process, draws)
+        return Drawn(place.of(t), place.of(weight))
 
-    def _mine(self, x_0: Images) -> slice:
-        first = self.global_rank * len(x_0)
-        return slice(first, first + len(x_0))
+    def _draw_eps(self, x_0: Images, place: Place, draws: torch.Generator) -> Images:
+        shape = (len(x_0) * place.parts, *x_0.shape[1:])
+        return place.of(torch.randn(shape, generator=draws, device=self.device))
 
 
 class Draw(NamedTuple):
-    """What a step was about: the images' places in the data set, and their t."""
+    """What a batch was about: the images' places in the data set, and their t."""
 
-    indices: Indices = torch.zeros(0, dtype=torch.int64)
-    t: Timesteps = torch.zeros(0, dtype=torch.int64)
+    indices: Indices
+    t: Timesteps
 
 
 def numbers_or_nan(loss: Tensor) -> Tensor:

@@ -6,11 +6,13 @@ import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.training.checkpoint import AtomicCheckpointIO
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
+SHARDING = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
 EPOCH_OPTIONS = {"limit_train_batches", "overfit_batches", "fast_dev_run", "min_epochs", "max_epochs"}
 
 
@@ -25,13 +27,14 @@ def make_trainer(
     """
     check_whole("trainer.max_steps", max_steps, 1, "nothing would be trained; the paper uses 800000")
     accumulated = options.get("accumulate_grad_batches", 1)
-    check_whole("trainer.accumulate_grad_batches", accumulated, 1, "it counts the batches of one step; use 1")
+    check_whole("trainer.accumulate_grad_batches", accumulated, 1, "it counts the parts of a batch; use 1")
     check_at_most("trainer.accumulate_grad_batches", accumulated, 10_000, "a step would never end; use 1")
     for option in EPOCH_OPTIONS & options.keys():
         raise UserError(
             f"trainer.{option} counts epochs or parts of them, but training here is one stream of steps; "
             "leave it out and use trainer.max_steps"
         )
+    check_strategy(options.get("strategy"))
     accelerator = choose_accelerator(accelerator)
     try:
         trainer = L.Trainer(
@@ -52,6 +55,18 @@ def make_trainer(
     # Its own handlers would hang several processes (a collective call inside a handler); signals.py has ours.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     return trainer
+
+
+def check_strategy(strategy: object) -> None:
+    """Raises UserError where weights would be divided among the processes (FSDP, DeepSpeed, tensor parallelism)."""
+    if isinstance(strategy, SHARDING) or str(strategy).startswith(("fsdp", "deepspeed")):
+        name = strategy if isinstance(strategy, str) else type(strategy).__name__
+        raise UserError(
+            f"trainer.strategy={name} divides the weights among the processes, but the first of them draws alone, and "
+            "each measures its own images, which takes the whole network; use trainer=ddp, and where memory is short "
+            "network.activation_checkpointing=true or trainer.accumulate_grad_batches=4 (weights, gradients, Adam's "
+            "moments and the average of the paper's largest network are 5.1 GB)"
+        )
 
 
 def choose_accelerator(accelerator: str) -> str:

@@ -36,29 +36,29 @@ def _lines(record: Record) -> Iterator[str]:
 
 def _comparisons(comparisons: list[Record]) -> Iterator[str]:
     if comparisons:
-        yield from _head("what", "ours", "theirs", "ratio (quartiles)", "at least", "reached")
+        yield from head("what", "ours", "theirs", "ratio (quartiles)", "at least", "reached")
     for each in comparisons:
-        ours = f"{each['our_name']}: {_number(each['ours'])} {each['unit']}"
-        theirs = f"{each['their_name']}: {_number(each['theirs'])} {each['unit']}"
+        ours = f"{each['our_name']}: {number(each['ours'])} {each['unit']}"
+        theirs = f"{each['their_name']}: {number(each['theirs'])} {each['unit']}"
         reached = each["target"] is not None and each["ratio"]["median"] >= each["target"]
-        yield _row(each["what"], ours, theirs, _spread(each["ratio"]), *_verdict(each["target"], reached))
+        yield row(each["what"], ours, theirs, _spread(each["ratio"]), *_verdict(each["target"], reached))
     yield ""
 
 
 def _figures(figures: list[Record]) -> Iterator[str]:
     if figures:
-        yield from _head("what", "median (quartiles)", "unit", "at most", "reached")
+        yield from head("what", "median (quartiles)", "unit", "at most", "reached")
     for each in figures:
         reached = each["limit"] is not None and each["value"]["median"] <= each["limit"]
-        yield _row(each["what"], _spread(each["value"]), each["unit"], *_verdict(each["limit"], reached))
+        yield row(each["what"], _spread(each["value"]), each["unit"], *_verdict(each["limit"], reached))
     yield ""
 
 
 def _series(series: Record) -> Iterator[str]:
-    yield from _head(series["along"], f"{series['what']}, {series['unit']} (quartiles)", "grows with the power of")
+    yield from head(series["along"], f"{series['what']}, {series['unit']} (quartiles)", "grows with the power of")
     before = None
     for here in zip(series["places"], series["values"], strict=True):
-        yield _row(_number(here[0]), _spread(here[1]), "" if before is None else f"{_exponent(before, here):.2f}")
+        yield row(number(here[0]), _spread(here[1]), "" if before is None else f"{_exponent(before, here):.2f}")
         before = here
     yield ""
 
@@ -69,6 +69,11 @@ def _exponent(before: tuple[float, Record], here: tuple[float, Record]) -> float
 
 
 def _origin(record: Record) -> str:
+    return f"{origin(record)}. Settings: {_settings(record['settings'])}.\n"
+
+
+def origin(record: Record) -> str:
+    """By which command, at which commit and on which machine something was measured."""
     machine = record["machine"]
     parts = [
         f"`{record['command']}`",
@@ -77,7 +82,7 @@ def _origin(record: Record) -> str:
         f"torch {machine['torch']}",
         f"load {machine['load_at_start']} at the start",
     ]
-    return "; ".join(parts) + f". Settings: {_settings(record['settings'])}.\n"
+    return "; ".join(parts)
 
 
 def _settings(settings: Record) -> str:
@@ -90,21 +95,21 @@ def _setting(value: Any) -> str:
 
 
 def _verdict(bound: float | None, reached: bool) -> tuple[str, str]:
-    return ("", "") if bound is None else (_number(bound), "yes" if reached else "no")
+    return ("", "") if bound is None else (number(bound), "yes" if reached else "no")
 
 
 def _spread(spread: Record) -> str:
-    return f"{_number(spread['median'])} ({_number(spread['lower'])} – {_number(spread['upper'])})"
+    return f"{number(spread['median'])} ({number(spread['lower'])} – {number(spread['upper'])})"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _head(*names: str) -> Iterator[str]:
-    yield _row(*names)
+def head(*names: str) -> Iterator[str]:
+    yield row(*names)
     yield "|" + "---|" * len(names)
 
 
-def _row(*cells: Any) -> str:
+def row(*cells: Any) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"

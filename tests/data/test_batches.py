@@ -2,13 +2,14 @@
 
 from itertools import islice
 
+import pytest
 import torch
 
 from ddpm_lightning.data.batches import InMemoryImages, OnePass, Plan, Share, TrainingStream
 
 
-def stream(n: int = 10, batch_size: int = 4, rank: int = 0, world_size: int = 1, start: int = 0) -> TrainingStream:
-    return TrainingStream(n, batch_size, flip=True, seed=3, share=Share(rank, world_size), start=start)
+def stream(rank: int = 0, world_size: int = 1, start: int = 0, turns: int = 1) -> TrainingStream:
+    return TrainingStream(10, 4, flip=True, seed=3, share=Share(rank, world_size), start=start, turns=turns)
 
 
 def first(plans: TrainingStream, count: int) -> list[tuple[list[int], list[bool]]]:
@@ -24,6 +25,7 @@ def test_each_pass_shows_no_image_twice_and_another_order() -> None:
 
 def test_stream_goes_on_from_any_batch() -> None:
     assert first(stream(start=3), 5) == first(stream(), 8)[3:]
+    assert first(stream(start=3, turns=2), 5) == first(stream(turns=2), 8)[3:]
 
 
 def test_processes_share_each_batch() -> None:
@@ -34,8 +36,19 @@ def test_processes_share_each_batch() -> None:
         assert halves[0][step][1] + halves[1][step][1] == flip
 
 
+@pytest.mark.parametrize(("world_size", "turns"), [(1, 2), (1, 4), (2, 2)])
+def test_accumulated_batches_are_the_parts_of_one(world_size: int, turns: int) -> None:
+    """One after the other in a process, side by side in several: all together the same batch in the same order."""
+    each = [first(stream(rank=rank, world_size=world_size, turns=turns), 6 * turns) for rank in range(world_size)]
+    parts = [process[number] for number in range(6 * turns) for process in each]
+    for step, (indices, flip) in enumerate(first(stream(), 6)):
+        mine = parts[step * turns * world_size : (step + 1) * turns * world_size]
+        assert [index for part in mine for index in part[0]] == indices
+        assert [mirrored for part in mine for mirrored in part[1]] == flip
+
+
 def test_half_of_the_images_are_mirrored_or_none() -> None:
-    flips = torch.cat([plan.flip for plan in islice(stream(n=1000, batch_size=100), 100)])
+    flips = torch.cat([plan.flip for plan in islice(TrainingStream(1000, 100, flip=True, seed=3, share=Share()), 100)])
     assert 0.47 < flips.float().mean() < 0.53
     without = TrainingStream(10, 4, flip=False, seed=3, share=Share())
     assert not any(plan.flip.any() for plan in islice(without, 20))

@@ -34,6 +34,11 @@ from tests.training.commands import SMALL, error_of, train
         ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0"),
         ("+trainer.limit_train_batches=2", "trainer.limit_train_batches counts epochs"),
         ("+trainer.nonsense=2", "nonsense"),
+        ("+trainer.strategy=fsdp", "trainer.strategy=fsdp divides the weights among the processes"),
+        (
+            "+trainer.strategy._target_=lightning.pytorch.strategies.ModelParallelStrategy",
+            "use trainer=ddp, and where memory is short network.activation_checkpointing=true",
+        ),
         ("+module.foo=1", "foo"),
         ("seed=null", "seed=None is not a whole number"),
         ("seed=-1", "seed=-1 is not a whole number"),

@@ -172,18 +172,6 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.1)
 
 
-def test_accumulated_gradients_are_not_lost(tmp_path: Path) -> None:
-    """Asked between two batches of a step, the run finishes the step."""
-    few = ["trainer.accumulate_grad_batches=4", "trainer.max_steps=3"]
-    train(tmp_path / "whole", *few)
-    with pytest.raises(SystemExit):
-        train(tmp_path / "halves", *few, *at("backward", 1, signal.SIGTERM))
-    train(tmp_path / "halves", *few)
-    ours, theirs = (read_checkpoint(tmp_path / run / "checkpoints" / "last.ckpt") for run in ("whole", "halves"))
-    for key in STATE:
-        same(ours[key], theirs[key], key)
-
-
 def test_what_was_measured_before_a_kill_stands_in_the_results(tmp_path: Path) -> None:
     """At the last step, whose checkpoint is there; killed while testing."""
     even = [option for option in OPTIONS if "max_steps" not in option] + ["trainer.max_steps=6"]

@@ -117,27 +117,6 @@ def losses(run_dir: Path) -> list[float]:
     return [float(row["train/loss"]) for row in read_rows(run_dir / "metrics.csv") if row["train/loss"]]
 
 
-def test_accumulated_batches_count_as_one_step(tmp_path: Path) -> None:
-    """Nothing is learned, so that batches 2k and 2k + 1 cost the same accumulated or alone."""
-    still = ["module.warmup_steps=0", "optimizer.lr=1e-12"]
-    train(tmp_path / "together", *still, "trainer.accumulate_grad_batches=2")
-    train(tmp_path / "alone", *still, "trainer.max_steps=8")
-    rows = [row for row in read_rows(tmp_path / "together" / "metrics.csv") if row["train/loss"]]
-    assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
-    alone = losses(tmp_path / "alone")
-    expected = [(alone[i] + alone[i + 1]) / 2 for i in range(0, 8, 2)]
-    assert losses(tmp_path / "together") == pytest.approx(expected, rel=1e-5)
-
-
-def test_accumulation_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    options = ["trainer.accumulate_grad_batches=2", "network.dropout=0.1"]
-    train(tmp_path / "whole", *options)
-    train(tmp_path / "halves", *options, "trainer.max_steps=2")
-    train(tmp_path / "halves", *options)
-    for key in STATE:
-        same(*(read_checkpoint(tmp_path / run / "checkpoints/last.ckpt")[key] for run in ("whole", "halves")), key)
-
-
 def test_reading_ahead_changes_nothing(run: Path, tmp_path: Path) -> None:
     """Two processes read ahead of training, are stopped with it, and go on."""
     options = ["network.dropout=0.1", "data.num_workers=2"]

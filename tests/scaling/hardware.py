@@ -1,0 +1,36 @@
+"""What is published of the machines that the plan is for. None of it is measured here."""
+
+from dataclasses import dataclass
+
+TERA, GIGA = 1e12, 1e9
+
+PEAK = 989 * TERA
+"""Operations/s of an H100 SXM: bf16, dense (NVIDIA H100 datasheet)."""
+
+PEAK_FLOAT32 = 67 * TERA
+"""The same in float32 without tensor cores, in which Inception runs."""
+
+MEMORY = 80 * GIGA
+"""Bytes of an H100."""
+
+TPU_V3_8 = 420 * TERA
+"""Operations/s of a Cloud TPU v3-8, on which the paper's models were trained (Google's figure for the board)."""
+
+PER_NODE = 8
+"""GPUs of a DGX H100."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """bandwidth: bytes/s that a GPU can send to the others while they all do, in one direction."""
+
+    name: str
+    bandwidth: float
+
+
+NVLINK = Link("NVLink, inside a node (450 GB/s a GPU)", 450 * GIGA)
+RAILS = Link("InfiniBand, 8 × 400 Gb/s a node (400 GB/s)", 8 * 50 * GIGA)
+ONE_RAIL = Link("InfiniBand, 400 Gb/s a node (50 GB/s)", 50 * GIGA)
+ETHERNET = Link("Ethernet, 100 Gb/s a node (12.5 GB/s)", 12.5 * GIGA)
+BETWEEN = (RAILS, ONE_RAIL, ETHERNET)
+"""Between nodes. A ring enters and leaves a node once, so all that a node has serves each of its GPUs' data."""
