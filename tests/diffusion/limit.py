@@ -1,0 +1,100 @@
+"""As T grows, does the bound depend on the two ends of the schedule alone (Kingma et al., 2021)? Measured on a ring of
+Gaussians, of which the best network is known, so that nothing has to be trained.
+
+python -m tests.diffusion.limit [FOLDER]        prints a table; writes limit.png and limit.json into the folder
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+
+from ddpm_lightning.data.points import GaussiansDataModule
+from ddpm_lightning.diffusion.likelihood import bound_term
+from ddpm_lightning.diffusion.mixture import BestNetwork, Mixture
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.diffusion.parameterizations import Epsilon
+from ddpm_lightning.diffusion.process import GaussianDiffusion
+from ddpm_lightning.diffusion.schedules import (
+    CoarseSchedule,
+    ConstantSchedule,
+    CosineSchedule,
+    JSDSchedule,
+    LinearSchedule,
+    LogSNRLinearSchedule,
+    QuadraticSchedule,
+    Schedule,
+)
+from ddpm_lightning.diffusion.time_spent import fading
+from ddpm_lightning.diffusion.variances import BetaTildeVariance
+from ddpm_lightning.training.results import MeanAndError, commit
+
+STEPS = (10, 20, 50, 100, 200, 500, 1000, 2000, 4000)
+SHAPES = (LinearSchedule, CosineSchedule, QuadraticSchedule, ConstantSchedule, JSDSchedule, LogSNRLinearSchedule)
+ENDS = LinearSchedule()
+"""Whose SNR_1 and SNR_T all schedules get: the paper's."""
+
+
+def stretched(shape: type[Schedule], T: int) -> GaussianDiffusion:
+    """T steps of a schedule, its log SNR stretched to the ends. The way of 1000 steps is seen at T of them."""
+    ends = GaussianDiffusion(ENDS).snr.log()
+    way = fading(GaussianDiffusion(shape(T=max(T, 1000))))
+    seen = way[torch.linspace(0, len(way) - 1, T, dtype=torch.float64).round().long()]
+    alpha_bar = (ends[1] + (ends[-1] - ends[1]) * seen).sigmoid()
+    return GaussianDiffusion(CoarseSchedule(T=T, alpha_bar=torch.cat([alpha_bar.new_ones(1), alpha_bar])))
+
+
+def bound(process: GaussianDiffusion, n: int) -> MeanAndError:
+    """Σ_{t>1} L_{t−1} in bits/dim over n points, one x_t at each t; the same points and ε for every schedule."""
+    ring = GaussiansDataModule()
+    mixture = Mixture(ring.means, ring.noise)
+    network = BestNetwork(mixture, process, Epsilon())
+    model = DenoisingDiffusion(network, process, Epsilon(), BetaTildeVariance())
+    draw = torch.Generator().manual_seed(0)
+    parts = torch.randint(ring.num_parts, (n,), generator=draw)
+    x_0 = ring.means[parts] + ring.noise * torch.randn(n, 2, generator=draw, dtype=torch.float64)
+    total = torch.zeros(n, dtype=torch.float64)
+    for step in range(2, process.T + 1):
+        t = torch.full((n,), step)
+        x_t = process.q_sample(x_0, t, torch.randn(x_0.shape, generator=draw, dtype=torch.float64))
+        total += bound_term(model, model(x_t, t), x_0, x_t, t)
+    return MeanAndError.of(total)
+
+
+def measure(steps: tuple[int, ...] = STEPS, n: int = 1000) -> dict[str, dict[int, MeanAndError]]:
+    """The bound by schedule and T."""
+    return {shape.__name__: {T: bound(stretched(shape, T), n) for T in steps} for shape in SHAPES}
+
+
+def draw(found: dict[str, dict[int, MeanAndError]], n: int, path: Path) -> None:
+    """The bound against T, a line a schedule."""
+    figure = Figure(figsize=(7, 4.4), layout="constrained")
+    axes = figure.add_subplot(xlabel="T, steps of the chain", ylabel="Σ_{t>1} L_{t−1}, bits/dim", xscale="log", yscale="log")
+    for name, by_T in found.items():
+        means, errors = [each.mean for each in by_T.values()], [each.standard_error for each in by_T.values()]
+        axes.errorbar(list(by_T), means, errors, marker="o", capsize=3, label=name.removesuffix("Schedule"))
+    axes.legend(fontsize="small")
+    axes.grid(alpha=0.3)
+    sentence = f"A ring of eight Gaussians and its best network, {n} points; all schedules from one SNR_1 to one SNR_T."
+    figure.supxlabel(sentence, fontsize="small", x=0.01, ha="left")
+    figure.savefig(path, dpi=150)
+
+
+def main(folder: Path | None, n: int = 1000) -> None:
+    found = measure(n=n)
+    for name, by_T in found.items():
+        print(name, *(f"T={T}: {each.mean:.4f} ± {each.standard_error:.4f}" for T, each in by_T.items()), sep="  ")
+    if folder is not None:
+        draw(found, n, folder / "limit.png")
+        told = {
+            name: {T: {"value": each.mean, "standard_error": each.standard_error} for T, each in by_T.items()}
+            for name, by_T in found.items()
+        }
+        record = {"unit": "bits/dim", "num_points": n, "commit": commit(), "bound": told}
+        (folder / "limit.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
