@@ -140,5 +140,5 @@ def pilot(
         term = measure(model, x_0, torch.full((len(x_0),), t, device=x_0.device), randn_like(x_0), clip_x_0).term
         size.append(term.double().square().mean().sqrt().clamp(min=1e-12).log())
     known = torch.tensor(steps, dtype=torch.float64, device=x_0.device)
-    t = torch.arange(1, model.process.T + 1, dtype=torch.float64, device=x_0.device)
-    return interpolate(t.log(), known.log(), torch.stack(size)).exp().cpu()
+    every = torch.arange(1, model.process.T + 1, dtype=torch.float64, device=x_0.device)
+    return interpolate(every.log(), known.log(), torch.stack(size)).exp().cpu()

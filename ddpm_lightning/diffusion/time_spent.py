@@ -1,9 +1,10 @@
-"""A schedule as the share of its steps that it spends between two noise levels, and the schedule for which one draw of t
-tells most of the bound (Kingma et al., 2021, "Variational Diffusion Models", Section 5.1).
+"""A schedule as the share of its steps that it spends between two noise levels, and the schedule for which one draw of
+t tells most of the bound (Kingma et al., 2021, "Variational Diffusion Models", Section 5.1).
 
 As T grows, the bound depends on SNR_1 and SNR_T alone, and the way between them decides how much an estimate from one t
 varies: L_{t−1}, the term between the levels SNR_{t−1} and SNR_t, is seen with probability p(t), the time spent there,
-and counts as L_{t−1}/p(t). So a schedule is a way to draw t, and `timesteps=importance` another name for it.
+and counts as L_{t−1}/p(t). So a schedule is a way to draw t, and `timesteps=importance` another name for it. Kingma et al.
+find the best one by gradient descent on the variance; here it is read off the terms of a trained model.
 """
 
 import torch

@@ -1,12 +1,12 @@
 """How much an estimate of the bound varies by schedule, and the schedule for which it varies least."""
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from ddpm_lightning.diffusion.likelihood import every_term
@@ -98,8 +98,8 @@ class Schedules(Figure):
         sizes.invert_xaxis()
         sizes.set(xlabel="log SNR", ylabel="√E L² per share of the way, bits/dim", yscale="log")
         sentence = (
-            f"Left: schedules between the same two noise levels, and how an estimate of Σ L (t > 1) from one image and one "
-            f"t varies by them. Right: what the levels cost; the least variance goes slowly where they cost much. "
+            "Left: schedules between the same two noise levels, and how an estimate of Σ L (t > 1) from one image and "
+            "one t varies by them. Right: what the levels cost; the least variance goes slowly where they cost much. "
             f"{self.num_images} test images."
         )
         save_curves(figure, sentence, path)
@@ -130,5 +130,5 @@ def write_schedule(schedule: Schedule, path: Path) -> None:
         "_target_": "ddpm_lightning.diffusion.schedules.GivenSchedule",
         "beta": [float(f"{beta:.9g}") for beta in schedule.betas().tolist()],
     }
-    lines = "# python train.py --config-dir=FOLDER schedule=least_variance, where FOLDER holds schedule/ with this file.\n"
-    write_whole(path, lines + yaml.safe_dump(node))
+    usage = "# python train.py --config-dir=FOLDER schedule=least_variance, where FOLDER/schedule/ holds this file.\n"
+    write_whole(path, usage + json.dumps(node) + "\n")  # JSON is YAML

@@ -1,4 +1,4 @@
-"""How much the gradient of training varies by how t is drawn: a weighted loss, or t drawn in proportion to the weight."""
+"""How much the gradient of training varies by how t is drawn: a weighted loss, or t in proportion to the weight."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ from ddpm_lightning.typing import Gradient, Images
 
 @dataclass
 class TimestepsCompared(Figure):
-    """The gradient of one loss, its t drawn in several ways that all have the same expectation: how far is the gradient of
-    a batch from its mean?
+    """The gradient of one loss, its t drawn in several ways that all have the same expectation: how far is the gradient
+    of a batch from its mean?
 
-    loss, distributions: what is compared, by name. batch_size: of a gradient. num_pairs: independent pairs of gradients,
-    g and g′, at the same weights: ½‖g − g′‖² is on average the variance (summed over weights), g·g′ the square of the
-    mean. One process does the work.
+    loss, distributions: what is compared, by name. batch_size: of a gradient. num_pairs: independent pairs of
+    gradients, g and g′, at the same weights: ½‖g − g′‖² is on average the variance (summed over weights), g·g′ the
+    square of the mean. One process does the work.
     """
 
     loss: Loss

@@ -71,7 +71,9 @@ def measure(steps: tuple[int, ...] = STEPS, n: int = 1000) -> dict[str, dict[int
 def draw(found: dict[str, dict[int, MeanAndError]], n: int, path: Path) -> None:
     """The bound against T, a line a schedule."""
     figure = Figure(figsize=(7, 4.4), layout="constrained")
-    axes = figure.add_subplot(xlabel="T, steps of the chain", ylabel="Σ_{t>1} L_{t−1}, bits/dim", xscale="log", yscale="log")
+    axes = figure.add_subplot(
+        xlabel="T, steps of the chain", ylabel="Σ_{t>1} L_{t−1}, bits/dim", xscale="log", yscale="log"
+    )
     for name, by_T in found.items():
         means, errors = [each.mean for each in by_T.values()], [each.standard_error for each in by_T.values()]
         axes.errorbar(list(by_T), means, errors, marker="o", capsize=3, label=name.removesuffix("Schedule"))
