@@ -3,8 +3,8 @@ t tells most of the bound (Kingma et al., 2021, "Variational Diffusion Models", 
 
 As T grows, the bound depends on SNR_1 and SNR_T alone, and the way between them decides how much an estimate from one t
 varies: L_{t−1}, the term between the levels SNR_{t−1} and SNR_t, is seen with probability p(t), the time spent there,
-and counts as L_{t−1}/p(t). So a schedule is a way to draw t, and `timesteps=importance` another name for it. Kingma et al.
-find the best one by gradient descent on the variance; here it is read off the terms of a trained model.
+and counts as L_{t−1}/p(t). So a schedule is a way to draw t, and `timesteps=importance` another name for it. Kingma et
+al. find the best one by gradient descent on the variance; here it is read off the terms of a trained model.
 """
 
 import torch
