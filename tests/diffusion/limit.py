@@ -12,6 +12,7 @@ import torch
 from matplotlib.figure import Figure
 
 from ddpm_lightning.data.points import GaussiansDataModule
+from ddpm_lightning.diffusion.interpolate import interpolate
 from ddpm_lightning.diffusion.likelihood import bound_term
 from ddpm_lightning.diffusion.mixture import BestNetwork, Mixture
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
@@ -31,7 +32,7 @@ from ddpm_lightning.diffusion.time_spent import fading
 from ddpm_lightning.diffusion.variances import BetaTildeVariance
 from ddpm_lightning.training.results import MeanAndError, commit
 
-STEPS = (10, 20, 50, 100, 200, 500, 1000, 2000, 4000)
+STEPS = (10, 20, 50, 100, 200, 500, 1000, 2000, 4000, 8000)
 SHAPES = (LinearSchedule, CosineSchedule, QuadraticSchedule, ConstantSchedule, JSDSchedule, LogSNRLinearSchedule)
 CALLS = 500_000
 """Of the network, for each bound."""
@@ -44,11 +45,11 @@ ENDS = LinearSchedule()
 
 
 def stretched(shape: type[Schedule], T: int) -> GaussianDiffusion:
-    """T steps of a schedule, its log SNR stretched to the ends. The way of 1000 steps is seen at T of them."""
+    """T steps along the way that 1000 steps of the schedule take, its log SNR stretched to the ends."""
     ends = GaussianDiffusion(ENDS).snr.log()
-    way = fading(GaussianDiffusion(shape(T=max(T, 1000))))
-    seen = way[torch.linspace(0, len(way) - 1, T, dtype=torch.float64).round().long()]
-    alpha_bar = (ends[1] + (ends[-1] - ends[1]) * seen).sigmoid()
+    way = fading(GaussianDiffusion(shape(T=1000)))
+    u, known = (torch.linspace(0, 1, length, dtype=torch.float64) for length in (T, 1000))
+    alpha_bar = (ends[1] + (ends[-1] - ends[1]) * interpolate(u, known, way)).sigmoid()
     return GaussianDiffusion(CoarseSchedule(T=T, alpha_bar=torch.cat([alpha_bar.new_ones(1), alpha_bar])))
 
 
@@ -86,7 +87,9 @@ def draw(found: dict[str, dict[int, MeanAndError]], calls: int, path: Path) -> N
         axes.errorbar(list(by_T), means, errors, marker="o", capsize=3, label=name.removesuffix("Schedule"))
     axes.legend(fontsize="small")
     axes.grid(alpha=0.3)
-    sentence = f"A ring of eight Gaussians and its best network; all schedules from one SNR_1 to one SNR_T; {calls:,} calls."
+    sentence = (
+        f"A ring of eight Gaussians, its best network; all schedules from one SNR_1 to one SNR_T; {calls:,} calls."
+    )
     figure.supxlabel(sentence, fontsize="small", x=0.01, ha="left")
     figure.savefig(path, dpi=150)
 
