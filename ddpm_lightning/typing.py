@@ -33,6 +33,15 @@ Betas = Float64[Tensor, "T"]
 ByStep = Float64[Tensor, "T"]
 """One number for each t = 1..T, without a row 0."""
 
+ByInterval = Float64[Tensor, "intervals"]
+"""One number for each t = 2..T: for the noise levels from SNR_{t−1} to SNR_t."""
+
+Terms = Float[Tensor, "n intervals"]
+"""The same for each of n images."""
+
+Gradient = Float64[Tensor, "weights"]
+"""Of all weights, one after another."""
+
 Pixels = UInt8[Tensor, "b c h w"]
 """Images as the files hold them: integers 0..levels-1."""
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ddpm_lightning.diffusion.interpolate import interpolate
 from ddpm_lightning.diffusion.model import Denoised, DenoisingDiffusion, Output
 from ddpm_lightning.typing import ByStep, Images, PerExample, Table, Timesteps
 
@@ -138,13 +139,6 @@ def pilot(
     for t in steps:
         term = measure(model, x_0, torch.full((len(x_0),), t, device=x_0.device), randn_like(x_0), clip_x_0).term
         size.append(term.double().square().mean().sqrt().clamp(min=1e-12).log())
-    return _interpolate(steps, torch.stack(size), model.process.T).exp().cpu()
-
-
-def _interpolate(steps: list[int], values: Tensor, T: int) -> ByStep:
-    known = torch.tensor(steps, dtype=torch.float64, device=values.device)
-    t = torch.arange(1, T + 1, dtype=torch.float64, device=values.device)
-    right = torch.searchsorted(known, t).clamp(1, len(steps) - 1)
-    low, high = known[right - 1].log(), known[right].log()
-    share = (t.log() - low) / (high - low)
-    return values[right - 1] * (1 - share) + values[right] * share
+    known = torch.tensor(steps, dtype=torch.float64, device=x_0.device)
+    every = torch.arange(1, model.process.T + 1, dtype=torch.float64, device=x_0.device)
+    return interpolate(every.log(), known.log(), torch.stack(size)).exp().cpu()

@@ -124,6 +124,7 @@ def _is_bound(record: dict[str, Any]) -> bool:
 SPREADS = {
     "estimation_error": "against the whole sum",
     "standard_error": "over images",
+    "standard_error_over_pairs": "over pairs of gradients",
     "standard_deviation": "over splits or subsets",
 }
 """What is told after a value's ±, the first of these that it has; and of what it is the spread."""

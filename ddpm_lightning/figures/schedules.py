@@ -1,0 +1,134 @@
+"""How much an estimate of the bound varies by schedule, and the schedule for which it varies least."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddpm_lightning.diffusion.likelihood import every_term
+from ddpm_lightning.diffusion.process import GaussianDiffusion
+from ddpm_lightning.diffusion.schedules import Schedule
+from ddpm_lightning.diffusion.time_spent import fading, least_time, schedule_spending, second_moments, time_spent
+from ddpm_lightning.errors import check_at_most, check_whole
+from ddpm_lightning.figures.canvas import save_curves
+from ddpm_lightning.figures.figure import Figure
+from ddpm_lightning.seeding import NoisePerImage
+from ddpm_lightning.training.evaluation.split import measuring
+from ddpm_lightning.training.evaluation.subject import Subject, Trained
+from ddpm_lightning.training.figures import panels
+from ddpm_lightning.training.results import MeanAndError
+from ddpm_lightning.training.signals import STOP
+from ddpm_lightning.training.text_file import write_whole
+from ddpm_lightning.typing import ByInterval, Terms
+
+LEAST = "least_variance"
+
+
+@dataclass
+class Schedules(Figure):
+    """One image, one t, one x_t estimate Σ_{t>1} L_{t−1}: with what standard deviation, if t is spread as a schedule
+    spreads it between SNR_1 and SNR_T of the model's own? And which schedule has the least (Kingma et al., 2021)?
+
+    schedules: those that are compared, by name, stretched to the model's SNR_1 and SNR_T. num_images: the first so many
+    of the training images, from which the least is learned, and of the test images, on which all are measured. One
+    process does the work.
+    """
+
+    schedules: dict[str, Schedule]
+    num_images: int = 128
+
+    name = "schedules"
+
+    def check(self, subject: Subject) -> None:
+        """Raises UserError where there is no model, or fewer images."""
+        data = self.trained(subject).data
+        check_whole(self.option("num_images"), self.num_images, 2, "one image tells nothing of others; use 128")
+        for split in ("train", "test"):
+            check_at_most(self.option("num_images"), self.num_images, len(data.images(split)), f"so many {split}")
+
+    def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
+        """Standard deviations by schedule; schedules.png, and the least as schedule/least_variance.yaml."""
+        if not subject.fabric.is_global_zero:
+            return {}
+        trained = self.trained(subject)
+        process = trained.model.process
+        learned = least_time(self._terms(subject, "train"))
+        write_schedule(schedule_spending(learned, process), subject.run_dir / "schedule" / f"{LEAST}.yaml")
+        times = {name: time_spent(schedule, process).cpu() for name, schedule in self.schedules.items()}
+        times |= {LEAST: learned, "its_own": torch.full_like(learned, 1 / len(learned))}
+        terms = self._terms(subject, "test")
+        self._draw(process, terms, times, subject.run_dir / f"{self.name}.png")
+        return {
+            f"bound_std_{name}{trained.suffix}": {**spread(terms, p), **self._origin(trained)}
+            for name, p in times.items()
+        }
+
+    def _terms(self, subject: Subject, split: str) -> Terms:
+        """L_{t−1} in bits/dim of the first images of a split, t = 2..T, as they are trained: x̂_0 unclipped."""
+        trained = self.trained(subject)
+        T, n = trained.model.process.T, self.num_images
+        parts = []
+        with measuring(subject, trained, split, calls_per_image=T, first=n) as bar:
+            for x_0, indices in trained.data.in_order(split, subject.fabric.device, first=n):
+                noise = NoisePerImage(subject.seed, indices.tolist(), x_0.device, f"schedules {split}")
+                terms = []
+                for measured in every_term(trained.model, x_0, randn_like=noise.randn_like, clip_x_0=False):
+                    STOP.check()
+                    terms.append(measured.term.cpu())
+                    bar.update(len(x_0))
+                parts.append(torch.stack(terms[::-1][1:], dim=1))  # from t = T down to 1, and L_0 is no term of these
+        return torch.cat(parts)
+
+    def _origin(self, trained: Trained) -> dict[str, Any]:
+        return {"split": "test", "num_images": self.num_images, "clip_x_0": False, **trained.origin}
+
+    def _draw(self, process: GaussianDiffusion, terms: Terms, times: dict[str, ByInterval], path: Path) -> None:
+        figure, (ways, sizes) = panels(2, width=11)
+        for name, p in times.items():
+            passed = torch.cat([torch.zeros(1), p.cumsum(0)])
+            ways.plot(passed, log_snr(process), label=f"{name.replace('_', ' ')}: {spread(terms, p)['value']:.3g}")
+        ways.set(xlabel="share of the steps, t/T", ylabel="log SNR")
+        ways.legend(title="standard deviation, bits/dim", fontsize="small")
+        falls = fading(process).diff().cpu()
+        sizes.plot(log_snr(process)[1:], terms.double().square().mean(0).sqrt() / falls)
+        sizes.invert_xaxis()
+        sizes.set(xlabel="log SNR", ylabel="√E L² per share of the way, bits/dim", yscale="log")
+        sentence = (
+            "Left: schedules between the same two noise levels, and how an estimate of Σ L (t > 1) from one image and "
+            "one t varies by them. Right: what the levels cost; the least variance goes slowly where they cost much. "
+            f"{self.num_images} test images."
+        )
+        save_curves(figure, sentence, path)
+
+
+def spread(terms: Terms, p: ByInterval) -> dict[str, Any]:
+    """The standard deviation of L_{t−1}/p(t) over images and t ~ p, and its standard error over the images."""
+    second, sums = MeanAndError.of(second_moments(terms, p)), MeanAndError.of(terms.double().sum(1))
+    deviation = math.sqrt(max(second.mean - sums.mean**2, 0.0))
+    return {
+        "value": deviation,
+        "standard_error": second.standard_error / (2 * deviation) if deviation else 0.0,
+        "unit": "bits/dim",
+        "term": "standard deviation of an estimate of Σ_{t>1} L_{t−1} from one image and one t",
+        "mean": sums.mean,
+    }
+
+
+def log_snr(process: GaussianDiffusion) -> Tensor:
+    """For t = 1..T."""
+    return 2 * process.half_log_snr[1:].cpu()
+
+
+def write_schedule(schedule: Schedule, path: Path) -> None:
+    """As an option of the group `schedule`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    node = {
+        "_target_": "ddpm_lightning.diffusion.schedules.GivenSchedule",
+        "beta": [float(f"{beta:.9g}") for beta in schedule.betas().tolist()],
+    }
+    usage = "# python train.py --config-dir=FOLDER schedule=least_variance, where FOLDER/schedule/ holds this file.\n"
+    write_whole(path, usage + json.dumps(node) + "\n")  # JSON is YAML
