@@ -4,6 +4,7 @@ Hydra itself builds the callbacks, logging and launcher that a configuration nam
 check in the command would come too late.
 """
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.object_type import ObjectType
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.training.secrets import check_no_secrets, check_typed
@@ -90,9 +91,18 @@ class CheckedLoader(ConfigLoaderImpl):
             check_no_secrets(config)
             check_hydra(config["hydra"])
             check_only_typed(config, overrides)
+            if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) > 0:
+                leave_to_the_first(cfg)
         except ValueError as error:  # a UserError, or Hydra's own on `experiment=null`
             raise CompactHydraException(f"Error: {error}") from error
         return cfg
+
+
+def leave_to_the_first(cfg: DictConfig) -> None:
+    """Of several processes that torchrun or srun started, the first alone writes .hydra and train.log."""
+    with open_dict(cfg.hydra):
+        cfg.hydra.output_subdir = None
+        cfg.hydra.job_logging = {"version": 1, "root": {"level": "WARNING"}, "disable_existing_loggers": False}
 
 
 def check_hydra(hydra: dict[str, Any]) -> None:

@@ -83,8 +83,8 @@ def number_of_processes(trainer: Any) -> int:
 
 
 def started_by_others() -> bool:
-    """Whether this is one of the processes of torchrun, or of several tasks of Slurm."""
-    return "LOCAL_RANK" in os.environ or int(os.environ.get("SLURM_NTASKS", 1)) > 1
+    """Whether this is one of the processes of torchrun, or of the tasks that Slurm's srun has started."""
+    return "LOCAL_RANK" in os.environ or int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1
 
 
 def is_first() -> bool:
