@@ -90,7 +90,8 @@ class SlurmSweep(SlurmLauncher):
         return cast(list[JobReturn], said)
 
     def _submit(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Job[JobReturn]]:
-        assert self.hydra_context is not None and self.config is not None
+        assert self.hydra_context is not None
+        assert self.config is not None
         loader = self.hydra_context.config_loader
         configs = [loader.load_sweep_config(self.config, list(overrides)) for overrides in job_overrides]
         params = with_resources(self.params, configs)

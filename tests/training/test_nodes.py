@@ -12,7 +12,7 @@ from lightning.fabric.plugins.environments.lightning import find_free_network_po
 
 from ddpm_lightning.training.checkpoint import read_checkpoint
 from tests.conftest import ROOT
-from tests.training.commands import train
+from tests.training.commands import SMALL, train
 from tests.training.test_processes import OPTIONS, TWO, rows
 from tests.training.test_stopped import at, wait_for
 
@@ -41,7 +41,7 @@ def start_node(home: Path, rank: int, port: int, *options: str) -> "subprocess.P
     call = [sys.executable, "-m", "torch.distributed.run", *where, str(ROOT / "train.py")]
     with (home / "said.txt").open("ab") as said:
         return subprocess.Popen(
-            [*call, *STEPS, TWO, "trainer.devices=1", "trainer.num_nodes=2", *options],
+            [*call, *SMALL, *STEPS, TWO, "trainer.devices=1", "trainer.num_nodes=2", *options],
             cwd=home,
             env=os.environ | own | {"PYTHONPATH": str(ROOT)},  # where the tests' callbacks are
             stdout=said,
@@ -68,7 +68,7 @@ def test_two_nodes_have_the_loss_curve_of_one_process_and_go_on(tmp_path: Path) 
 @pytest.mark.slow
 def test_a_node_that_dies_ends_the_other(tmp_path: Path) -> None:
     first, second = start_nodes(tmp_path, "trainer.max_steps=1000000")
-    wait_for(lambda: (tmp_path / "shared" / "checkpoints" / "last.ckpt").exists(), patience=300)
+    wait_for(lambda: (tmp_path / "shared" / "checkpoints" / "last.ckpt").exists(), seconds=300)
     os.killpg(second.pid, signal.SIGKILL)
     began = time.monotonic()
     assert first.wait(120) != 0
