@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -39,7 +40,7 @@ class RunDirectoryCheck(Callback):
         self._remember(folder.glob("*/.hydra/*.yaml"))
 
     def _remember(self, paths: Iterable[Path]) -> None:
-        self.before = {path.absolute(): path.read_bytes() for path in paths}
+        self.before = {Path(os.path.abspath(path)): path.read_bytes() for path in paths}
 
 
 class OwnDirectoryCheck(RunDirectoryCheck):

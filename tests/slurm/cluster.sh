@@ -1,6 +1,6 @@
 #!/bin/sh
 # A Slurm of two nodes on this machine alone: `cluster.sh up FOLDER`, which holds all of it, and `cluster.sh down FOLDER`.
-# For tests: as root, without passwords, without systemd.
+# For tests: as root, without passwords, without systemd; a job that is queued again waits for 5 seconds, not minutes.
 set -eu
 folder=$2
 conf=$folder/slurm.conf
@@ -21,6 +21,7 @@ SlurmctldPort=17817
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/none
+AuthInfo=cred_expire=5
 CredType=cred/none
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -35,8 +36,8 @@ SlurmctldPidFile=$folder/slurmctld.pid
 SlurmdPidFile=$folder/%n.pid
 SlurmctldLogFile=$folder/slurmctld.log
 SlurmdLogFile=$folder/%n.log
-NodeName=node1 NodeHostname=$(hostname) NodeAddr=127.0.0.1 Port=17818 CPUs=4
-NodeName=node2 NodeHostname=$(hostname) NodeAddr=127.0.0.1 Port=17819 CPUs=4
+NodeName=node1 NodeHostname=$(hostname) NodeAddr=127.0.0.1 Port=17818 CPUs=2
+NodeName=node2 NodeHostname=$(hostname) NodeAddr=127.0.0.1 Port=17819 CPUs=2
 PartitionName=tests Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 END
     slurmctld -f "$conf"
@@ -51,9 +52,9 @@ END
 }
 
 down() {
-    [ ! -f "$conf" ] || SLURM_CONF=$conf scancel --user=root --signal=KILL || true
+    [ ! -f "$conf" ] || SLURM_CONF=$conf scancel --user=root --signal=KILL 2>/dev/null || true
     for pid in "$folder"/*.pid; do
-        [ ! -f "$pid" ] || kill "$(cat "$pid")" || true
+        [ ! -f "$pid" ] || kill "$(cat "$pid")" 2>/dev/null || true
     done
 }
 
