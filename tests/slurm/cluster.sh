@@ -53,8 +53,15 @@ END
 
 down() {
     [ ! -f "$conf" ] || SLURM_CONF=$conf scancel --user=root --signal=KILL 2>/dev/null || true
-    for pid in "$folder"/*.pid; do
-        [ ! -f "$pid" ] || kill "$(cat "$pid")" 2>/dev/null || true
+    for file in "$folder"/*.pid; do
+        [ -f "$file" ] || continue
+        pid=$(cat "$file")
+        kill "$pid" 2>/dev/null || true
+        for _ in $(seq 30); do
+            kill -0 "$pid" 2>/dev/null || break
+            sleep 1
+        done
+        kill -9 "$pid" 2>/dev/null || true
     done
 }
 

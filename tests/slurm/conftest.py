@@ -22,3 +22,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             yield
     finally:
         subprocess.run([CLUSTER, "down", folder], check=True)
+
+
+@pytest.fixture(autouse=True)
+def no_jobs_left() -> Iterator[None]:
+    """What a test leaves in the queue would hold up the next."""
+    yield
+    subprocess.run(["scancel", "--user=root"], check=True)
