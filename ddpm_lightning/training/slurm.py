@@ -117,8 +117,8 @@ def names_of(job_overrides: Sequence[Sequence[str]]) -> list[str]:
 
 def with_resources(params: dict[str, Any], configs: Sequence[DictConfig]) -> dict[str, Any]:
     """The launcher's parameters, and what else the jobs need: GPUs and CPUs where nobody says how many, this package
-    from wherever they start, and their end where a task of several dies. Raises UserError where they need GPUs, but not
-    so many."""
+    from wherever they start, and their end where a task of several dies. Raises UserError where nobody says how many
+    GPUs they are to have, and they need some."""
     asked = any(params[option] for option in ("gpus_per_node", "gpus_per_task", "gres"))
     gpus = params["gpus_per_node"] if asked else max(map(needed_gpus, configs)) or None
     processes = max(gpus or 1, *(whole(config, "trainer.devices", 1) for config in configs))
