@@ -12,7 +12,9 @@ missing() {
 
 up() {
     [ "$(id -u)" = 0 ] || missing "a Slurm for tests must be set up as root; sudo make test-slurm"
-    command -v slurmctld slurmd sbatch >/dev/null || missing "there is no Slurm here; apt-get install slurm-wlm"
+    for program in slurmctld slurmd sbatch; do
+        command -v $program >/dev/null || missing "there is no $program here; apt-get install slurm-wlm"
+    done
     mkdir -p "$folder/state" "$folder/node1" "$folder/node2"
     cat >"$conf" <<END
 ClusterName=tests

@@ -61,6 +61,12 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(tmp_path_factory.mktemp("alone"), *STEPS)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that never stopped."""
+    return train(tmp_path_factory.mktemp("whole"), *LONG)
+
+
 def test_a_sweep_of_three_jobs_of_two_processes(alone: Path, tmp_path: Path) -> None:
     run = sweep(tmp_path, *STEPS, TWO, "seed=0,1,2")
     said, _ = run.communicate(timeout=900)
@@ -72,7 +78,7 @@ def test_a_sweep_of_three_jobs_of_two_processes(alone: Path, tmp_path: Path) -> 
     assert "--cpus-per-task=2" in next((tmp_path / "sweep" / "slurm").glob("*_submission.sh")).read_text()
 
 
-def test_a_job_that_is_preempted_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_a_job_that_is_preempted_goes_on_as_if_it_had_not_been(whole: Path, tmp_path: Path) -> None:
     """Twice: the signal of submitit, which puts the job into the queue again, and one that it does not know."""
     run = sweep(tmp_path, *LONG, SLOWLY)
     folder = tmp_path / "sweep" / "0"
@@ -87,14 +93,14 @@ def test_a_job_that_is_preempted_goes_on_as_if_it_had_not_been(tmp_path: Path) -
     assert log.count("Going on from") == 2
     assert "Stopped by SIGUSR2" in log
     assert "Stopped by SIGUSR1" in log
-    assert_same_run(train(tmp_path / "whole", *LONG), folder)
+    assert_same_run(whole, folder)
 
 
 def count_steps(folder: Path) -> int:
     return len(rows(folder)) if (folder / "metrics.csv").exists() else 0
 
 
-def test_a_job_whose_time_is_over_goes_on(tmp_path: Path) -> None:
+def test_a_job_whose_time_is_over_goes_on(whole: Path, tmp_path: Path) -> None:
     """By sbatch alone, which warns it before."""
     run = tmp_path / "run"
     job = sbatch(
@@ -109,7 +115,7 @@ def test_a_job_whose_time_is_over_goes_on(tmp_path: Path) -> None:
     subprocess.run(["scontrol", "update", f"jobid={job}", "timelimit=20"], check=True)
     wait_for_job(tmp_path, job)
     assert "Going on from" in log.read_text()
-    assert_same_run(train(tmp_path / "whole", *LONG), run)
+    assert_same_run(whole, run)
 
 
 def test_a_job_that_fails_is_named_and_the_others_finish(tmp_path: Path) -> None:
