@@ -153,7 +153,8 @@ def test_an_array_of_jobs_makes_the_images_of_one(tmp_path: Path) -> None:
         "trainer.accelerator=cpu",
         f"cache={tmp_path}/cache",
     ]
-    job = sbatch(tmp_path, "images.sbatch", [*options, f"generated={tmp_path}/shared"], "--array=0-1")
+    where = [f"generated={tmp_path}/shared", f"hydra.run.dir={tmp_path}/part"]
+    job = sbatch(tmp_path, "images.sbatch", [*options, *where], "--array=0-1")
     wait_for_job(tmp_path, f"{job}_0")
     wait_for_job(tmp_path, f"{job}_1")
     metrics = "metrics=[fd_digits]"
