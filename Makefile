@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed-from-lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train table2 test test-slow bench bench-check lint format lock clean
+.PHONY: help setup train table2 test test-slow test-slurm bench bench-check lint format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -24,10 +24,13 @@ table2: setup ## the paper's Table 2 on digits, three seeds: some hours of 2 cor
 	$(BIN)/python train.py experiment=table2_digits
 
 test: setup ## the offline test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile --cov=ddpm_lightning.diffusion --cov-fail-under=100
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not slurm" -n auto --dist loadfile --cov=ddpm_lightning.diffusion --cov-fail-under=100
 
 test-slow: setup ## the longer checks
 	$(BIN)/python -m pytest -m slow
+
+test-slurm: setup ## on a Slurm of two nodes that it sets up here, as root, and takes down: apt-get install slurm-wlm
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm
 
 bench: setup ## side by side with every peer, about an hour; CHECKPOINT=PATH of a trained model for two of the rows
 	$(BIN)/python -m tests.benchmarks $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))

@@ -38,7 +38,8 @@ PURE = {"diffusion", "networks", "library"}
 STANDARD = {"math", "abc", "collections", "dataclasses", "typing", "itertools", "contextlib", "functools"}
 ENTRIES = ("run", "sampling", "evaluation/evaluate", "classifier")
 HYDRA = {
-    f"training/{name}.py" for name in (*ENTRIES, "build", "run_dir", "manners", "processes", "guard", "wandb_logger")
+    f"training/{name}.py"
+    for name in (*ENTRIES, "build", "run_dir", "manners", "processes", "guard", "slurm", "wandb_logger")
 }
 HYDRA |= {f"report/{name}.py" for name in ("report", "plan", "callback")} | {
     "interchange/convert.py",

@@ -4,6 +4,7 @@ Hydra itself builds the callbacks, logging and launcher that a configuration nam
 check in the command would come too late.
 """
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -15,9 +16,9 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.object_type import ObjectType
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, shown
 from ddpm_lightning.training.secrets import check_no_secrets, check_typed
 from ddpm_lightning.training.signals import ending_at_once, raise_on_ctrl_c
 from ddpm_lightning.training.targets import check_buildable
@@ -90,9 +91,39 @@ class CheckedLoader(ConfigLoaderImpl):
             check_no_secrets(config)
             check_hydra(config["hydra"])
             check_only_typed(config, overrides)
+            if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) > 0:
+                leave_to_the_first(cfg)
         except ValueError as error:  # a UserError, or Hydra's own on `experiment=null`
             raise CompactHydraException(f"Error: {error}") from error
         return cfg
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        cfg = super().load_sweep_config(master_config, sweep_overrides)
+        check_name(cfg.hydra)
+        return cfg
+
+
+NAME_MAX = 255
+"""Bytes that the name of a folder may have, on the file systems in use."""
+
+
+def check_name(hydra: DictConfig) -> None:
+    """Raises CompactHydraException where a job of a sweep would lie in a folder with a name that no folder can have."""
+    name = hydra.job.override_dirname
+    is_used = "override_dirname" in str(OmegaConf.to_container(hydra.sweep, resolve=False))
+    if is_used and any(len(part.encode()) > NAME_MAX for part in name.split("/")):
+        raise CompactHydraException(
+            f"Error: the options of a job would name its folder, and are longer than the {NAME_MAX} bytes of a name "
+            f"({shown(name)}); put those that all jobs share into a file of conf/experiment, or number the folders: "
+            "hydra.sweep.subdir='${hydra.job.num}'"
+        )
+
+
+def leave_to_the_first(cfg: DictConfig) -> None:
+    """Of several processes that torchrun or srun started, the first alone writes .hydra and train.log."""
+    with open_dict(cfg.hydra):
+        cfg.hydra.output_subdir = None
+        cfg.hydra.job_logging = {"version": 1, "root": {"level": "WARNING"}, "disable_existing_loggers": False}
 
 
 def check_hydra(hydra: dict[str, Any]) -> None:

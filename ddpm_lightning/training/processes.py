@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType
@@ -32,7 +32,7 @@ from omegaconf import DictConfig
 from ddpm_lightning.errors import Diverged, UserError, check_at_most
 from ddpm_lightning.training.build import plain
 from ddpm_lightning.training.manners import told_plainly
-from ddpm_lightning.training.signals import ASKING, Interrupted, heard_by, requeue
+from ddpm_lightning.training.signals import ASKING, WARNINGS, Interrupted, heard_by, requeue
 from ddpm_lightning.training.trainer import choose_accelerator
 
 Config = dict[str, Any]
@@ -83,8 +83,8 @@ def number_of_processes(trainer: Any) -> int:
 
 
 def started_by_others() -> bool:
-    """Whether this is one of the processes of torchrun, or of several tasks of Slurm."""
-    return "LOCAL_RANK" in os.environ or int(os.environ.get("SLURM_NTASKS", 1)) > 1
+    """Whether this is one of the processes of torchrun, or of the tasks that Slurm's srun has started."""
+    return "LOCAL_RANK" in os.environ or int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1
 
 
 def is_first() -> bool:
@@ -191,7 +191,11 @@ class Team:
 
 @contextmanager
 def spawning() -> Iterator[None]:
-    """Inside, children start anew; a worker of joblib would have them start as joblib's do, which they cannot."""
+    """Inside, children start anew; a worker of joblib would have them start as joblib's do, which they cannot. Slurm's
+    warnings come to each process of a job, so multiprocessing's own, which does not listen, is started deaf to them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, WARNINGS)
     before = multiprocessing.get_start_method(allow_none=True)
     multiprocessing.set_start_method("spawn", force=True)
     try:

@@ -2,9 +2,10 @@
 
 import contextlib
 import fcntl
+import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,21 @@ class RunDirectoryCheck(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.run.dir)
         check_writable(folder, "hydra.run.dir")
-        self.before = {path: path.read_bytes() for path in (folder / ".hydra").glob("*.yaml")}
+        self._remember(folder.glob(".hydra/*.yaml"))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if job_return.status == JobStatus.FAILED:
             for path, content in self.before.items():
-                path.write_bytes(content)
+                if path.parents[1] == Path(config.hydra.runtime.output_dir):
+                    path.write_bytes(content)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        check_writable(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
+        folder = Path(config.hydra.sweep.dir)
+        check_writable(folder, "hydra.sweep.dir")
+        self._remember(folder.glob("*/.hydra/*.yaml"))
+
+    def _remember(self, paths: Iterable[Path]) -> None:
+        self.before = {Path(os.path.abspath(path)): path.read_bytes() for path in paths}
 
 
 class OwnDirectoryCheck(RunDirectoryCheck):

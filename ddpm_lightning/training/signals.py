@@ -14,7 +14,10 @@ Handler = Callable[[int, FrameType | None], None]
 
 log = logging.getLogger(__name__)
 
-ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
+"""What a cluster sends before it takes a job's machine away."""
+
+ASKING = (signal.SIGINT, signal.SIGTERM, *WARNINGS)
 
 
 class Interrupted(Exception):
@@ -106,9 +109,9 @@ STOP = StopRequest()
 
 
 def requeue(signum: int) -> None:
-    """After a warning of the cluster (SIGUSR1, SIGUSR2), once all is saved: hands it on to whom it came before, such as
+    """After a warning of the cluster, once all is saved: hands it on to whom it came before, such as
     submitit, which sends the job to the queue again; where nobody listened, asks Slurm to."""
-    if signum not in (signal.SIGUSR1, signal.SIGUSR2):
+    if signum not in WARNINGS:
         return
     if callable(signal.getsignal(signum)):
         signal.raise_signal(signum)

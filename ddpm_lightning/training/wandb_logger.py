@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 OF_THE_FAILED = 5.0
 """Seconds that W&B has to finish a run of several processes that failed, whose parent waits for the reason."""
 
+OF_THE_STOPPED = 30.0
+"""Seconds that W&B has to finish a run that was asked to stop: Slurm warns it a minute or two before it is killed."""
+
 TAGGED = ("data", "schedule", "parameterization", "variance", "loss", "sampler", "network")
 """The groups whose options are a run's tags."""
 
@@ -108,7 +111,8 @@ class BackgroundWandbLogger(WandbLogger):
     @rank_zero_only
     def finish(self, exit_code: int) -> None:
         """Closes the W&B run, as failed unless the exit code is 0."""
-        patience = min(self.patience, OF_THE_FAILED) if exit_code and is_initialized() else self.patience
+        patience = min(self.patience, OF_THE_STOPPED) if exit_code > 128 else self.patience
+        patience = min(patience, OF_THE_FAILED) if exit_code and is_initialized() else patience
         finished = self.background.finish(lambda: self.experiment.finish(exit_code=exit_code), patience)
         if not finished or self.background.warned:
             end_service()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import patch
@@ -88,6 +89,16 @@ class FailAt(L.Callback):
     def on_after_backward(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if trainer.global_step == self.step and trainer.global_rank == self.rank:
             raise RuntimeError("a bug")
+
+
+class Slowly(L.Callback):
+    """Takes its time over each step, so that something can happen meanwhile."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        time.sleep(self.seconds)
 
 
 class Spoil(L.Callback):

@@ -15,12 +15,14 @@ from ddpm_lightning.training.build import MODEL_PARTS, check_compile, compile_ne
 from ddpm_lightning.training.checkpoint import CONFIG, load_model
 from ddpm_lightning.training.evaluation.fabric import precision_of
 from ddpm_lightning.training.evaluation.images import Generated, Given, ImageSource
+from ddpm_lightning.training.evaluation.parts import check_parts, check_whole_set, part_of
 from ddpm_lightning.training.evaluation.shards import Shards, digest
 from ddpm_lightning.training.evaluation.split import check_split
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.manners import quiet, relative, told_plainly
 from ddpm_lightning.training.processes import in_processes, is_first
 from ddpm_lightning.training.results import commit, device_name, provenance, tell, with_warnings, write_results
+from ddpm_lightning.training.signals import STOP
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +38,28 @@ def evaluate_here(config: dict[str, Any]) -> None:
     commit()  # of what runs, whatever becomes of the files meanwhile
     with quiet():
         check_options(config)
-        measure_all(config, {"metrics": {}, "evaluated": {}}, after_each=lambda: None)
+        if check_parts(config):
+            make_part(config)
+        else:
+            measure_all(config, {"metrics": {}, "evaluated": {}}, after_each=lambda: None)
+
+
+def make_part(config: dict[str, Any]) -> None:
+    """Makes one job's part of the images, and measures nothing. Asked to stop, it keeps what it has made."""
+    fabric = make(config["trainer"], Fabric)
+    images = make_subject(config, fabric).images
+    assert isinstance(images, Generated)
+    images.check()
+    if is_first():
+        images.open()
+    fabric.launch()
+    images.model.to(fabric.device)
+    compile_network(images.model, config["compile"])
+    wanted = part_of(config["num_images"], config["part"], config["parts"], config["batch_size"])
+    with STOP.listening():
+        images.make(fabric, wanted)
+    if fabric.is_global_zero:
+        log.info("Images %d to %d are in %s", wanted[0], wanted[-1], relative(images.shards.folder))
 
 
 def measure_all(config: dict[str, Any], results: dict[str, Any], after_each: Callable[[], None]) -> dict[str, Any]:
@@ -48,6 +71,8 @@ def measure_all(config: dict[str, Any], results: dict[str, Any], after_each: Cal
         return {}
     fabric = make(config["trainer"], Fabric)
     subject = make_subject(config, fabric)
+    if config.get("parts") is not None and isinstance(subject.images, Generated):
+        check_whole_set(subject.images.shards, config["num_images"], config["parts"], config["batch_size"])
     check_metrics(metrics.values(), subject)
     fabric.launch()
     if subject.trained is not None:

@@ -22,6 +22,7 @@ from ddpm_lightning.training.evaluation.fabric import together
 from ddpm_lightning.training.evaluation.shards import Shards
 from ddpm_lightning.training.generate import make_images
 from ddpm_lightning.training.manners import relative
+from ddpm_lightning.training.signals import Interrupted
 from ddpm_lightning.typing import Pixels
 
 log = logging.getLogger(__name__)
@@ -73,8 +74,12 @@ class Generated:
         self.shards.open(self.recipe)
 
     def prepare(self, fabric: Fabric) -> None:
+        self.make(fabric, range(self.n))
+
+    def make(self, fabric: Fabric, wanted: range) -> None:
+        """Makes the images of these numbers, on all processes, where they are not there yet."""
         fabric.barrier()
-        missing = self.shards.missing(self.n, self.batch_size)[fabric.global_rank :: fabric.world_size]
+        missing = self.shards.missing(wanted, self.batch_size)[fabric.global_rank :: fabric.world_size]
         fabric.barrier()  # before anyone writes, everyone has looked
         failure: UserError | None = None
         with self._bar(fabric, sum(len(numbers) for numbers in missing)) as bar, self._kept():
@@ -94,7 +99,7 @@ class Generated:
     def _kept(self) -> Iterator[None]:
         try:
             yield
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Interrupted):
             log.info("The images made so far are kept in %s; the same command goes on", relative(self.shards.folder))
             raise
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.npz import read_npz, written_whole
+from ddpm_lightning.npz import path_beside, read_npz, written_whole
 from ddpm_lightning.training.results import write_results
 from ddpm_lightning.typing import Pixels
 
@@ -29,10 +30,12 @@ class Shards:
     folder: Path
 
     def open(self, recipe: Mapping[str, Any]) -> None:
-        """Starts the folder, if it is not there. Raises UserError where that cannot be, or it is of another recipe."""
+        """Starts the folder, if it is not there. Raises UserError where that cannot be, or it is of another recipe. Of
+        several jobs that start it at once, one does, and the others find it."""
         self.check(recipe)
         if not (self.folder / RECIPE).exists():
             self._start(dict(recipe))
+            self.check(recipe)
 
     def check(self, recipe: Mapping[str, Any]) -> None:
         """Raises UserError where the folder is there and of another recipe."""
@@ -48,11 +51,16 @@ class Shards:
             )
 
     def _start(self, recipe: dict[str, Any]) -> None:
-        if self.ranges():
+        path = self.folder / RECIPE
+        if self.ranges() and not path.exists():
             raise UserError(f"{self.folder} holds images but no {RECIPE} that says of what; choose generated=PATH")
+        beside = path_beside(path)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_results(self.folder / RECIPE, recipe)
+            write_results(beside, recipe)
+            with suppress(FileExistsError):  # another job was first
+                path.hardlink_to(beside)
+            beside.unlink()
         except OSError as error:
             raise UserError(f"{self.folder} cannot be written ({error.strerror}); choose generated=PATH") from error
 
@@ -62,11 +70,11 @@ class Shards:
         found = [range(int(name["first"]), int(name["last"]) + 1) for name in names if name]
         return sorted(found, key=lambda numbers: (numbers.start, numbers.stop))
 
-    def missing(self, n: int, at_once: int) -> list[range]:
-        """The numbers below n that are not there, in runs of at most `at_once`."""
-        there = {number for numbers in self.ranges() for number in range(numbers.start, min(n, numbers.stop))}
+    def missing(self, wanted: range, at_once: int) -> list[range]:
+        """The wanted numbers that are not there, in runs of at most `at_once`."""
+        there = {n for numbers in self.ranges() for n in range(numbers.start, min(wanted.stop, numbers.stop))}
         runs: list[range] = []
-        for number in (number for number in range(n) if number not in there):
+        for number in (number for number in wanted if number not in there):
             if runs and runs[-1].stop == number and len(runs[-1]) < at_once:
                 runs[-1] = range(runs[-1].start, number + 1)
             else:

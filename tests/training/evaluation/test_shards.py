@@ -23,10 +23,10 @@ def read(shards: Shards, n: int) -> list[int]:
 @pytest.mark.parametrize("at_once", [1, 3, 8, 100])
 def test_what_is_missing_is_made_in_runs_and_read_in_order(tmp_path: Path, at_once: int) -> None:
     shards = Shards(tmp_path)
-    for numbers in reversed(shards.missing(20, at_once)):
+    for numbers in reversed(shards.missing(range(20), at_once)):
         assert len(numbers) <= at_once
         shards.write(numbers, images(numbers))
-    assert shards.missing(20, at_once) == []
+    assert shards.missing(range(20), at_once) == []
     assert read(shards, 20) == list(range(20))
     assert read(shards, 7) == list(range(7))
 
@@ -34,10 +34,10 @@ def test_what_is_missing_is_made_in_runs_and_read_in_order(tmp_path: Path, at_on
 def test_a_killed_run_goes_on_at_another_batch_size_and_a_larger_set_grows(tmp_path: Path) -> None:
     shards = Shards(tmp_path)
     shards.write(range(4, 8), images(range(4, 8)))
-    assert shards.missing(13, 5) == [range(0, 4), range(8, 13)]
-    for numbers in shards.missing(13, 5):
+    assert shards.missing(range(13), 5) == [range(0, 4), range(8, 13)]
+    for numbers in shards.missing(range(13), 5):
         shards.write(numbers, images(numbers))
-    assert shards.missing(30, 100) == [range(13, 30)]
+    assert shards.missing(range(30), 100) == [range(13, 30)]
     assert read(shards, 13) == list(range(13))
 
 
@@ -49,7 +49,7 @@ def test_a_shard_half_written_is_none(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(np, "savez_compressed", killed)
     with pytest.raises(KeyboardInterrupt):
         Shards(tmp_path).write(range(4), images(range(4)))
-    assert Shards(tmp_path).missing(4, 4) == [range(4)]
+    assert Shards(tmp_path).missing(range(4), 4) == [range(4)]
 
 
 def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
