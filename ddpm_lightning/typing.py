@@ -21,6 +21,12 @@ Timesteps = Int64[Tensor, "b"]
 PerExample = Float[Tensor, "b"]
 """One number for each example."""
 
+Probes = Float[Tensor, "k b *d"]
+"""k directions for each example, along which a Jacobian is felt."""
+
+ByProbe = Float[Tensor, "k b"]
+"""One number for each of k probes of each example."""
+
 Broadcast = Float[Tensor, "..."]
 """A tensor that broadcasts over `Images`."""
 
