@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -21,12 +21,11 @@ class Dequantized(NamedTuple):
 
 class Dequantization(ABC):
     """Draws y ~ q(y | x_0), so that −log P(x_0) ≤ E_q[cost − log p(y)] for any density p (Theis et al., 2016; Ho et
-    al., 2019): p is a model of y, and with it P of the integers that x_0 stands for.
+    al., 2019): p is a model of y, and with it P of the integers that x_0 stands for."""
 
-    name: what a result's name says of it.
-    """
-
-    name: ClassVar[str]
+    @abstractmethod
+    def label(self, model: DenoisingDiffusion) -> str:
+        """What a result's name says of it."""
 
     @abstractmethod
     def __call__(self, model: DenoisingDiffusion, x_0: Images, randn_like: Callable[[Images], Images]) -> Dequantized:
@@ -40,7 +39,8 @@ class UniformDequantization(Dequantization):
     know that x_0 is on a grid, and find most of a bin most unlikely.
     """
 
-    name = "uniform"
+    def label(self, model: DenoisingDiffusion) -> str:
+        return "uniform"
 
     def __call__(self, model: DenoisingDiffusion, x_0: Images, randn_like: Callable[[Images], Images]) -> Dequantized:
         width = 2 / (model.levels - 1)
@@ -55,7 +55,8 @@ class DecoderDequantization(Dequantization):
     So the bound is the paper's, but for p(x_1), which there is the chain's and costs Σ_{t>1} L_{t−1} + L_T.
     """
 
-    name = "decoder"
+    def label(self, model: DenoisingDiffusion) -> str:
+        return f"decoder_{model.variance.name}"
 
     def __call__(self, model: DenoisingDiffusion, x_0: Images, randn_like: Callable[[Images], Images]) -> Dequantized:
         exploding = VarianceExploding(model.process)
