@@ -27,6 +27,9 @@ Probes = Float[Tensor, "k b *d"]
 ByProbe = Float[Tensor, "k b"]
 """One number for each of k probes of each example."""
 
+Ways = Float[Tensor, "_ b *d"]
+"""Where each example was, place by place."""
+
 Broadcast = Float[Tensor, "..."]
 """A tensor that broadcasts over `Images`."""
 
