@@ -125,8 +125,8 @@ class Flow(Figure):
         latents.legend(fontsize="small")
         sentence = (
             f"{self.num_images} test images, encoded by the probability flow and decoded again: how far off they come "
-            f"back, by steps of the solver each way ({CALLS_PER_STEP} network calls each); and what they are encoded to, "
-            f"by {max(self.steps)} steps."
+            f"back, by steps of the solver each way ({CALLS_PER_STEP} network calls each); and what they are encoded "
+            f"to, by {max(self.steps)} steps."
         )
         save_curves(figure, sentence, chain.subject.run_dir / f"{self.name}.png")
 

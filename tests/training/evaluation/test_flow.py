@@ -9,7 +9,6 @@ import torch
 
 from ddpm_lightning.diffusion.dequantization import DecoderDequantization, Dequantization, UniformDequantization
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.training.evaluation.bound import ExactBound
 from ddpm_lightning.training.evaluation.flow import FlowLikelihood
 from tests.choices import name
 from tests.training.commands import command, results, train
@@ -26,18 +25,14 @@ def measured(folder: Path, dequantization: Dequantization, eval_batch_size: int 
 
 @pytest.mark.parametrize("dequantization", [UniformDequantization(), DecoderDequantization()], ids=name)
 def test_bits_of_gaussian_pixels_are_their_cross_entropy(tmp_path: Path, dequantization: Dequantization) -> None:
-    """As of the bound: with the exact network both lose next to nothing. Within three standard errors, image by image
-    the same draw of pixels."""
+    """With the exact network next to nothing is lost, whichever way integers become real numbers."""
     here = subject(gaussian_model(), tmp_path)
     assert here.trained is not None
-    found = FlowLikelihood(dequantization, num_steps=12).measure(here)
-    (record,) = found.values()
+    (record,) = FlowLikelihood(dequantization, num_steps=12).measure(here).values()
     x = torch.cat([batch.x_0 for batch in here.trained.data.in_order("test")]).double()
     s, step = FakeGaussian.s, 2 / 255
     bits = 0.5 * math.log2(2 * math.pi * s**2 / step**2) + x.square().mean().item() / (2 * s**2 * math.log(2))
-    assert record["value"] == pytest.approx(bits, abs=3 * record["standard_error"])
-    bound = ExactBound().measure(here)["test/bpd_learned"]
-    assert record["value"] == pytest.approx(bound["value"], abs=0.03)
+    assert record["value"] == pytest.approx(bits, abs=0.01)
     assert record["num_images"] == 200
     assert "trace_error" not in record
 
