@@ -46,14 +46,14 @@ class FlowLikelihood:
         ProbabilityFlow(trained.model, self.num_steps)
         if self.num_images is not None:
             most = len(trained.data.images(self.split))
-            check_whole("metrics.bpd_ode.num_images", self.num_images, 1, "null is for all")
-            check_at_most("metrics.bpd_ode.num_images", self.num_images, most, "the split has no more")
+            check_whole("num_images of the flow", self.num_images, 1, "null is for all")
+            check_at_most("num_images of the flow", self.num_images, most, "the split has no more")
         if self.num_probes is not None:
-            check_whole("metrics.bpd_ode.num_probes", self.num_probes, 2, "its error needs two; null is exact")
-            check_at_most("metrics.bpd_ode.num_probes", self.num_probes, MOST_DIMENSIONS, "use 4")
+            check_whole("num_probes of the flow", self.num_probes, 2, "its error needs two; null is exact")
+            check_at_most("num_probes of the flow", self.num_probes, MOST_DIMENSIONS, "use 4")
         else:
             dimensions = trained.data.channels * math.prod(trained.data.size)
-            advice = "take metrics.bpd_ode.num_probes=4, an estimate with its error"
+            advice = "take num_probes=4, an estimate with its error"
             check_at_most("an exact trace, of as many dimensions as images have:", dimensions, MOST_DIMENSIONS, advice)
 
     def look(self, subject: Subject) -> None:

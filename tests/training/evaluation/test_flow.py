@@ -64,10 +64,10 @@ def test_evaluate_has_it(tmp_path: Path) -> None:
     ("options", "said"),
     [
         ({"split": "validation"}, "split=validation"),
-        ({"num_images": 0}, "num_images=0"),
-        ({"num_images": 201}, "num_images=201 exceeds 200"),
+        ({"num_images": 0}, "num_images of the flow=0"),
+        ({"num_images": 201}, "num_images of the flow=201 exceeds 200"),
         ({"num_steps": 0}, "num_steps of the flow=0"),
-        ({"num_probes": 1}, "num_probes=1"),
+        ({"num_probes": 1}, "num_probes of the flow=1"),
     ],
 )
 def test_impossible_choices_are_refused(tmp_path: Path, options: dict[str, Any], said: str) -> None:
