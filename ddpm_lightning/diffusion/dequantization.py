@@ -35,8 +35,7 @@ class Dequantization(ABC):
 class UniformDequantization(Dequantization):
     """y = x_0 + a uniform draw from the bin around it, and P(x_0) = ∫ p over the bin: cost −log of the bin's volume.
 
-    For models of data that were dequantized so when they were trained. Where bins are wider than σ_1, other models
-    know that x_0 is on a grid, and find most of a bin most unlikely.
+    Good where p is even within a bin; one that has learned the grid, and resolves it, finds most of a bin unlikely.
     """
 
     def label(self, model: DenoisingDiffusion) -> str:
