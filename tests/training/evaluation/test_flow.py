@@ -53,9 +53,12 @@ def test_the_batch_size_changes_nothing(tmp_path: Path) -> None:
 
 def test_evaluate_has_it(tmp_path: Path) -> None:
     last = train(tmp_path / "run", "trainer.max_steps=1") / "checkpoints" / "last.ckpt"
-    few = ["metrics.bpd_ode.num_images=6", "metrics.bpd_ode.num_steps=4", "trainer.accelerator=cpu"]
-    command("evaluate", f"checkpoint={last}", f"hydra.run.dir={tmp_path}", "metrics=[bpd_ode]", *few)
-    record = results(tmp_path)["metrics"]["test/bpd_ode_decoder_beta_first6"]
+    few = [f"metrics.{metric}.num_images=6" for metric in ("bpd", "bpd_ode")] + ["metrics.bpd_ode.num_steps=4"]
+    here = [f"checkpoint={last}", f"hydra.run.dir={tmp_path}", "trainer.accelerator=cpu"]
+    command("evaluate", *here, "metrics=[bpd,bpd_ode]", *few)
+    found = results(tmp_path)["metrics"]
+    assert found["test/bpd_beta_first6"]["num_images"] == 6
+    record = found["test/bpd_ode_decoder_beta_first6"]
     assert record["network_calls"] == 6 * 4 * 8
     assert record["trace_error"] > 0
 
