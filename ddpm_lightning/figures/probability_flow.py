@@ -118,13 +118,15 @@ class Flow(Figure):
         trips.errorbar(list(errors), means, bars, marker="o", capsize=3)
         unit = "of the plane" if are_points(self.trained(chain.subject)) else "of 0–255"
         trips.set(xscale="log", yscale="log", xlabel="steps of the solver", ylabel=f"RMSE after both ways ({unit})")
+        trips.set_xticks(list(errors), list(errors))
+        trips.set_xticks([], minor=True)
         line = torch.linspace(-4, 4, 200)
-        latents.hist(x_T.flatten().cpu().numpy(), bins=BINS, range=(-4, 4), density=True, label="x_T of test images")
+        latents.hist(x_T.flatten().cpu().numpy(), bins=BINS, range=(-4, 4), density=True, label="x_T of test data")
         latents.plot(line, (-line.square() / 2).exp() / math.sqrt(2 * math.pi), color="black", label="N(0, 1)")
         latents.set(xlabel="coordinate of x_T", ylabel="density")
         latents.legend(fontsize="small")
         sentence = (
-            f"{self.num_images} test images, encoded by the probability flow and decoded again: how far off they come "
+            f"{self.num_images} test examples, encoded by the probability flow and decoded again: how far off they come "
             f"back, by steps of the solver each way ({CALLS_PER_STEP} network calls each); and what they are encoded "
             f"to, by {max(self.steps)} steps."
         )
