@@ -126,9 +126,9 @@ class Flow(Figure):
         latents.set(xlabel="coordinate of x_T", ylabel="density")
         latents.legend(fontsize="small")
         sentence = (
-            f"{self.num_images} test examples, encoded by the probability flow and decoded again: how far off they come "
-            f"back, by steps of the solver each way ({CALLS_PER_STEP} network calls each); and what they are encoded "
-            f"to, by {max(self.steps)} steps."
+            f"{self.num_images} test examples, encoded by the probability flow and decoded again: how far off they "
+            f"come back, by steps of the solver each way ({CALLS_PER_STEP} network calls each); and what they are "
+            f"encoded to, by {max(self.steps)} steps."
         )
         save_curves(figure, sentence, chain.subject.run_dir / f"{self.name}.png")
 
