@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ddpm_lightning.diffusion.probability_flow import CALLS_PER_STEP, ProbabilityFlow
+from ddpm_lightning.diffusion.variance_exploding import VarianceExploding
 from ddpm_lightning.errors import check_at_most, check_whole
 from ddpm_lightning.figures.canvas import save_curves, save_grid
 from ddpm_lightning.figures.figure import Figure
@@ -25,7 +26,8 @@ BINS = 60
 
 @dataclass
 class Flow(Figure):
-    """The first num_images test images, led by the flow to x_T and back, by solvers of so many `steps` each way.
+    """The first num_images test images, led by the flow to x_T and back, by solvers of so many `steps` each way. They
+    are blurred by σ_1 first, for it is such data that the flow leads to N(0, I).
 
     Measured: RMSE between an image and what came back, on the scale 0–255 or, of points, in the plane; and by the
     finest solver, the mean of x_T's coordinates and of their squares: 0 and 1, were they N(0, 1). Drawn: both, and
@@ -57,7 +59,7 @@ class Flow(Figure):
         if not subject.fabric.is_global_zero:
             return {}
         chain = self.chain(subject)
-        x_0 = self.images_of(chain, "test", first=self.num_images)
+        x_0 = self._blurred(chain, self.images_of(chain, "test", first=self.num_images))
         x_T, back = self._there_and_back(chain, x_0)
         errors = {steps: MeanAndError.of(self._rmse(subject, x_0, each)) for steps, each in back.items()}
         self._draw_curves(chain, errors, x_T)
@@ -66,6 +68,12 @@ class Flow(Figure):
         else:
             self._draw_images(chain, x_0, x_T, back)
         return {**self._round_trips(subject, errors), **self._moments(subject, x_T)}
+
+    def _blurred(self, chain: Chain, x_0: Images) -> Images:
+        """x_0 + σ_1 ε."""
+        eps = chain.noise(range(len(x_0)), "flow").randn_like(x_0)
+        first = torch.ones(len(x_0), dtype=torch.int64, device=x_0.device)
+        return VarianceExploding(chain.images.model.process).q_sample(x_0, first, eps)
 
     def _there_and_back(self, chain: Chain, x_0: Images) -> tuple[Images, dict[int, Images]]:
         """x_T by the finest solver, and what comes back by each."""
@@ -126,8 +134,8 @@ class Flow(Figure):
         latents.set(xlabel="coordinate of x_T", ylabel="density")
         latents.legend(fontsize="small")
         sentence = (
-            f"{self.num_images} test examples, encoded by the probability flow and decoded again: how far off they "
-            f"come back, by steps of the solver each way ({CALLS_PER_STEP} network calls each); and what they are "
+            f"{self.num_images} test examples, blurred by σ_1, encoded by the probability flow and decoded again: "
+            f"how far off they come back, by steps of the solver each way ({CALLS_PER_STEP} network calls each); and what they are "
             f"encoded to, by {max(self.steps)} steps."
         )
         save_curves(figure, sentence, chain.subject.run_dir / f"{self.name}.png")
