@@ -135,8 +135,8 @@ class Flow(Figure):
         latents.legend(fontsize="small")
         sentence = (
             f"{self.num_images} test examples, blurred by σ_1, encoded by the probability flow and decoded again: "
-            f"how far off they come back, by steps of the solver each way ({CALLS_PER_STEP} network calls each); and what they are "
-            f"encoded to, by {max(self.steps)} steps."
+            f"how far off they come back, by steps of the solver each way ({CALLS_PER_STEP} network calls each); and "
+            f"what they are encoded to, by {max(self.steps)} steps."
         )
         save_curves(figure, sentence, chain.subject.run_dir / f"{self.name}.png")
 
