@@ -18,6 +18,7 @@ from ddpm_lightning.diffusion.unipc import UniPC
 from ddpm_lightning.diffusion.variance_exploding import VarianceExploding
 from ddpm_lightning.diffusion.variances import BetaVariance
 from ddpm_lightning.errors import UserError
+from tests.diffusion.equal_calls import CALLS, SAMPLERS, Kind
 from tests.diffusion.test_samplers import noise_from, random_model
 from tests.exact import exact_model
 
@@ -160,6 +161,13 @@ def test_network_calls_are_as_many_as_a_sampler_says(sampler: Sampler, calls: in
     model = DenoisingDiffusion(network, PROCESS, Epsilon(), BetaVariance())
     sampler.sample(model, torch.zeros(1, 1, 1, 1), randn_like=torch.randn_like)
     assert network.calls == sampler.calls(model) == calls
+
+
+@pytest.mark.parametrize("kind", SAMPLERS.values(), ids=list(SAMPLERS))
+@pytest.mark.parametrize("calls", sorted({number for numbers in CALLS.values() for number in numbers}))
+def test_the_race_is_at_equal_calls(kind: Kind, calls: int) -> None:
+    model = DenoisingDiffusion(Counting(), PROCESS, Epsilon(), BetaVariance())
+    assert kind(calls).calls(model) == calls
 
 
 def test_names_tell_what_was_done() -> None:
