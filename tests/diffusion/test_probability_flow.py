@@ -79,7 +79,7 @@ def test_on_the_papers_chain_the_density_is_right_to_some_hundredths_of_a_nat() 
     assert torch.allclose(found, expected, atol=0.03)
 
 
-def test_decoding_undoes_encoding_and_the_solver_is_of_fourth_order() -> None:
+def test_decoding_undoes_encoding_and_the_solver_is_of_at_least_fourth_order() -> None:
     x_0 = points()
     errors = []
     for num_steps in (32, 64, 128):
@@ -88,7 +88,7 @@ def test_decoding_undoes_encoding_and_the_solver_is_of_fourth_order() -> None:
         errors.append(float((x_T - encoded(x_0)).abs().max()))
         assert torch.allclose(flow.decode(x_T), x_0, atol=10 * errors[-1])
     for coarse, fine in pairwise(errors):
-        assert coarse / fine == pytest.approx(2**4, rel=0.35)
+        assert coarse / fine > 0.75 * 2**4
 
 
 def test_the_solver_leads_where_that_of_scipy_does() -> None:
