@@ -2,16 +2,19 @@
 
 from ddpm_lightning.diffusion.dpm_solver import DPMSolver
 from ddpm_lightning.diffusion.gaussian import Gaussian
+from ddpm_lightning.diffusion.langevin import LangevinSampler, PredictorCorrector
 from ddpm_lightning.diffusion.likelihood import bits_per_dimension, estimate_bound, every_term, harmonic
 from ddpm_lightning.diffusion.losses import ELBO, VDM, Hybrid, Loss, MinSNR, Simple
 from ddpm_lightning.diffusion.mixture import BestNetwork, Mixture
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import X0, Epsilon, Mu, Parameterization, V
+from ddpm_lightning.diffusion.probability_flow import ProbabilityFlow, every_direction, random_signs
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
 from ddpm_lightning.diffusion.schedules import (
     ConstantSchedule,
     CosineSchedule,
+    GeometricSchedule,
     GivenSchedule,
     JSDSchedule,
     LinearSchedule,
@@ -22,6 +25,7 @@ from ddpm_lightning.diffusion.schedules import (
 from ddpm_lightning.diffusion.spacing import QuadraticSpacing, Spacing, TrailingSpacing, UniformSpacing
 from ddpm_lightning.diffusion.timesteps import ImportanceTimesteps, LowDiscrepancyTimesteps, UniformTimesteps
 from ddpm_lightning.diffusion.unipc import UniPC
+from ddpm_lightning.diffusion.variance_exploding import VarianceExploding
 from ddpm_lightning.diffusion.variances import (
     BetaTildeVariance,
     BetaVariance,
@@ -52,10 +56,12 @@ __all__ = [
     "Epsilon",
     "Gaussian",
     "GaussianDiffusion",
+    "GeometricSchedule",
     "GivenSchedule",
     "Hybrid",
     "ImportanceTimesteps",
     "JSDSchedule",
+    "LangevinSampler",
     "LearnedRangeVariance",
     "LearnedVariance",
     "LinearSchedule",
@@ -67,6 +73,8 @@ __all__ = [
     "Mixture",
     "Mu",
     "Parameterization",
+    "PredictorCorrector",
+    "ProbabilityFlow",
     "QuadraticSchedule",
     "QuadraticSpacing",
     "Sampler",
@@ -82,8 +90,11 @@ __all__ = [
     "UserError",
     "V",
     "Variance",
+    "VarianceExploding",
     "bits_per_dimension",
     "estimate_bound",
+    "every_direction",
     "every_term",
     "harmonic",
+    "random_signs",
 ]

@@ -21,6 +21,15 @@ Timesteps = Int64[Tensor, "b"]
 PerExample = Float[Tensor, "b"]
 """One number for each example."""
 
+Probes = Float[Tensor, "k b *d"]
+"""k directions for each example, along which a Jacobian is felt."""
+
+ByProbe = Float[Tensor, "k b"]
+"""One number for each of k probes of each example."""
+
+Ways = Float[Tensor, "_ b *d"]
+"""Where each example was, place by place."""
+
 Broadcast = Float[Tensor, "..."]
 """A tensor that broadcasts over `Images`."""
 

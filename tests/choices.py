@@ -4,6 +4,7 @@ from ddpm_lightning.diffusion.parameterizations import X0, Epsilon, Mu, V
 from ddpm_lightning.diffusion.schedules import (
     ConstantSchedule,
     CosineSchedule,
+    GeometricSchedule,
     JSDSchedule,
     LinearSchedule,
     LogSNRLinearSchedule,
@@ -25,6 +26,7 @@ SCHEDULES = [
     ConstantSchedule(),
     JSDSchedule(),
     LogSNRLinearSchedule(),
+    GeometricSchedule(),
 ]
 SHORT_SCHEDULES = [
     LinearSchedule(T=50, beta_1=1e-3, beta_T=0.3),
@@ -33,6 +35,7 @@ SHORT_SCHEDULES = [
     ConstantSchedule(T=50, beta=0.2),
     JSDSchedule(T=50),
     LogSNRLinearSchedule(T=50),
+    GeometricSchedule(T=50),
 ]
 PARAMETERIZATIONS = [Epsilon(), Mu(), X0(), V()]
 FIXED_VARIANCES = [BetaVariance(), BetaTildeVariance()]

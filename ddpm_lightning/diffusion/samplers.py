@@ -52,6 +52,15 @@ class Sampler(ABC):
         """Whether one x_T can lead to several x_0."""
         return True
 
+    @property
+    def calls_per_step(self) -> int:
+        """How often the network is asked at each step."""
+        return 1
+
+    def correct(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps, randn_like: RandnLike) -> Images:
+        """x_t moved on within q(x_t), before the step from it, for samplers that correct: [b, *d]; t: [b] in 1..T."""
+        return x_t
+
     @abstractmethod
     def step(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps, before: Images | None = None) -> Denoised:
         """x̂_0 and the distribution of x_{t−1} given x_t: [b, *d], at t: [b] in 1..T of the chain walked.
@@ -64,6 +73,10 @@ class Sampler(ABC):
         steps = "" if self.num_steps in (None, model.process.T) else str(self.chain(model).process.T)
         spaced = self.spacing.suffix if steps else ""
         return f"{self.name}{steps}{spaced}" + ("" if self.clip_x_0 else "_unclipped")
+
+    def calls(self, model: DenoisingDiffusion) -> int:
+        """How many network calls an image costs."""
+        return self.chain(model).process.T * self.calls_per_step
 
     def chain(self, model: DenoisingDiffusion) -> DenoisingDiffusion:
         """The model on the steps that this sampler visits. Raises UserError where there are no such steps."""
@@ -82,7 +95,9 @@ class Sampler(ABC):
         x, x_0_hat = x_T, None
         for t in range(model.process.T if start is None else start, 0, -1):
             with torch.no_grad():  # not around `yield`, where the caller's own mode holds
-                x_0_hat, reverse = self.step(model, x, torch.full((len(x),), t, device=x.device), x_0_hat)
+                steps = torch.full((len(x),), t, device=x.device)
+                x = self.correct(model, x, steps, randn_like)
+                x_0_hat, reverse = self.step(model, x, steps, x_0_hat)
                 x = reverse.sample(randn_like(x)) if t > 1 else reverse.mean
             yield Step(t, x, x_0_hat)
 

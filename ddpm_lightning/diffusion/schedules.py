@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ddpm_lightning.errors import UserError, check_at_most, check_whole
+from ddpm_lightning.errors import UserError, check_at_most, check_positive, check_whole
 from ddpm_lightning.typing import Betas, Table
 
 
@@ -145,6 +145,33 @@ class LogSNRLinearSchedule(Schedule):
     def betas(self) -> Betas:
         alpha_bar = torch.linspace(self.log_snr_1, self.log_snr_T, self.T, dtype=torch.float64).sigmoid()
         return _betas_of(torch.cat([alpha_bar.new_ones(1), alpha_bar]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeometricSchedule(Schedule):
+    """σ_t = σ_min (σ_max/σ_min)^((t−1)/(T−1)), the noise of variance-exploding chains (Song & Ermon, 2019; Song et al.,
+    2021, App. C), as the β's of the same chain scaled to ᾱ_t = 1/(1 + σ_t²) (`VarianceExploding`).
+
+    log SNR_t = −2 log σ_t, so it is LogSNRLinearSchedule by other names. sigma_min, sigma_max: on the scale of the
+    data, [−1, 1].
+    """
+
+    sigma_min: float = 0.01
+    sigma_max: float = 50.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive("sigma_min", self.sigma_min, "without noise there is no score; use 0.01")
+        check_positive("sigma_max", self.sigma_max, "it should exceed the distance of any two images; use 50")
+        if self.sigma_min >= self.sigma_max:
+            raise UserError(
+                f"sigma_min={self.sigma_min} is not below sigma_max={self.sigma_max}: the noise must grow along the "
+                "chain; swap them"
+            )
+
+    def betas(self) -> Betas:
+        ends = {"log_snr_1": -2 * math.log(self.sigma_min), "log_snr_T": -2 * math.log(self.sigma_max)}
+        return LogSNRLinearSchedule(T=self.T, **ends).betas()
 
 
 @dataclass(frozen=True, kw_only=True)

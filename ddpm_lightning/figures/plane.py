@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,7 +18,7 @@ from ddpm_lightning.metrics.energy import energy_distance
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.figures import panels
 from ddpm_lightning.training.results import MeanAndError
-from ddpm_lightning.typing import Images, OtherVectors, PointCloud, Points
+from ddpm_lightning.typing import Images, OtherVectors, PointCloud, Points, Ways
 
 BLOCKS = 10
 """Parts into which points are cut, whose distances give an error."""
@@ -54,7 +55,7 @@ class Plane(Figure):
     def check_model(self, subject: Subject) -> Trained:
         """The model and its data. Raises UserError where there is none, or the data are no points."""
         trained = self.trained(subject)
-        if (trained.data.channels, *trained.data.size) != (2, 1, 1):
+        if not are_points(trained):
             raise UserError(
                 f"plane shows points, of 2 channels and 1×1, and the data have {trained.data.channels} channels and "
                 f"{trained.data.size[0]}×{trained.data.size[1]}; take a model of data=two_moons, swiss_roll, gaussians"
@@ -154,20 +155,31 @@ class Plane(Figure):
         save_curves(figure, sentence, chain.subject.run_dir / f"{self.name}.png")
 
     def _draw_paths(self, chain: Chain) -> None:
-        figure, (axes,) = panels(1, width=6, height=6.4)
         noise = chain.noise(range(self.num_paths), "image")
         start = chain.start(noise)
-        ways = torch.stack([start, *(step.x for step in chain.walk(start, chain.length, noise))]).flatten(2).cpu()
-        for way in ways.unbind(1):
-            axes.plot(*way.T.numpy(), linewidth=0.4, alpha=0.5, color="tab:grey")
-        axes.scatter(*ways[0].T.numpy(), s=8, label="x_T")
-        axes.scatter(*ways[-1].T.numpy(), s=8, label="x_0", zorder=3)
-        axes.set_aspect("equal")
-        axes.legend()
+        ways = torch.stack([start, *(step.x for step in chain.walk(start, chain.length, noise))])
         sentence = (
             f"The ways of {self.num_paths} points from x_T to x_0 ({chain.images.sampler.label(chain.images.model)})."
         )
-        save_curves(figure, sentence, chain.subject.run_dir / f"{self.name}_paths.png")
+        draw_ways(ways, sentence, chain.subject.run_dir / f"{self.name}_paths.png")
+
+
+def are_points(trained: Trained) -> bool:
+    """Whether the data are points of the plane, which are no pictures."""
+    return (trained.data.channels, *trained.data.size) == (2, 1, 1)
+
+
+def draw_ways(ways: Ways, sentence: str, path: Path) -> None:
+    """Writes a PNG of lines from x_T, the first of the places, to x_0, the last."""
+    figure, (axes,) = panels(1, width=6, height=6.4)
+    places = ways.flatten(2).cpu()
+    for way in places.unbind(1):
+        axes.plot(*way.T.numpy(), linewidth=0.4, alpha=0.5, color="tab:grey")
+    axes.scatter(*places[0].T.numpy(), s=8, label="x_T")
+    axes.scatter(*places[-1].T.numpy(), s=8, label="x_0", zorder=3)
+    axes.set_aspect("equal")
+    axes.legend()
+    save_curves(figure, sentence, path)
 
 
 def _to_test_points(found: MeanAndError, n: int, m: int) -> dict[str, Any]:

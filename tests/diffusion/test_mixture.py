@@ -5,12 +5,14 @@ import math
 import pytest
 import torch
 
+from ddpm_lightning.diffusion.langevin import LangevinSampler, PredictorCorrector
 from ddpm_lightning.diffusion.mixture import BestNetwork, Mixture
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import Parameterization
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
 from ddpm_lightning.diffusion.schedules import LinearSchedule
+from ddpm_lightning.diffusion.spacing import QuadraticSpacing
 from ddpm_lightning.diffusion.variances import BetaTildeVariance
 from tests.choices import PARAMETERIZATIONS, name
 
@@ -70,7 +72,14 @@ def test_eps_leads_from_x_0_to_x_t() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sampler", "T"), [(DDIMSampler(clip_x_0=False), 1000), (AncestralSampler(clip_x_0=False), 4000)]
+    ("sampler", "T"),
+    [
+        (DDIMSampler(clip_x_0=False), 1000),
+        (AncestralSampler(clip_x_0=False), 4000),
+        (LangevinSampler(num_steps=100, spacing=QuadraticSpacing(), step_size=1.0, clip_x_0=False), 1000),
+        (PredictorCorrector(num_steps=200, spacing=QuadraticSpacing(), clip_x_0=False), 1000),
+    ],
+    ids=["ddim", "ancestral", "langevin", "predictor_corrector"],
 )
 def test_samplers_find_every_part_in_its_place(sampler: Sampler, T: int) -> None:
     """Where the steps are short enough: β̃ takes 5 % off the width of the parts at T = 1000, 1 % at T = 4000."""

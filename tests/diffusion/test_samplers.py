@@ -10,6 +10,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor, nn
 
 from ddpm_lightning.diffusion.dpm_solver import DPMSolver
+from ddpm_lightning.diffusion.langevin import LangevinSampler, PredictorCorrector
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import Epsilon, Parameterization
 from ddpm_lightning.diffusion.process import GaussianDiffusion
@@ -230,8 +231,8 @@ def test_spacings_choose_distinct_steps_from_1_to_T(spacing: Spacing, T: int, K:
 
 @pytest.mark.parametrize(
     "sampler",
-    [kind(num_steps=5) for kind in (AncestralSampler, DDIMSampler, DPMSolver, UniPC)]
-    + [DDIMSampler(num_steps=5, eta=0.5)],
+    [kind(num_steps=5) for kind in (AncestralSampler, DDIMSampler, DPMSolver, UniPC, LangevinSampler)]
+    + [DDIMSampler(num_steps=5, eta=0.5), PredictorCorrector(num_steps=5, eta=0.0)],
 )
 def test_a_sampler_knows_whether_it_is_random(sampler: Sampler) -> None:
     model = random_model(BetaVariance())

@@ -195,6 +195,7 @@ def from_checkpoint(config: dict[str, Any], trained: Trained, sampler: Any, devi
         origin={
             "sampler": config["sampler"],
             "sampler_steps": sampler.chain(trained.model).process.T,
+            "sampler_calls": sampler.calls(trained.model),
             "image_seed": config["seed"],
             **trained.origin,
         },

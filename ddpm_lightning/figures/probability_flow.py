@@ -1,0 +1,159 @@
+"""The probability flow: what test images are encoded to, and how well they come back."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddpm_lightning.diffusion.probability_flow import CALLS_PER_STEP, ProbabilityFlow
+from ddpm_lightning.diffusion.variance_exploding import VarianceExploding
+from ddpm_lightning.errors import check_at_most, check_whole
+from ddpm_lightning.figures.canvas import save_curves, save_grid
+from ddpm_lightning.figures.figure import Figure
+from ddpm_lightning.figures.latents import Chain
+from ddpm_lightning.figures.plane import are_points, draw_ways
+from ddpm_lightning.training.evaluation.subject import Subject
+from ddpm_lightning.training.figures import panels
+from ddpm_lightning.training.generate import evaluating
+from ddpm_lightning.training.results import MeanAndError
+from ddpm_lightning.training.signals import STOP
+from ddpm_lightning.typing import Images
+
+BINS = 60
+
+
+@dataclass
+class Flow(Figure):
+    """The first num_images test images, led by the flow to x_T and back, by solvers of so many `steps` each way. They
+    are blurred by σ_1 first, for it is such data that the flow leads to N(0, I).
+
+    Measured: RMSE between an image and what came back, on the scale 0–255 or, of points, in the plane; and by the
+    finest solver, the mean of x_T's coordinates and of their squares: 0 and 1, were they N(0, 1). Drawn: both, and
+    num_rows images, or the ways of points. One process does the work.
+    """
+
+    steps: list[int]
+    num_images: int = 256
+    num_rows: int = 6
+
+    name = "probability_flow"
+
+    def check(self, subject: Subject) -> None:
+        """Raises UserError where there is no model, or a number makes no sense."""
+        trained = self.trained(subject)
+        self.generated(subject)
+        if not are_points(trained):
+            self.check_model(subject)
+            self.check_grid(trained, self.num_rows, 2 + len(self.steps))
+        for steps in self.steps or [0]:
+            ProbabilityFlow(trained.model, steps)
+        check_whole(self.option("num_images"), self.num_images, 2, "an error needs two; use 256")
+        check_at_most(self.option("num_images"), self.num_images, len(trained.data.images("test")), "there are no more")
+        check_whole(self.option("num_rows"), self.num_rows, 1, "an image is a row; use 6")
+        check_at_most(self.option("num_rows"), self.num_rows, self.num_images, "num_images are no more")
+
+    def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
+        """RMSE by steps, moments of x_T; probability_flow.png and probability_flow_images.png or _paths.png."""
+        if not subject.fabric.is_global_zero:
+            return {}
+        chain = self.chain(subject)
+        x_0 = self._blurred(chain, self.images_of(chain, "test", first=self.num_images))
+        x_T, back = self._there_and_back(chain, x_0)
+        errors = {steps: MeanAndError.of(self._rmse(subject, x_0, each)) for steps, each in back.items()}
+        self._draw_curves(chain, errors, x_T)
+        if are_points(self.trained(subject)):
+            self._draw_paths(chain, x_0)
+        else:
+            self._draw_images(chain, x_0, x_T, back)
+        return {**self._round_trips(subject, errors), **self._moments(subject, x_T)}
+
+    def _blurred(self, chain: Chain, x_0: Images) -> Images:
+        """x_0 + σ_1 ε."""
+        eps = chain.noise(range(len(x_0)), "flow").randn_like(x_0)
+        first = torch.ones(len(x_0), dtype=torch.int64, device=x_0.device)
+        return VarianceExploding(chain.images.model.process).q_sample(x_0, first, eps)
+
+    def _there_and_back(self, chain: Chain, x_0: Images) -> tuple[Images, dict[int, Images]]:
+        """x_T by the finest solver, and what comes back by each."""
+        x_T, back = x_0, {}
+        with evaluating(chain.images.model), chain.subject.fabric.autocast():
+            for steps in sorted(self.steps):
+                flow = ProbabilityFlow(chain.images.model, steps)
+                x_T = flow.encode(x_0, each_step=lambda _: STOP.check())
+                back[steps] = flow.decode(x_T, each_step=lambda _: STOP.check())
+        return x_T, back
+
+    def _rmse(self, subject: Subject, x_0: Images, back: Images) -> Tensor:
+        scale = 1.0 if are_points(self.trained(subject)) else 127.5
+        return scale * (x_0 - back).square().flatten(1).mean(1).sqrt().cpu()
+
+    def _round_trips(self, subject: Subject, errors: dict[int, MeanAndError]) -> dict[str, dict[str, Any]]:
+        unit = "of the plane" if are_points(self.trained(subject)) else "of 0–255"
+        trained = self.trained(subject)
+        return {
+            f"flow_round_trip_rmse_{steps}steps{trained.suffix}": {
+                "value": error.mean,
+                "standard_error": error.standard_error,
+                "unit": unit,
+                "network_calls": 2 * ProbabilityFlow(trained.model, steps).calls,
+                "num_images": self.num_images,
+                **trained.origin,
+            }
+            for steps, error in errors.items()
+        }
+
+    def _moments(self, subject: Subject, x_T: Images) -> dict[str, dict[str, Any]]:
+        """Mean of the coordinates, and of their squares; errors over images."""
+        trained = self.trained(subject)
+        of_images = {"mean": x_T, "square": x_T.square()}
+        found = {name: MeanAndError.of(x.flatten(1).mean(1).cpu()) for name, x in of_images.items()}
+        return {
+            f"flow_x_T_{name}_{max(self.steps)}steps{trained.suffix}": {
+                "value": each.mean,
+                "standard_error": each.standard_error,
+                "of_a_normal_distribution": {"mean": 0.0, "square": 1.0}[name],
+                "num_images": self.num_images,
+                **trained.origin,
+            }
+            for name, each in found.items()
+        }
+
+    def _draw_curves(self, chain: Chain, errors: dict[int, MeanAndError], x_T: Images) -> None:
+        figure, (trips, latents) = panels(2, width=10)
+        means, bars = [e.mean for e in errors.values()], [e.standard_error for e in errors.values()]
+        trips.errorbar(list(errors), means, bars, marker="o", capsize=3)
+        unit = "of the plane" if are_points(self.trained(chain.subject)) else "of 0–255"
+        trips.set(xscale="log", yscale="log", xlabel="steps of the solver", ylabel=f"RMSE after both ways ({unit})")
+        trips.set_xticks(list(errors), list(errors))
+        trips.set_xticks([], minor=True)
+        line = torch.linspace(-4, 4, 200)
+        latents.hist(x_T.flatten().cpu().numpy(), bins=BINS, range=(-4, 4), density=True, label="x_T of test data")
+        latents.plot(line, (-line.square() / 2).exp() / math.sqrt(2 * math.pi), color="black", label="N(0, 1)")
+        latents.set(xlabel="coordinate of x_T", ylabel="density")
+        latents.legend(fontsize="small")
+        sentence = (
+            f"{self.num_images} test examples, blurred by σ_1, encoded by the probability flow and decoded again: "
+            f"how far off they come back, by steps of the solver each way ({CALLS_PER_STEP} network calls each); and "
+            f"what they are encoded to, by {max(self.steps)} steps."
+        )
+        save_curves(figure, sentence, chain.subject.run_dir / f"{self.name}.png")
+
+    def _draw_images(self, chain: Chain, x_0: Images, x_T: Images, back: dict[int, Images]) -> None:
+        columns = [chain.to_bytes(x[: self.num_rows]) for x in (x_0, x_T, *back.values())]
+        save_grid(
+            [[column[row] for column in columns] for row in range(self.num_rows)],
+            ["x_0", "x_T", *(f"back in\n{steps} steps" for steps in back)],
+            (),
+            "Test images, what the probability flow encodes them to, and what it decodes again.",
+            chain.subject.run_dir / f"{self.name}_images.png",
+        )
+
+    def _draw_paths(self, chain: Chain, x_0: Images) -> None:
+        ways = [x_0]
+        flow = ProbabilityFlow(chain.images.model, max(self.steps))
+        with evaluating(chain.images.model):
+            flow.encode(x_0, each_step=ways.append)
+        sentence = f"The ways of {self.num_images} test points along the probability flow, from x_0 to x_T."
+        draw_ways(torch.stack(ways[::-1]), sentence, chain.subject.run_dir / f"{self.name}_paths.png")

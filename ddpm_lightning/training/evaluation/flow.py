@@ -1,0 +1,113 @@
+"""Bits/dim of a split by the probability flow, whose density is exact, beside the bound of Eq. 5."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from ddpm_lightning.diffusion.dequantization import Dequantization
+from ddpm_lightning.diffusion.likelihood import bits_per_dimension
+from ddpm_lightning.diffusion.probability_flow import CALLS_PER_STEP, ProbabilityFlow, every_direction, random_signs
+from ddpm_lightning.errors import check_at_most, check_whole
+from ddpm_lightning.seeding import NoisePerImage
+from ddpm_lightning.training.evaluation.fabric import add_up
+from ddpm_lightning.training.evaluation.split import check_split, measuring, share_of_split
+from ddpm_lightning.training.evaluation.subject import Subject, Trained
+from ddpm_lightning.training.results import MeanAndError
+from ddpm_lightning.training.signals import STOP
+from ddpm_lightning.typing import ByProbe, Examples, Images
+
+MOST_DIMENSIONS = 256
+"""With an exact trace: each costs a pass back through the network at every call."""
+
+
+@dataclass
+class FlowLikelihood:
+    """−log2 of what the flow and a dequantization give the integers of an image: above −log2 P of the flow, on average,
+    as Eq. 5 is of the chain. The two are of different models: neither bounds the other.
+
+    num_steps: of the solver. num_probes: random directions an image whose stretching stands for all (Hutchinson); null
+    takes every direction, which is exact and dear. num_images: the first so many of the split, null for all. The draws
+    belong to (seed, image).
+    """
+
+    dequantization: Dequantization
+    split: str = "test"
+    num_images: int | None = None
+    num_steps: int = 50
+    num_probes: int | None = None
+
+    def check(self, subject: Subject) -> None:
+        """Raises UserError where there is no model, no such split, or a number makes no sense."""
+        check_split(self.split)
+        trained = subject.require_model("bpd_ode")
+        ProbabilityFlow(trained.model, self.num_steps)
+        if self.num_images is not None:
+            most = len(trained.data.images(self.split))
+            check_whole("num_images of the flow", self.num_images, 1, "null is for all")
+            check_at_most("num_images of the flow", self.num_images, most, "the split has no more")
+        if self.num_probes is not None:
+            check_whole("num_probes of the flow", self.num_probes, 2, "its error needs two; null is exact")
+            check_at_most("num_probes of the flow", self.num_probes, MOST_DIMENSIONS, "use 4")
+        else:
+            dimensions = trained.data.channels * math.prod(trained.data.size)
+            advice = "take num_probes=4, an estimate with its error"
+            check_at_most("an exact trace, of as many dimensions as images have:", dimensions, MOST_DIMENSIONS, advice)
+
+    def look(self, subject: Subject) -> None:
+        """There is nothing more to see."""
+
+    def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
+        """Bits/dim by name, with its error over images, and that of an estimated trace. Processes share the images."""
+        trained = subject.require_model("bpd_ode")
+        flow = ProbabilityFlow(trained.model, self.num_steps)
+        bits, variance = MeanAndError(), MeanAndError()
+        with measuring(subject, trained, self.split, calls_per_image=flow.calls, first=self.num_images) as bar:
+            for batch in share_of_split(subject, trained, self.split, first=self.num_images):
+                found = self._bits(subject, flow, batch, bar)
+                bits.update(found.mean(0).cpu())
+                variance.update((found.var(0) / len(found)).cpu())
+        for mean in (bits, variance):
+            mean.reduce(add_up(subject.fabric))
+        if not subject.fabric.is_global_zero:
+            return {}
+        return {f"{self.split}/bpd_ode_{self._label(trained)}": self._record(bits, variance, trained, flow)}
+
+    def _bits(self, subject: Subject, flow: ProbabilityFlow, batch: Examples, bar: "tqdm[Any]") -> ByProbe:
+        """Of each image by each probe."""
+
+        def each_step(_: Images) -> None:
+            STOP.check()
+            bar.update(CALLS_PER_STEP * len(batch.x_0))
+
+        noise = NoisePerImage(subject.seed, batch.indices.tolist(), batch.x_0.device, "flow")
+        y, cost = self.dequantization(flow.model, batch.x_0, noise.randn_like)
+        k = self.num_probes
+        probes = every_direction(y) if k is None else random_signs(y, k, noise.randn_like)
+        nats = cost - flow.log_density(y, probes, each_step)
+        return torch.stack([bits_per_dimension(each, y) for each in nats])
+
+    def _label(self, trained: Trained) -> str:
+        """What the name of its number ends in."""
+        first = "" if self.num_images is None else f"_first{self.num_images}"
+        return self.dequantization.label(trained.model) + trained.suffix + first
+
+    def _record(
+        self, bits: MeanAndError, variance: MeanAndError, trained: Trained, flow: ProbabilityFlow
+    ) -> dict[str, Any]:
+        exact = self.num_probes is None
+        return {
+            "value": bits.mean,
+            "standard_error": bits.standard_error,
+            **({} if exact else {"trace_error": math.sqrt(variance.mean / variance.count)}),
+            "unit": "bits/dim",
+            "estimator": "exact trace" if exact else f"Hutchinson's, {self.num_probes} probes an image",
+            "solver": f"Runge-Kutta of fourth order, {self.num_steps} steps in log sigma",
+            "network_calls": flow.calls * bits.count,
+            "split": self.split,
+            "num_images": bits.count,
+            "levels": trained.model.levels,
+            **trained.origin,
+        }
