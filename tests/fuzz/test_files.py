@@ -24,8 +24,9 @@ from ddpm_lightning.metrics.classifier import load_classifier, shipped_weights
 from ddpm_lightning.metrics.reference import Reference, load_reference
 from ddpm_lightning.training.checkpoint import load_model, newest_whole
 from ddpm_lightning.training.evaluation.images import Given
-from ddpm_lightning.training.evaluation.shards import RECIPE, Shards
+from ddpm_lightning.training.evaluation.shards import Shards
 from ddpm_lightning.training.generate import make_images
+from ddpm_lightning.training.recipe import RECIPE
 from tests.fuzz.conftest import write_idx
 from tests.fuzz.damage import CHANGES, EDITS, Change, Edit, damaged, misshapen
 from tests.fuzz.runner import Runner, assert_whole_or_told

@@ -1,0 +1,109 @@
+"""What prepare.py does: images from a folder or a database into shards, in parallel; a command that was stopped goes on."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from ddpm_lightning.data.encoded import EncodedImages, EncodedImagesDataModule
+from ddpm_lightning.data.shard_index import LIST, ShardIndex, read_index
+from ddpm_lightning.data.shards import ShardsDataModule
+from ddpm_lightning.errors import UserError, check_at_most, check_whole
+from ddpm_lightning.prepare.writing import Shard, ShardWriting
+from ddpm_lightning.training.build import make, plain
+from ddpm_lightning.training.durable import written_durably
+from ddpm_lightning.training.manners import python, relative, told_plainly
+from ddpm_lightning.training.recipe import open_folder
+from ddpm_lightning.training.results import write_results
+
+log = logging.getLogger(__name__)
+
+SPLITS = ("train", "test")
+BROKEN = "broken.txt"
+
+
+def prepare(cfg: DictConfig) -> None:
+    """Writes both splits of the data as shards into the target."""
+    with told_plainly():
+        config = plain(cfg)
+        check_options(config)
+        data, target = make(config["data"], EncodedImagesDataModule), Path(config["into"])
+        if isinstance(data, ShardsDataModule):
+            raise UserError("data=shards are shards already; name what they are made of: data=image_folder or data=lsun")
+        splits = {split: data.load(split) for split in SPLITS}
+        open_folder(target, recipe(data, splits, config["images_per_shard"]), "into=", any(target.glob("*")))
+        shards = {split: plan(split, splits[split], target, config["images_per_shard"]) for split in SPLITS}
+        write_missing([shard for split in SPLITS for shard in shards[split]], config["workers"])
+        finish(data, shards, target)
+
+
+def check_options(config: dict[str, Any]) -> None:
+    """Raises UserError where prepare.py's own options cannot work."""
+    check_whole("workers", config["workers"], 0, "0 works in the main process; use as many as there are cores")
+    check_at_most("workers", config["workers"], 256, "each is a process; one per core is enough")
+    check_whole("images_per_shard", config["images_per_shard"], 1, "a shard holds at least one image; use 2048")
+
+
+def recipe(data: EncodedImagesDataModule, splits: dict[str, EncodedImages], images_per_shard: int) -> dict[str, Any]:
+    """All that the bytes of the shards follow from."""
+    of_splits = {f"{split} split": images.fingerprint() for split, images in splits.items()}
+    return {"side": data.side, "channels": data.channels, "images_per_shard": images_per_shard, **of_splits}
+
+
+def plan(split: str, images: EncodedImages, target: Path, images_per_shard: int) -> list[Shard]:
+    """Every image of the split in one shard, in order."""
+    parts = [range(first, min(first + images_per_shard, len(images))) for first in range(0, len(images), images_per_shard)]
+    return [Shard(images, places, target / f"{split}-{number:06d}.tar") for number, places in enumerate(parts)]
+
+
+def write_missing(shards: list[Shard], workers: int) -> None:
+    """Writes those that are not there, several at once, and names broken images as they are met."""
+    missing = [shard for shard in shards if not shard.is_there()]
+    total, left = (sum(len(shard.places) for shard in some) for some in (shards, missing))
+    loader = DataLoader(ShardWriting(missing), batch_size=None, num_workers=workers, generator=torch.Generator())
+    with tqdm(total=total, initial=total - left, desc="Preparing", unit="image") as bar, _told_how_to_go_on():
+        for shard, index in zip(missing, loader, strict=True):
+            bar.update(len(shard.places))
+            for sentence in index.broken:
+                bar.write(f"Left out: {sentence}")
+
+
+@contextmanager
+def _told_how_to_go_on() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        log.info("The shards that are finished are kept; the same command goes on with them")
+        raise
+    except RuntimeError as error:
+        if "worker" not in str(error):
+            raise
+        raise UserError(
+            "a process that converts images was killed, perhaps for want of memory or by a damaged database; the same "
+            "command goes on with the finished shards (workers=1 needs least memory)"
+        ) from error
+
+
+def finish(data: EncodedImagesDataModule, shards: dict[str, list[Shard]], target: Path) -> None:
+    """Lists the shards, by which the folder is finished, and says what is in it."""
+    indices = {split: {shard.tar.name: read_index(shard.tar) for shard in shards[split]} for split in SPLITS}
+    broken = [sentence for split in SPLITS for index in indices[split].values() for sentence in index.broken]
+    counts = {split: {name: len(index.offsets) for name, index in indices[split].items()} for split in SPLITS}
+    for split, images in counts.items():
+        if not sum(images.values()):
+            raise UserError(f"no image of the {split} split can be read ({broken[0]}); delete {target}, then mend them")
+    for left_over in target.glob("*.tmp"):  # of commands that were killed
+        left_over.unlink(missing_ok=True)
+    if broken:
+        with written_durably(target / BROKEN) as file:
+            file.write("".join(f"{sentence}\n" for sentence in broken).encode(errors="surrogateescape"))
+        log.warning("%d broken images are left out; %s names them", len(broken), relative(target / BROKEN))
+    write_results(target / LIST, {"side": data.side, "channels": data.channels, "splits": counts})
+    told = " and ".join(f"{sum(counts[split].values())} {split} images" for split in SPLITS)
+    log.info("%s in %s; train on them: %s data=shards data.root=%s", told, relative(target), python("train.py"), relative(target))
