@@ -1,10 +1,10 @@
 """Encoded images: finding them in folders, and decoding one."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ddpm_lightning.errors import UserError, shown
 
@@ -46,7 +46,7 @@ def open_image(path: Path, mode: Callable[[str], str]) -> Image.Image:
     return decode_image(path, str(path), mode)
 
 
-def decode_image(file: Path | BinaryIO, name: str, mode: Callable[[str], str]) -> Image.Image:
+def decode_image(file: Path | io.BytesIO, name: str, mode: Callable[[str], str]) -> Image.Image:
     """The image, turned as its camera was held, in the mode that is wanted for its own. Raises UserError, naming the
     image, where it is none of 8 bits, or too large."""
     try:
@@ -59,5 +59,7 @@ def decode_image(file: Path | BinaryIO, name: str, mode: Callable[[str], str]) -
             return upright.convert(mode(upright.mode))
     except UserError:
         raise
+    except UnidentifiedImageError as error:
+        raise UserError(f"{name} cannot be read as an image (it begins as none does); mend or remove it") from error
     except Exception as error:  # a damaged image can make Pillow raise nearly anything
         raise UserError(f"{name} cannot be read as an image ({shown(error)}); mend or remove it") from error

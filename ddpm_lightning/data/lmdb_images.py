@@ -63,15 +63,15 @@ def _transaction(path: Path) -> Iterator[Any]:
     """A reader's view of the database."""
     lmdb = _library()
     try:
-        with _environment(path, os.getpid()).begin() as transaction:
+        with _environment(path).begin() as transaction:
             yield transaction
     except lmdb.Error as error:
         raise UserError(f"{path} cannot be read as an LMDB database ({shown(error)}); unpack it again") from error
 
 
 @lru_cache(maxsize=16)
-def _environment(path: Path, process: int) -> Any:
-    """The open database. process: whose it is, for none may outlive a fork."""
+def _environment(path: Path) -> Any:
+    """The open database."""
     environment = _library().open(str(path), readonly=True, lock=False, readahead=False, create=False)
     claimed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
     there = (path / "data.mdb").stat().st_size
@@ -79,6 +79,9 @@ def _environment(path: Path, process: int) -> Any:
         environment.close()
         raise UserError(f"{path / 'data.mdb'} has {there} of its {claimed} bytes; unpack or fetch it again")
     return environment
+
+
+os.register_at_fork(before=_environment.cache_clear)  # an open database is no good in another process
 
 
 def _library() -> Any:

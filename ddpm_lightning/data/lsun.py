@@ -12,8 +12,8 @@ from ddpm_lightning.errors import UserError
 class LSUNDataModule(EncodedImagesDataModule):
     """root: the folder with the unpacked databases, as bedroom_train_lmdb and bedroom_val_lmdb, or cat.
 
-    category: as LSUN names it: bedroom, church_outdoor, cat, … Of a scene, the validation set tests; an object has none,
-    and every test_every-th image tests. (The paper trains on all of them.)
+    category: as LSUN names it: bedroom, church_outdoor, cat, … Of a scene, the validation set tests; an object has
+    none, and every test_every-th image tests (the paper trains on those, too).
     """
 
     def __init__(self, *, category: str = "bedroom", test_every: int = 1000, **options: Any) -> None:
@@ -25,18 +25,16 @@ class LSUNDataModule(EncodedImagesDataModule):
         self.test_every = test_every
 
     def source(self, split: str) -> ImageSource:
-        scene, validation = (self.root / f"{self.category}_{part}_lmdb" for part in ("train", "val"))
-        if scene.is_dir():
-            return Database.of(_existing(scene if split == "train" else validation))
-        whole = Database.of(_existing(self.root / self.category))
-        return whole.at(places_of(split, len(whole), self.test_every, str(whole.path)))
+        if (self.root / self.category).is_dir():  # an object
+            whole = Database.of(self._existing(self.category))
+            return whole.at(places_of(split, len(whole), self.test_every, str(whole.path)))
+        return Database.of(self._existing(f"{self.category}_{'train' if split == 'train' else 'val'}_lmdb"))
 
-
-def _existing(database: Path) -> Path:
-    if (database / "data.mdb").is_file():
-        return database
-    there = sorted(path.parent.name for path in database.parent.glob("*/data.mdb"))
-    raise UserError(
-        f"there is no database {database.resolve()}, but {', '.join(there) or 'none at all'}; fetch it with LSUN's "
-        "download.py and unpack it there, or name another folder with data.root= or another data.category="
-    )
+    def _existing(self, name: str) -> Path:
+        if (self.root / name / "data.mdb").is_file():
+            return self.root / name
+        there = sorted(path.parent.name for path in self.root.glob("*/data.mdb"))
+        raise UserError(
+            f"there is no database {name} in {self.root.resolve()}, but {', '.join(there) or 'none at all'}; fetch it "
+            "with LSUN's download.py and unzip it there, or name another data.root= or data.category="
+        )

@@ -31,7 +31,9 @@ class ShardsDataModule(EncodedImagesDataModule):
     def _check_shape(self, shards: ShardList) -> None:
         for name, ours, theirs in (("side", self.side, shards.side), ("channels", self.channels, shards.channels)):
             if ours != theirs:
-                raise UserError(f"data.{name}={ours}, but the shards in {self.root} have {theirs}; say data.{name}={theirs}")
+                raise UserError(
+                    f"data.{name}={ours}, but the shards in {self.root} have {theirs}; say data.{name}={theirs}"
+                )
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +61,7 @@ class Shards:
         try:
             with self.tars[shard].open("rb", buffering=0) as tar:
                 tar.seek(offset)
-                content = tar.read(length)
+                content = bytes(tar.read(length))
         except OSError as error:
             raise UserError(f"{self.tars[shard]} cannot be read ({error.strerror}); {AGAIN}") from error
         if zlib.crc32(content) != crc32:

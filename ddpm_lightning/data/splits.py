@@ -18,7 +18,7 @@ def places_of(split: str, n: int, test_every: int, where: str) -> Places:
     """The places of a split among the n images that are there, in order. Raises UserError where none would test."""
     if n < test_every:
         raise UserError(
-            f"{where} holds {n} images, of which every {test_every}th would test (data.test_every), so none; give at "
+            f"{where} holds {n} images, of which every {test_every}th would test, so none; give at "
             f"least {test_every}, or another data.test_every="
         )
     tests = np.arange(n) % test_every == test_every - 1

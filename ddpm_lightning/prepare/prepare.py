@@ -1,4 +1,4 @@
-"""What prepare.py does: images from a folder or a database into shards, in parallel; a command that was stopped goes on."""
+"""What prepare.py does: images from a folder or a database into shards, in parallel; what was stopped goes on."""
 
 import logging
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ddpm_lightning.data.encoded import EncodedImages, EncodedImagesDataModule
-from ddpm_lightning.data.shard_index import LIST, ShardIndex, read_index
+from ddpm_lightning.data.shard_index import LIST, read_index
 from ddpm_lightning.data.shards import ShardsDataModule
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.prepare.writing import Shard, ShardWriting
@@ -35,7 +35,9 @@ def prepare(cfg: DictConfig) -> None:
         check_options(config)
         data, target = make(config["data"], EncodedImagesDataModule), Path(config["into"])
         if isinstance(data, ShardsDataModule):
-            raise UserError("data=shards are shards already; name what they are made of: data=image_folder or data=lsun")
+            raise UserError(
+                "data=shards are shards already; name what they are made of: data=image_folder or data=lsun"
+            )
         splits = {split: data.load(split) for split in SPLITS}
         open_folder(target, recipe(data, splits, config["images_per_shard"]), "into=", any(target.glob("*")))
         shards = {split: plan(split, splits[split], target, config["images_per_shard"]) for split in SPLITS}
@@ -45,6 +47,8 @@ def prepare(cfg: DictConfig) -> None:
 
 def check_options(config: dict[str, Any]) -> None:
     """Raises UserError where prepare.py's own options cannot work."""
+    if config["into"] is None:
+        raise UserError("no folder given for the shards; add into=PATH")
     check_whole("workers", config["workers"], 0, "0 works in the main process; use as many as there are cores")
     check_at_most("workers", config["workers"], 256, "each is a process; one per core is enough")
     check_whole("images_per_shard", config["images_per_shard"], 1, "a shard holds at least one image; use 2048")
@@ -58,7 +62,9 @@ def recipe(data: EncodedImagesDataModule, splits: dict[str, EncodedImages], imag
 
 def plan(split: str, images: EncodedImages, target: Path, images_per_shard: int) -> list[Shard]:
     """Every image of the split in one shard, in order."""
-    parts = [range(first, min(first + images_per_shard, len(images))) for first in range(0, len(images), images_per_shard)]
+    parts = [
+        range(first, min(first + images_per_shard, len(images))) for first in range(0, len(images), images_per_shard)
+    ]
     return [Shard(images, places, target / f"{split}-{number:06d}.tar") for number, places in enumerate(parts)]
 
 
@@ -103,7 +109,13 @@ def finish(data: EncodedImagesDataModule, shards: dict[str, list[Shard]], target
     if broken:
         with written_durably(target / BROKEN) as file:
             file.write("".join(f"{sentence}\n" for sentence in broken).encode(errors="surrogateescape"))
-        log.warning("%d broken images are left out; %s names them", len(broken), relative(target / BROKEN))
+        log.warning("Left out, for they are broken: %d images; %s names them", len(broken), relative(target / BROKEN))
     write_results(target / LIST, {"side": data.side, "channels": data.channels, "splits": counts})
     told = " and ".join(f"{sum(counts[split].values())} {split} images" for split in SPLITS)
-    log.info("%s in %s; train on them: %s data=shards data.root=%s", told, relative(target), python("train.py"), relative(target))
+    log.info(
+        "%s in %s; train on them: %s data=shards data.root=%s",
+        told,
+        relative(target),
+        python("train.py"),
+        relative(target),
+    )

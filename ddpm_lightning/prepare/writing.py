@@ -34,7 +34,10 @@ class Shard:
     def write(self) -> ShardIndex:
         """Writes it whole or not at all, the same bytes whenever. Broken images are left out."""
         index = ShardIndex(offsets=[], lengths=[], crc32=[], broken=[])
-        with written_durably(self.tar) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        with (
+            written_durably(self.tar) as file,
+            tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+        ):
             for place in self.places:
                 content = self.images.source.read(place)
                 try:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 @contextmanager
 def written_durably(path: Path) -> Iterator[BinaryIO]:
-    """Gives a file beside this path to write to, which is then on disk and takes its name; nothing, where that fails."""
+    """Gives a file beside this path to write to, which then takes its name, or is removed where something fails."""
     beside = path.with_name(f"{path.name}.{platform.node()}.{os.getpid()}.tmp")
     try:
         with beside.open("wb") as file:

@@ -17,7 +17,6 @@ from PIL import Image
 
 from ddpm_lightning.data.cifar10 import read_batch
 from ddpm_lightning.data.fashion_mnist import read_idx
-from ddpm_lightning.data.image_folder import read_image
 from ddpm_lightning.diffusion.samplers import DDIMSampler
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.metrics.classifier import load_classifier, shipped_weights
@@ -27,6 +26,7 @@ from ddpm_lightning.training.evaluation.images import Given
 from ddpm_lightning.training.evaluation.shards import Shards
 from ddpm_lightning.training.generate import make_images
 from ddpm_lightning.training.recipe import RECIPE
+from tests.data.formats import read_file
 from tests.fuzz.conftest import write_idx
 from tests.fuzz.damage import CHANGES, EDITS, Change, Edit, damaged, misshapen
 from tests.fuzz.runner import Runner, assert_whole_or_told
@@ -74,7 +74,7 @@ def read_recipe(path: Path) -> None:
 
 
 def read_pixels(path: Path) -> None:
-    assert read_image(path, 4, 3).shape == (3, 4, 4)
+    assert read_file(path, 4, 3).shape == (3, 4, 4)
 
 
 def read_features(path: Path) -> None:

@@ -117,7 +117,7 @@ def test_every_network_is_built_for_its_images(network: str) -> None:
 
 @pytest.mark.parametrize("data", options("data"))
 def test_every_data_set_knows_its_shape_before_it_is_read(data: str) -> None:
-    extra = ["data.root=somewhere"] if data == "image_folder" else []
+    extra = ["data.root=somewhere"] if data in ("image_folder", "shards") else []
     module = make(composed(f"data={data}", *extra)["data"])
     assert module.channels in (1, 2, 3)
     assert len(module.size) == 2
