@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ddpm_lightning.data.encoded import EncodedImages, EncodedImagesDataModule
-from ddpm_lightning.data.shard_index import LIST, read_index
+from ddpm_lightning.data.shard_index import LIST, ShardList, read_index
 from ddpm_lightning.data.shards import ShardsDataModule
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.prepare.writing import Shard, ShardWriting
@@ -29,20 +30,30 @@ BROKEN = "broken.txt"
 
 
 def prepare(cfg: DictConfig) -> None:
-    """Writes both splits of the data as shards into the target."""
+    """Writes both splits of the data as shards into the folder."""
     with told_plainly():
         config = plain(cfg)
         check_options(config)
-        data, target = make(config["data"], EncodedImagesDataModule), Path(config["into"])
+        data, folder = make(config["data"], EncodedImagesDataModule), Path(config["into"])
         if isinstance(data, ShardsDataModule):
-            raise UserError(
-                "data=shards are shards already; name what they are made of: data=image_folder or data=lsun"
-            )
-        splits = {split: data.load(split) for split in SPLITS}
-        open_folder(target, recipe(data, splits, config["images_per_shard"]), "into=", any(target.glob("*")))
-        shards = {split: plan(split, splits[split], target, config["images_per_shard"]) for split in SPLITS}
-        write_missing([shard for split in SPLITS for shard in shards[split]], config["workers"])
-        finish(data, shards, target)
+            raise UserError("data=shards are shards already; say what they are made of: data=image_folder or data=lsun")
+        images = convert(data, folder, config["images_per_shard"], config["workers"])
+        told, where = " and ".join(f"{n} {split} images" for split, n in images.items()), relative(folder)
+        log.info("%s in %s; train on them: %s data=shards data.root=%s", told, where, python("train.py"), where)
+
+
+def convert(data: EncodedImagesDataModule, folder: Path, images_per_shard: int, workers: int) -> dict[str, int]:
+    """Writes what is not there yet. Returns the number of images of each split; broken ones are left out and told."""
+    splits = {split: data.load(split) for split in SPLITS}
+    is_used = folder.is_dir() and any(folder.iterdir())
+    open_folder(folder, recipe(data, splits, images_per_shard), "into=", holds_images=is_used)
+    shards = {split: plan(folder, split, splits[split], images_per_shard) for split in SPLITS}
+    write_missing([shard for split in SPLITS for shard in shards[split]], workers)
+    indices = {split: {shard.tar.name: read_index(shard.tar) for shard in shards[split]} for split in SPLITS}
+    tell_broken(folder, [sentence for split in SPLITS for each in indices[split].values() for sentence in each.broken])
+    counts = {split: {name: len(index.offsets) for name, index in indices[split].items()} for split in SPLITS}
+    finish(folder, ShardList(side=data.side, channels=data.channels, splits=counts))
+    return {split: sum(counts[split].values()) for split in SPLITS}
 
 
 def check_options(config: dict[str, Any]) -> None:
@@ -60,12 +71,12 @@ def recipe(data: EncodedImagesDataModule, splits: dict[str, EncodedImages], imag
     return {"side": data.side, "channels": data.channels, "images_per_shard": images_per_shard, **of_splits}
 
 
-def plan(split: str, images: EncodedImages, target: Path, images_per_shard: int) -> list[Shard]:
+def plan(folder: Path, split: str, images: EncodedImages, images_per_shard: int) -> list[Shard]:
     """Every image of the split in one shard, in order."""
-    parts = [
-        range(first, min(first + images_per_shard, len(images))) for first in range(0, len(images), images_per_shard)
-    ]
-    return [Shard(images, places, target / f"{split}-{number:06d}.tar") for number, places in enumerate(parts)]
+    places = range(len(images))
+    firsts = places[::images_per_shard]
+    parts = [places[first : first + images_per_shard] for first in firsts]
+    return [Shard(images, part, folder / f"{split}-{number:06d}.tar") for number, part in enumerate(parts)]
 
 
 def write_missing(shards: list[Shard], workers: int) -> None:
@@ -96,26 +107,19 @@ def _told_how_to_go_on() -> Iterator[None]:
         ) from error
 
 
-def finish(data: EncodedImagesDataModule, shards: dict[str, list[Shard]], target: Path) -> None:
-    """Lists the shards, by which the folder is finished, and says what is in it."""
-    indices = {split: {shard.tar.name: read_index(shard.tar) for shard in shards[split]} for split in SPLITS}
-    broken = [sentence for split in SPLITS for index in indices[split].values() for sentence in index.broken]
-    counts = {split: {name: len(index.offsets) for name, index in indices[split].items()} for split in SPLITS}
-    for split, images in counts.items():
-        if not sum(images.values()):
-            raise UserError(f"no image of the {split} split can be read ({broken[0]}); delete {target}, then mend them")
-    for left_over in target.glob("*.tmp"):  # of commands that were killed
-        left_over.unlink(missing_ok=True)
+def tell_broken(folder: Path, broken: list[str]) -> None:
+    """Says how many are left out, and names them in a file."""
     if broken:
-        with written_durably(target / BROKEN) as file:
+        with written_durably(folder / BROKEN) as file:
             file.write("".join(f"{sentence}\n" for sentence in broken).encode(errors="surrogateescape"))
-        log.warning("Left out, for they are broken: %d images; %s names them", len(broken), relative(target / BROKEN))
-    write_results(target / LIST, {"side": data.side, "channels": data.channels, "splits": counts})
-    told = " and ".join(f"{sum(counts[split].values())} {split} images" for split in SPLITS)
-    log.info(
-        "%s in %s; train on them: %s data=shards data.root=%s",
-        told,
-        relative(target),
-        python("train.py"),
-        relative(target),
-    )
+        log.warning("Left out, for they are broken: %d images; %s names them", len(broken), relative(folder / BROKEN))
+
+
+def finish(folder: Path, shards: ShardList) -> None:
+    """Lists the shards, by which the folder is finished. Raises UserError where a split has no image."""
+    for split, images in shards.splits.items():
+        if not sum(images.values()):
+            raise UserError(f"no image of the {split} split can be read; delete {folder}, and mend them")
+    for left_over in folder.glob("*.tmp"):  # of commands that were killed
+        left_over.unlink(missing_ok=True)
+    write_results(folder / LIST, asdict(shards))

@@ -144,10 +144,13 @@ def test_experiments_have_the_papers_recipe() -> None:
     assert celebahq["optimizer"]["lr"] == 2e-5
     assert (cifar10["data"]["batch_size"], celebahq["data"]["batch_size"]) == (128, 64)
     assert (cifar10["data"]["flip"], celebahq["data"]["flip"]) == (True, True)
-    assert composed("experiment=lsun256")["data"]["flip"] is False  # all but LSUN Bedroom are mirrored
+    lsun = {name: composed(f"experiment=lsun{name}") for name in ("256", "_church", "_cat")}
+    assert [lsun[name]["data"]["flip"] for name in lsun] == [False, True, True]  # all but LSUN Bedroom are mirrored
+    assert [lsun[name]["data"]["category"] for name in lsun] == ["bedroom", "church_outdoor", "cat"]
+    assert [lsun[name]["trainer"]["max_steps"] for name in lsun] == [2_400_000, 1_200_000, 1_800_000]
     assert (cifar10["network"]["dropout"], celebahq["network"]["dropout"]) == (0.1, 0.0)
     assert (cifar10["trainer"]["max_steps"], celebahq["trainer"]["max_steps"]) == (800_000, 500_000)
-    for config in (cifar10, celebahq):
+    for config in (cifar10, celebahq, *lsun.values()):
         assert config["module"]["warmup_steps"] == 5000
         assert config["module"]["max_grad_norm"] == 1.0
         assert config["callbacks"]["ema"]["decay"] == 0.9999
