@@ -45,7 +45,7 @@ def prepare(cfg: DictConfig) -> None:
 def convert(data: EncodedImagesDataModule, folder: Path, images_per_shard: int, workers: int) -> dict[str, int]:
     """Writes what is not there yet. Returns the number of images of each split; broken ones are left out and told."""
     splits = {split: data.load(split) for split in SPLITS}
-    is_used = folder.is_dir() and any(folder.iterdir())
+    is_used = any(path.suffix != ".tmp" for path in folder.glob("*"))
     open_folder(folder, recipe(data, splits, images_per_shard), "into=", holds_images=is_used)
     shards = {split: plan(folder, split, splits[split], images_per_shard) for split in SPLITS}
     write_missing([shard for split in SPLITS for shard in shards[split]], workers)
@@ -99,7 +99,7 @@ def _told_how_to_go_on() -> Iterator[None]:
         log.info("The shards that are finished are kept; the same command goes on with them")
         raise
     except RuntimeError as error:
-        if "worker" not in str(error):
+        if "DataLoader worker (pid" not in str(error):
             raise
         raise UserError(
             "a process that converts images was killed, perhaps for want of memory or by a damaged database; the same "
@@ -111,7 +111,7 @@ def tell_broken(folder: Path, broken: list[str]) -> None:
     """Says how many are left out, and names them in a file."""
     if broken:
         with written_durably(folder / BROKEN) as file:
-            file.write("".join(f"{sentence}\n" for sentence in broken).encode(errors="surrogateescape"))
+            file.write("".join(f"{sentence}\n" for sentence in broken).encode())
         log.warning("Left out, for they are broken: %d images; %s names them", len(broken), relative(folder / BROKEN))
 
 

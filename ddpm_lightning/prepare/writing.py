@@ -43,7 +43,7 @@ class Shard:
                 try:
                     suffix, content = encode(self.images, place, content)
                 except UserError as error:
-                    index.broken.append(str(error))
+                    index.broken.append(str(error).encode(errors="backslashreplace").decode())  # any name of a file
                     continue
                 index.offsets.append(file.tell() + tarfile.BLOCKSIZE)  # after the header
                 index.lengths.append(len(content))

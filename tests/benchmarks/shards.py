@@ -39,13 +39,13 @@ class Shards(Benchmark):
     buffer: of WebDataset's shuffling.
     """
 
-    num_images: int = 512
+    num_images: int = 256
     side: int = 256
     original_side: int = 1024
     batch_size: int = 64
-    num_numbers: int = 10_000
-    buffer: int = 1000
-    at_least: float = 1.0
+    num_numbers: int = 5000
+    buffer: int = 500
+    at_least: float = 0.3
 
     question = "How long does a batch of large images take from disk, and how well is it shuffled?"
 

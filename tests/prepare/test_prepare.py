@@ -72,6 +72,21 @@ def test_shards_that_are_finished_are_not_made_again(folder: Path, whole: dict[s
     assert content(tmp_path) == whole
 
 
+def test_a_kill_before_the_first_shard_leaves_no_trace(folder: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    (tmp_path / "recipe.json.tmp").write_bytes(b"half")
+    command("prepare", *options(folder, tmp_path))
+    assert content(tmp_path) == whole
+
+
+def test_a_broken_image_may_have_any_name(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    images = write_folder(tmp_path / "images", 12)
+    (images / os.fsdecode(b"no \xff text.png")).write_bytes(b"no image")
+    command("prepare", *options(images, tmp_path / "shards"))
+    named = (tmp_path / "shards" / "broken.txt").read_text()
+    assert r"no \udcff text.png cannot be read as an image" in named
+    assert named in capfd.readouterr().out.replace("Left out: ", "")
+
+
 def killed_after(seconds: float, folder: Path, into: Path) -> bool:
     """Runs the command in a copy of this process, which has imported everything, and kills that. Whether it was hit."""
     run = multiprocessing.get_context("fork").Process(target=command, args=("prepare", *options(folder, into)))
@@ -98,7 +113,8 @@ def test_a_half_written_shard_counts_for_nothing(folder: Path, whole: dict[str, 
     for name in ("train-000000.tar", "train-000001.json", "train-000002.tar"):
         (tmp_path / name).write_bytes(whole[name][: len(whole[name]) // 2])
     (tmp_path / "train-000002.json").write_bytes(whole["train-000002.json"])
-    (tmp_path / "train-000003.tar.elsewhere.123.tmp").write_bytes(b"half")
+    for name in ("train-000003.tar.elsewhere.123.tmp", "recipe.json.tmp", "shards.json.tmp"):
+        (tmp_path / name).write_bytes(b"half")
     (tmp_path / "recipe.json").write_bytes(whole["recipe.json"])
     assert "is not finished" in unreadable(tmp_path)
     command("prepare", *options(folder, tmp_path))
