@@ -30,10 +30,6 @@ class ShardIndex:
         """The bytes that the tar file must have, at least."""
         return self.offsets[-1] + self.lengths[-1] if self.offsets else 0
 
-    def text(self) -> str:
-        """As it is kept."""
-        return json.dumps(asdict(self)) + "\n"
-
 
 def index_of(tar: Path) -> Path:
     """Where the index of a tar file lies."""
@@ -56,6 +52,11 @@ class ShardList:
     side: int
     channels: int
     splits: dict[str, dict[str, int]]
+
+
+def text_of(part: ShardIndex | ShardList) -> bytes:
+    """As it is kept in its file."""
+    return (json.dumps(asdict(part)) + "\n").encode()
 
 
 def read_list(folder: Path) -> ShardList:
@@ -94,6 +95,8 @@ def _check_list(content: dict[str, Any]) -> None:
         _whole_numbers(list(shards.values()), 2**63)
         if any(Path(name).name != name for name in shards):
             raise ValueError("its shards lie elsewhere")
+        if not any(shards.values()):
+            raise ValueError("a split has no images")
 
 
 def _whole_numbers(values: Any, below: int) -> Sequence[int]:

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,14 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ddpm_lightning.data.encoded import EncodedImages, EncodedImagesDataModule
-from ddpm_lightning.data.shard_index import LIST, ShardList, read_index
+from ddpm_lightning.data.shard_index import LIST, ShardList, read_index, text_of
 from ddpm_lightning.data.shards import ShardsDataModule
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.prepare.writing import Shard, ShardWriting
 from ddpm_lightning.training.build import make, plain
 from ddpm_lightning.training.durable import written_durably
-from ddpm_lightning.training.manners import python, relative, told_plainly
+from ddpm_lightning.training.manners import python, quiet, relative, told_plainly
 from ddpm_lightning.training.recipe import open_folder
-from ddpm_lightning.training.results import write_results
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +29,10 @@ BROKEN = "broken.txt"
 
 def prepare(cfg: DictConfig) -> None:
     """Writes both splits of the data as shards into the folder."""
-    with told_plainly():
+    with told_plainly(), quiet():
         config = plain(cfg)
         check_options(config)
-        data, folder = make(config["data"], EncodedImagesDataModule), Path(config["into"])
+        data, folder = make(config["data"], EncodedImagesDataModule), Path(str(config["into"]))
         if isinstance(data, ShardsDataModule):
             raise UserError("data=shards are shards already; say what they are made of: data=image_folder or data=lsun")
         images = convert(data, folder, config["images_per_shard"], config["workers"])
@@ -122,4 +120,5 @@ def finish(folder: Path, shards: ShardList) -> None:
             raise UserError(f"no image of the {split} split can be read; delete {folder}, and mend them")
     for left_over in folder.glob("*.tmp"):  # of commands that were killed
         left_over.unlink(missing_ok=True)
-    write_results(folder / LIST, asdict(shards))
+    with written_durably(folder / LIST) as file:
+        file.write(text_of(shards))

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch.utils.data import Dataset
 
 from ddpm_lightning.data.encoded import EncodedImages
-from ddpm_lightning.data.shard_index import ShardIndex, index_of, read_index
+from ddpm_lightning.data.shard_index import ShardIndex, index_of, read_index, text_of
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.prepare.encoding import encode
 from ddpm_lightning.training.durable import written_durably
@@ -50,7 +50,7 @@ class Shard:
                 index.crc32.append(zlib.crc32(content))
                 tar.addfile(_header(f"{place:09d}.{suffix}", len(content)), io.BytesIO(content))
         with written_durably(index_of(self.tar)) as file:
-            file.write(index.text().encode())
+            file.write(text_of(index))
         return index
 
 

@@ -198,6 +198,8 @@ def test_damaged_and_missing_files_are_named_with_the_mend(shards: Path, tmp_pat
     assert_told(index, "is damaged or missing", told)
     index.write_bytes((root / "train-000003.json").read_bytes())  # of a shard of six
     assert_told(index, "tells of 6 images, and shards.json of 10")
+    list_.write_text('{"side": 16, "channels": 3, "splits": {"train": {}, "test": {}}}')
+    assert_told(list_, "a split has no images")
     list_.write_text("{}")
     assert_told(list_, "is damaged or missing")
     list_.write_text(json.dumps({**json.loads(content[list_]), "splits": {"train": {"../x.tar": 1}, "test": {}}}))
