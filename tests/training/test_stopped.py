@@ -99,11 +99,12 @@ def test_three_kills_leave_no_trace(whole: Path, tmp_path: Path) -> None:
 
 def test_a_kill_leaves_no_trace_in_a_run_on_shards(tmp_path: Path) -> None:
     """Read ahead by two processes before the kill, by one after it, and by none in the run that never stopped."""
-    write_folder(tmp_path / "images", 80)
-    shape, shards = ["data.side=8", "data.channels=1"], tmp_path / "shards"
+    write_folder(tmp_path / "images", 40)
+    shape, shards = ["data.side=4", "data.channels=1"], tmp_path / "shards"
     command("prepare", f"data.root={tmp_path}/images", *shape, f"into={shards}", "images_per_shard=9", "workers=0")
     of_shards = ["data=shards", f"data.root={shards}", *shape, "data.batch_size=4", "data.eval_batch_size=5"]
-    options = [option for option in OPTIONS if not option.startswith("data")] + [*of_shards, "data.flip=true"]
+    others = [option for option in SMALL if not option.startswith("data")]
+    options = [*others, *of_shards, "data.flip=true", "trainer.max_steps=7"]
     command("train", f"hydra.run.dir={tmp_path}/whole", *options, "data.num_workers=0")
     kill = [*at("backward", 4), "data.num_workers=2"]
     kill_and_go_on(tmp_path / "stopped", [kill], [*options, "data.num_workers=1"])
