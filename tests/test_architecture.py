@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "report": {"report", "training"},
     "figures": {"figures", "training", "diffusion", "metrics", "seeding"},
     "interchange": {"interchange", "training", "diffusion", "networks"},
+    "prepare": {"prepare", "training", "data"},
     "image_files": set(),
     "npz": set(),
     "seeding": set(),
@@ -43,6 +44,7 @@ HYDRA = {
 }
 HYDRA |= {f"report/{name}.py" for name in ("report", "plan", "callback")} | {
     "interchange/convert.py",
+    "prepare/prepare.py",
     "figures/draw.py",
 }
 
@@ -95,6 +97,7 @@ def test_entry_scripts_have_no_logic() -> None:
         "evaluate.py",
         "report.py",
         "convert.py",
+        "prepare.py",
         "figure.py",
         "train_classifier.py",
     ):

@@ -33,7 +33,7 @@ LUCIDRAINS = pytest.mark.skipif(
 CHEAP = ["ema_update", "data_pipeline", "peak_share", "time_by_kind", "platform_cost_tiny"]
 WITH_PEER = ["training_step_16", "sampling_step"]
 WITH_MODEL = ["bound_estimate", "sample_quality"]
-LONGER = ["start", "memory", "growth", "wandb_cost", pytest.param("training_defaults", marks=LUCIDRAINS)]
+LONGER = ["start", "memory", "growth", "wandb_cost", "shards", pytest.param("training_defaults", marks=LUCIDRAINS)]
 
 
 @pytest.fixture(scope="module")

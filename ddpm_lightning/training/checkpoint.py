@@ -23,6 +23,7 @@ from ddpm_lightning.training.build import (
     load_weights,
     make,
 )
+from ddpm_lightning.training.durable import sync_folder
 from ddpm_lightning.training.targets import check_model_parts
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 _keep(target)
             beside.replace(target)
             self.written.add(target)
-            _sync(target.parent)
+            sync_folder(target.parent)
         except (OSError, RuntimeError) as error:  # a full disk is the latter, in torch's words
             with contextlib.suppress(OSError):
                 beside.unlink(missing_ok=True)
@@ -85,15 +86,6 @@ def _keep(target: Path) -> None:
     link.unlink(missing_ok=True)
     link.hardlink_to(target)  # so that there is a whole last.ckpt at any moment
     link.replace(target.with_name(PREVIOUS))
-
-
-def _sync(folder: Path) -> None:
-    """Makes what was renamed in the folder outlive a power failure."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def newest_whole(path: Path) -> tuple[Path, dict[str, Any]] | None:

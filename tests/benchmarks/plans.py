@@ -18,6 +18,7 @@ from tests.benchmarks.platform_cost import PlatformCost
 from tests.benchmarks.sample_quality import SampleQuality
 from tests.benchmarks.sampling import SamplingStep
 from tests.benchmarks.shape import SMALL
+from tests.benchmarks.shards import Shards
 from tests.benchmarks.start import Start
 from tests.benchmarks.time_by_kind import TimeByKind
 from tests.benchmarks.training_defaults import TrainingDefaults
@@ -47,6 +48,7 @@ def full(checkpoint: Path | None) -> tuple[Benchmark, ...]:
         Start(name="start"),
         EMAUpdate(name="ema_update"),
         DataPipeline(name="data_pipeline"),
+        Shards(name="shards"),
         TrainingStep(name="training_step_16", batch_size=16, peers=ALL_PEERS),
         TrainingStep(name="training_step_64", batch_size=64, peers=(TrainDiffusers(), TrainLucidrains())),
         TrainingStep(name="training_step_16_bf16", batch_size=16, precision=HALF_PRECISION),
@@ -95,6 +97,17 @@ def small(checkpoint: Path | None) -> tuple[Benchmark, ...]:
         Start(name="start", rounds=1),
         EMAUpdate(name="ema_update", rounds=2, shape=SMALL, at_least=0),
         DataPipeline(name="data_pipeline", rounds=2, num_images=64, batch_size=8, at_least=0, shape=SMALL),
+        Shards(
+            name="shards",
+            rounds=2,
+            num_images=20,
+            side=32,
+            original_side=64,
+            batch_size=4,
+            num_numbers=200,
+            buffer=20,
+            at_least=0,
+        ),
         TrainingStep(name="training_step_16", rounds=2, batch_size=2, shape=SMALL, peers=ALL_PEERS),
         TrainingDefaults(name="training_defaults", rounds=2, shape=SMALL),
         SamplingStep(name="sampling_step", rounds=2, batch_size=2, shape=SMALL),

@@ -13,19 +13,14 @@ import torch
 from PIL import Image
 
 from ddpm_lightning.data import cifar10, fashion_mnist
-from ddpm_lightning.data.base import ImageDataModule
-from ddpm_lightning.data.batches import Batch, Plan
+from ddpm_lightning.data.batches import Batch
 from ddpm_lightning.data.cifar10 import CIFAR10DataModule
 from ddpm_lightning.data.digits import DigitsDataModule
 from ddpm_lightning.data.fake import FakeDataModule
 from ddpm_lightning.data.fashion_mnist import FashionMNISTDataModule, read_idx
-from ddpm_lightning.data.image_folder import ImageFolderDataModule, read_image
+from ddpm_lightning.data.image_folder import ImageFolderDataModule
 from ddpm_lightning.errors import UserError
-
-
-def everything(data: ImageDataModule, split: str) -> torch.Tensor:
-    images = data.load(split)
-    return images[Plan(torch.arange(len(images)), torch.zeros(len(images), dtype=torch.bool))].images
+from tests.data.formats import everything, read_file
 
 
 def test_digits_are_scikit_learns() -> None:
@@ -199,31 +194,40 @@ def test_image_folder_takes_given_splits(tmp_path: Path) -> None:
     assert everything(data, "test")[0, 2, 0, 0] == 255
 
 
+def test_image_folder_takes_val_for_a_test_split(tmp_path: Path) -> None:
+    """As CelebA-HQ comes with StarGAN v2, and split in two more."""
+    for split, sex, red in (("train", "female", 1), ("train", "male", 2), ("val", "female", 3), ("val", "male", 4)):
+        write_image(tmp_path / split / sex / "0.png", (8, 8), (red, 0, 0))
+    data = ImageFolderDataModule(root=str(tmp_path), side=8)
+    assert everything(data, "train")[:, 0, 0, 0].tolist() == [1, 2]
+    assert everything(data, "test")[:, 0, 0, 0].tolist() == [3, 4]
+
+
 def test_images_are_resized_and_their_middle_cut_out(tmp_path: Path) -> None:
     picture = Image.new("RGB", (32, 16), (0, 0, 0))
     picture.paste((255, 255, 255), (8, 0, 24, 16))  # the middle square is white
     picture.save(tmp_path / "wide.png")
-    assert read_image(tmp_path / "wide.png", 16, 3).min() == 255
-    assert read_image(tmp_path / "wide.png", 8, 1).shape == (1, 8, 8)
-    assert read_image(tmp_path / "wide.png", 32, 3).shape == (3, 32, 32)
+    assert read_file(tmp_path / "wide.png", 16, 3).min() == 255
+    assert read_file(tmp_path / "wide.png", 8, 1).shape == (1, 8, 8)
+    assert read_file(tmp_path / "wide.png", 32, 3).shape == (3, 32, 32)
 
 
 def test_grey_and_colour_are_converted(tmp_path: Path) -> None:
     write_image(tmp_path / "grey.png", (8, 8), 77, mode="L")
     write_image(tmp_path / "alpha.png", (8, 8), (255, 0, 0, 128), mode="RGBA")
-    assert read_image(tmp_path / "grey.png", 8, 3)[:, 0, 0].tolist() == [77, 77, 77]
-    assert read_image(tmp_path / "alpha.png", 8, 3)[:, 0, 0].tolist() == [255, 0, 0]
+    assert read_file(tmp_path / "grey.png", 8, 3)[:, 0, 0].tolist() == [77, 77, 77]
+    assert read_file(tmp_path / "alpha.png", 8, 3)[:, 0, 0].tolist() == [255, 0, 0]
 
 
 def test_a_broken_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"broken\.png cannot be read as an image"):
-        read_image(tmp_path / "broken.png", 8, 3)
+        read_file(tmp_path / "broken.png", 8, 3)
 
 
 def test_a_folder_too_small_to_test_with_is_refused(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", (8, 8), (0, 0, 0))
-    with pytest.raises(UserError, match="holds 1 images, of which every tenth would test"):
+    with pytest.raises(UserError, match="holds 1 images, of which every 10th would test"):
         ImageFolderDataModule(root=str(tmp_path)).load("train")
 
 
@@ -233,7 +237,7 @@ def test_a_photograph_taken_sideways_is_turned(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3  # "turned by 180°"
     picture.save(tmp_path / "turned.jpg", exif=exif)
-    image = read_image(tmp_path / "turned.jpg", 8, 1)
+    image = read_file(tmp_path / "turned.jpg", 8, 1)
     assert image[0, 0, 0] < 50
     assert image[0, 7, 0] > 200
 
@@ -241,7 +245,7 @@ def test_a_photograph_taken_sideways_is_turned(tmp_path: Path) -> None:
 def test_an_image_of_16_bits_is_refused(tmp_path: Path) -> None:
     Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(UserError, match=r"deep\.png has 16 or more bits a pixel"):
-        read_image(tmp_path / "deep.png", 8, 1)
+        read_file(tmp_path / "deep.png", 8, 1)
 
 
 def test_folders_without_images_are_named(tmp_path: Path) -> None:

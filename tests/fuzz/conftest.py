@@ -10,6 +10,9 @@ import pytest
 from PIL import Image
 
 from ddpm_lightning.data import cifar10, fashion_mnist
+from ddpm_lightning.data.image_folder import ImageFolderDataModule
+from ddpm_lightning.prepare.prepare import convert
+from tests.data.formats import encoded, picture, write_lsun
 from tests.fuzz.runner import Runner
 
 
@@ -34,7 +37,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path = folder / "images" / split / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(draws.integers(0, 256, (9, 8, 3), np.uint8)).save(path)
+        part = {"train": "train", "test": "val"}[split]
+        write_lsun(folder / f"bedroom_{part}_lmdb", [encoded(picture(number)) for number in range(8)])
+    write_shards(folder / "images", folder / "shards")
     return folder
+
+
+def write_shards(images: Path, into: Path) -> None:
+    """As prepare.py makes them of a folder."""
+    convert(ImageFolderDataModule(root=str(images), side=8), into, images_per_shard=5, workers=0)
 
 
 def write_idx(path: Path, images: np.ndarray) -> None:

@@ -40,6 +40,8 @@ DATA = {
     "fashion_mnist": ["data.root={root}", "data.batch_size=4"],
     "cifar10": ["data.root={root}", "data.batch_size=4"],
     "image_folder": ["data.root={root}/images", "data.side=8", "data.batch_size=4", "data.num_workers=0"],
+    "lsun": ["data.root={root}", "data.side=8", "data.batch_size=4", "data.num_workers=0"],
+    "shards": ["data.root={root}/shards", "data.side=8", "data.batch_size=4", "data.num_workers=0"],
 }
 
 

@@ -17,16 +17,18 @@ from PIL import Image
 
 from ddpm_lightning.data.cifar10 import read_batch
 from ddpm_lightning.data.fashion_mnist import read_idx
-from ddpm_lightning.data.image_folder import read_image
+from ddpm_lightning.data.shards import ShardsDataModule
 from ddpm_lightning.diffusion.samplers import DDIMSampler
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.metrics.classifier import load_classifier, shipped_weights
 from ddpm_lightning.metrics.reference import Reference, load_reference
 from ddpm_lightning.training.checkpoint import load_model, newest_whole
 from ddpm_lightning.training.evaluation.images import Given
-from ddpm_lightning.training.evaluation.shards import RECIPE, Shards
+from ddpm_lightning.training.evaluation.shards import Shards
 from ddpm_lightning.training.generate import make_images
-from tests.fuzz.conftest import write_idx
+from ddpm_lightning.training.recipe import RECIPE
+from tests.data.formats import everything, read_file, write_folder
+from tests.fuzz.conftest import write_idx, write_shards
 from tests.fuzz.damage import CHANGES, EDITS, Change, Edit, damaged, misshapen
 from tests.fuzz.runner import Runner, assert_whole_or_told
 from tests.training.commands import SMALL, train
@@ -73,7 +75,7 @@ def read_recipe(path: Path) -> None:
 
 
 def read_pixels(path: Path) -> None:
-    assert read_image(path, 4, 3).shape == (3, 4, 4)
+    assert read_file(path, 4, 3).shape == (3, 4, 4)
 
 
 def read_features(path: Path) -> None:
@@ -90,6 +92,26 @@ def read_grey(path: Path) -> None:
     assert read_idx(path, 3).ndim == 3
 
 
+def made_shards() -> dict[str, bytes]:
+    """A whole folder of shards of ten images."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_folder(Path(folder) / "images", 10)
+        write_shards(Path(folder) / "images", Path(folder) / "shards")
+        return {path.name: path.read_bytes() for path in (Path(folder) / "shards").iterdir()}
+
+
+SHARDS = made_shards()
+
+
+def read_shards(path: Path) -> None:
+    """With the rest of the folder beside what is damaged."""
+    for name in SHARDS.keys() - {path.name}:
+        (path.parent / name).write_bytes(SHARDS[name])
+    images = everything(ShardsDataModule(root=str(path.parent), side=8), "train")
+    assert images.dtype == torch.uint8
+    assert images.shape[1:] == (3, 8, 8)
+
+
 FEATURES = DRAWS.normal(size=(9, 5))
 KINDS: dict[str, tuple[str, bytes, Callable[[Path], object]]] = {
     **{
@@ -104,6 +126,8 @@ KINDS: dict[str, tuple[str, bytes, Callable[[Path], object]]] = {
     "cifar": ("a", pickle.dumps({b"data": DRAWS.integers(0, 256, (2, 3072), np.uint8)}), read_rows),
     "images in an npz": ("a.npz", arrays(images=PIXELS), read_given),
     "shard": ("000000-000005.npz", arrays(images=PIXELS.transpose(0, 3, 1, 2)), read_shard),
+    **{f"shards' {name}": (name, SHARDS[name], read_shards) for name in ("shards.json", "train-000000.json")},
+    "shard of images": ("train-000000.tar", SHARDS["train-000000.tar"], read_shards),
     "recipe": (RECIPE, b'{"seed": 0, "model": {"T": 8}}', read_recipe),
     "features": ("a.npz", arrays(features=FEATURES), read_features),
     "statistics": ("a.npz", arrays(mu=FEATURES[0], sigma=np.cov(FEATURES.T)), read_features),

@@ -18,7 +18,6 @@ from PIL import Image
 
 from ddpm_lightning import npz
 from ddpm_lightning.data.cifar10 import FOLDER, CIFAR10DataModule, read_batch
-from ddpm_lightning.data.image_folder import read_image
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.image_files import LARGEST
 from ddpm_lightning.metrics.inception import load_inception
@@ -26,6 +25,7 @@ from ddpm_lightning.npz import read_npz
 from ddpm_lightning.training.checkpoint import load_model, read_checkpoint
 from ddpm_lightning.training.evaluation.images import Given
 from ddpm_lightning.training.evaluation.shards import Shards
+from tests.data.formats import read_file
 from tests.training.commands import train
 
 
@@ -180,12 +180,19 @@ def test_an_image_that_claims_to_be_huge_is_refused(size: tuple[int, int], tmp_p
     path.write_bytes(png(*size))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        for read in (lambda: read_image(path, 32, 3), lambda: Given(tmp_path)):
+        for read in (lambda: read_file(path, 32, 3), lambda: Given(tmp_path)):
             with pytest.raises(UserError, match=r"bomb\.png"):
                 read()
 
 
-def test_an_image_too_long_to_be_made_square_is_refused(tmp_path: Path) -> None:
+def test_an_image_as_long_as_can_be_is_cut_before_it_is_resized(tmp_path: Path) -> None:
+    """Resized first, it would fill the memory."""
     Image.new("L", (100_000, 1)).save(tmp_path / "long.png")
-    with pytest.raises(UserError, match="too long for a square"):
-        read_image(tmp_path / "long.png", 256, 3)
+    assert read_file(tmp_path / "long.png", 256, 3).shape == (3, 256, 256)
+
+
+def test_a_file_larger_than_any_image_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "large.png").open("wb") as file:
+        file.truncate(2**40)  # which takes no room on disk
+    with pytest.raises(UserError, match=r"large\.png is larger than an image can be"):
+        read_file(tmp_path / "large.png", 256, 3)

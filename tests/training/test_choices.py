@@ -117,7 +117,7 @@ def test_every_network_is_built_for_its_images(network: str) -> None:
 
 @pytest.mark.parametrize("data", options("data"))
 def test_every_data_set_knows_its_shape_before_it_is_read(data: str) -> None:
-    extra = ["data.root=somewhere"] if data == "image_folder" else []
+    extra = ["data.root=somewhere"] if data in ("image_folder", "shards") else []
     module = make(composed(f"data={data}", *extra)["data"])
     assert module.channels in (1, 2, 3)
     assert len(module.size) == 2
@@ -138,14 +138,17 @@ def test_experiments_have_the_papers_recipe() -> None:
     assert celebahq["optimizer"]["lr"] == 2e-5
     assert (cifar10["data"]["batch_size"], celebahq["data"]["batch_size"]) == (128, 64)
     assert (cifar10["data"]["flip"], celebahq["data"]["flip"]) == (True, True)
-    assert composed("experiment=lsun256")["data"]["flip"] is False  # all but LSUN Bedroom are mirrored
+    lsun = {name: composed(f"experiment=lsun{name}") for name in ("256", "_church", "_cat")}
+    assert [lsun[name]["data"]["flip"] for name in lsun] == [False, True, True]  # all but LSUN Bedroom are mirrored
+    assert [lsun[name]["data"]["category"] for name in lsun] == ["bedroom", "church_outdoor", "cat"]
+    assert [lsun[name]["trainer"]["max_steps"] for name in lsun] == [2_400_000, 1_200_000, 1_800_000]
     assert (cifar10["network"]["dropout"], celebahq["network"]["dropout"]) == (0.1, 0.0)
     assert (cifar10["trainer"]["max_steps"], celebahq["trainer"]["max_steps"]) == (800_000, 500_000)
     large = composed("experiment=lsun_bedroom_large")
     assert (large["network"]["channels"], large["trainer"]["max_steps"]) == (192, 1_150_000)
     apart: dict[str, Any] = {"network": None, "trainer": None}
     assert large | apart == composed("experiment=lsun256") | apart
-    for config in (cifar10, celebahq, large):
+    for config in (cifar10, celebahq, large, *lsun.values()):
         assert config["module"]["warmup_steps"] == 5000
         assert config["module"]["max_grad_norm"] == 1.0
         assert config["callbacks"]["ema"]["decay"] == 0.9999

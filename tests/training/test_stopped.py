@@ -18,6 +18,7 @@ from ddpm_lightning.errors import UserError
 from ddpm_lightning.training.checkpoint import PREVIOUS, AtomicCheckpointIO, read_checkpoint
 from ddpm_lightning.training.metrics_csv import read_rows
 from tests.conftest import ROOT
+from tests.data.formats import write_folder
 from tests.training.commands import SMALL, command, error_of, results, train
 from tests.training.moments import MOMENTS
 from tests.training.test_quality import NAME
@@ -43,8 +44,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(folder: Path, *more: str) -> "subprocess.Popen[str]":
-    call = [sys.executable, "train.py", f"hydra.run.dir={folder}", *OPTIONS, *more]
+def start(folder: Path, *more: str, options: list[str] = OPTIONS) -> "subprocess.Popen[str]":
+    call = [sys.executable, "train.py", f"hydra.run.dir={folder}", *options, *more]
     return subprocess.Popen(call, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
@@ -79,12 +80,12 @@ def logged(run: Path) -> dict[tuple[str, str], str]:
     }
 
 
-def kill_and_go_on(folder: Path, kills: list[list[str]]) -> None:
+def kill_and_go_on(folder: Path, kills: list[list[str]], options: list[str] = OPTIONS) -> None:
     for kill in kills:
-        run = start(folder, *kill)
+        run = start(folder, *kill, options=options)
         said, _ = run.communicate(timeout=200)
         assert run.returncode == -signal.SIGKILL, said
-    run = start(folder)
+    run = start(folder, options=options)
     said, _ = run.communicate(timeout=200)
     assert run.returncode == 0, said
     assert not list(folder.rglob("*.tmp"))
@@ -94,6 +95,20 @@ def test_three_kills_leave_no_trace(whole: Path, tmp_path: Path) -> None:
     """In the middle of a step, of a save and of the quality's images."""
     kill_and_go_on(tmp_path, [at("backward", 2), at("saving", 3), at("quality", 6)])
     assert_same_run(whole, tmp_path)
+
+
+def test_a_kill_leaves_no_trace_in_a_run_on_shards(tmp_path: Path) -> None:
+    """Read ahead by two processes before the kill, by one after it, and by none in the run that never stopped."""
+    write_folder(tmp_path / "images", 40)
+    shape, shards = ["data.side=4", "data.channels=1"], tmp_path / "shards"
+    command("prepare", f"data.root={tmp_path}/images", *shape, f"into={shards}", "images_per_shard=9", "workers=0")
+    of_shards = ["data=shards", f"data.root={shards}", *shape, "data.batch_size=4", "data.eval_batch_size=5"]
+    others = [option for option in SMALL if not option.startswith("data")]
+    options = [*others, *of_shards, "data.flip=true", "trainer.max_steps=7"]
+    command("train", f"hydra.run.dir={tmp_path}/whole", *options, "data.num_workers=0")
+    kill = [*at("backward", 4), "data.num_workers=2"]
+    kill_and_go_on(tmp_path / "stopped", [kill], [*options, "data.num_workers=1"])
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
 
 @pytest.mark.slow

@@ -1,10 +1,8 @@
 """Generated images on disk, in shards that are written as they come: a killed run goes on, a finished one is kept."""
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +12,12 @@ import torch
 from torch import Tensor
 
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.npz import path_beside, read_npz, written_whole
-from ddpm_lightning.training.results import write_results
+from ddpm_lightning.npz import read_npz, written_whole
+from ddpm_lightning.training.recipe import check_recipe, open_folder
 from ddpm_lightning.typing import Pixels
 
 NAME = re.compile(r"(?P<first>\d{6,})-(?P<last>\d{6,})\.npz")
-RECIPE = "recipe.json"
-"""What the images of a folder are made of."""
+OPTION = "generated="
 
 
 @dataclass(frozen=True)
@@ -30,39 +27,12 @@ class Shards:
     folder: Path
 
     def open(self, recipe: Mapping[str, Any]) -> None:
-        """Starts the folder, if it is not there. Raises UserError where that cannot be, or it is of another recipe. Of
-        several jobs that start it at once, one does, and the others find it."""
-        self.check(recipe)
-        if not (self.folder / RECIPE).exists():
-            self._start(dict(recipe))
-            self.check(recipe)
+        """Starts the folder, if it is not there. Raises UserError where that cannot be, or it is of another recipe."""
+        open_folder(self.folder, recipe, OPTION, holds_images=bool(self.ranges()))
 
     def check(self, recipe: Mapping[str, Any]) -> None:
         """Raises UserError where the folder is there and of another recipe."""
-        ours = json.loads(json.dumps(recipe))
-        path = self.folder / RECIPE
-        theirs = _recipe(path) if path.exists() else ours
-        differing = [key for key in ours if theirs.get(key) != ours[key]]
-        if differing:
-            key = differing[0]
-            raise UserError(
-                f"{self.folder} holds images of another {key} ({theirs.get(key)}) than this command's ({ours[key]}); "
-                "choose another folder with generated=PATH, or delete it"
-            )
-
-    def _start(self, recipe: dict[str, Any]) -> None:
-        path = self.folder / RECIPE
-        if self.ranges() and not path.exists():
-            raise UserError(f"{self.folder} holds images but no {RECIPE} that says of what; choose generated=PATH")
-        beside = path_beside(path)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_results(beside, recipe)
-            with suppress(FileExistsError):  # another job was first
-                path.hardlink_to(beside)
-            beside.unlink()
-        except OSError as error:
-            raise UserError(f"{self.folder} cannot be written ({error.strerror}); choose generated=PATH") from error
+        check_recipe(self.folder, recipe, OPTION)
 
     def ranges(self) -> list[range]:
         """The numbers of the images that are there, shard by shard, in order."""
@@ -109,13 +79,6 @@ class Shards:
 
     def _path(self, numbers: range) -> Path:
         return self.folder / f"{numbers[0]:06d}-{numbers[-1]:06d}.npz"
-
-
-def _recipe(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text()))
-    except (ValueError, TypeError, OSError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete its folder, or choose another generated=PATH") from error
 
 
 def digest(weights: Mapping[str, Tensor]) -> str:

@@ -1,0 +1,92 @@
+"""LSUN's form of an LMDB database: keys, and an encoded image under each."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+
+from ddpm_lightning.data.splits import Places
+from ddpm_lightning.errors import UserError, shown
+
+Keys = Shaped[np.ndarray, "n"]
+"""Bytes in one array: a million Python objects would be copied into every process that reads ahead."""
+
+
+@dataclass(frozen=True, eq=False)
+class Database:
+    """Images by the places of their keys. Each process opens the database for itself."""
+
+    path: Path
+    keys: Keys
+
+    @classmethod
+    def of(cls, path: Path) -> "Database":
+        """All of it; every key is read once, no image. Raises UserError where the folder is no whole database."""
+        with _transaction(path) as transaction, transaction.cursor() as cursor:
+            keys = np.array(list(cursor.iternext(values=False)), dtype=np.bytes_)
+        if not len(keys):
+            raise UserError(f"{path} holds no images; name another database")
+        return cls(path, keys)
+
+    def at(self, places: Places) -> "Database":
+        """These images of it."""
+        return Database(self.path, self.keys[places])
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def name(self, place: int) -> str:
+        return f"{self.path}: {self.keys[place].decode(errors='replace')}"
+
+    def read(self, place: int) -> bytes:
+        with _transaction(self.path) as transaction:
+            content = transaction.get(bytes(self.keys[place]))
+        if content is None:
+            raise UserError(f"{self.name(place)} is no longer there; start again, for the database has changed")
+        return bytes(content)
+
+    def fingerprint(self) -> str:
+        file = (self.path / "data.mdb").stat()
+        described = repr((str(self.path), file.st_size, file.st_mtime_ns)).encode()
+        return hashlib.sha256(described + self.keys.tobytes()).hexdigest()
+
+
+@contextmanager
+def _transaction(path: Path) -> Iterator[Any]:
+    """A reader's view of the database."""
+    lmdb = _library()
+    try:
+        with _environment(path).begin() as transaction:
+            yield transaction
+    except lmdb.Error as error:
+        raise UserError(f"{path} cannot be read as an LMDB database ({shown(error)}); unpack it again") from error
+
+
+@lru_cache(maxsize=16)
+def _environment(path: Path) -> Any:
+    """The open database."""
+    environment = _library().open(str(path), readonly=True, lock=False, readahead=False, create=False)
+    claimed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    there = (path / "data.mdb").stat().st_size
+    if there < claimed:  # LMDB itself would read beyond the end, which kills the process
+        environment.close()
+        raise UserError(f"{path / 'data.mdb'} has {there} of its {claimed} bytes; unpack or fetch it again")
+    return environment
+
+
+os.register_at_fork(before=_environment.cache_clear)  # an open database is no good in another process
+
+
+def _library() -> Any:
+    try:
+        import lmdb
+    except ImportError as error:
+        raise UserError("LSUN's databases need the package lmdb: pip install 'ddpm-lightning[lmdb]'") from error
+    return lmdb

@@ -1,0 +1,25 @@
+"""In which form an image is kept."""
+
+import io
+
+from PIL import Image
+
+from ddpm_lightning.data.encoded import EncodedImages, square
+
+KEPT = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
+
+
+def encode(images: EncodedImages, place: int, content: bytes) -> tuple[str, bytes]:
+    """Suffix and content of the image whose content was read at this place; it decodes to the same pixels.
+
+    Where its shorter side is right already, it is kept as it came: LSUN's are, and lossless they would be seven times
+    as large. Else it is cut and resized once, and kept as WebP without loss: smaller than PNG, and sooner decoded.
+    Raises UserError where it is broken.
+    """
+    whole = images.decode(place, content)
+    came_as = Image.open(io.BytesIO(content)).format
+    if min(whole.size) == images.side and came_as in KEPT:
+        return KEPT[came_as], content
+    file = io.BytesIO()
+    square(whole, images.side).save(file, "WEBP", lossless=True, quality=0, method=0)
+    return "webp", file.getvalue()
