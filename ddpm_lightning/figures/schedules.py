@@ -92,7 +92,7 @@ class Schedules(Figure):
             passed = torch.cat([torch.zeros(1), p.cumsum(0)])
             ways.plot(passed, log_snr(process), label=f"{name.replace('_', ' ')}: {spread(terms, p)['value']:.3g}")
         ways.set(xlabel="share of the steps, t/T", ylabel="log SNR")
-        ways.legend(title="standard deviation, bits/dim", fontsize="small")
+        ways.legend(title="standard deviation, bits/dim", fontsize="small", loc="lower left")
         falls = fading(process).diff().cpu()
         sizes.plot(log_snr(process)[1:], terms.double().square().mean(0).sqrt() / falls)
         sizes.invert_xaxis()

@@ -91,12 +91,13 @@ class TimestepsCompared(Figure):
         return {"loss": loss, "batch_size": self.batch_size, "num_pairs": self.num_pairs, **trained.origin}
 
     def _draw(self, found: dict[str, "Variation"], path: Path) -> None:
-        figure, (axes,) = panels(1, height=1.2 + 0.5 * len(found))
+        figure, (axes,) = panels(1, height=1.6 + 0.4 * len(found))
         names = [name.replace("_", " ") for name in found]
         variances = [each.variance for each in found.values()]
-        axes.barh(names, [v.mean for v in variances], xerr=[v.standard_error for v in variances], capsize=3)
+        means, errors = [v.mean for v in variances], [v.standard_error for v in variances]
+        axes.errorbar(means, names, xerr=errors, fmt="o", capsize=3)
         axes.set(xlabel="variance of the gradient, summed over weights", xscale="log")
-        axes.invert_yaxis()
+        axes.set_ylim(len(names) - 0.5, -0.5)
         sentence = (
             f"How far the gradient of a batch of {self.batch_size} is from its mean, which is the same for all; loss: "
             f"{type(self.loss).__name__}. From {self.num_pairs} pairs of gradients at the same weights."

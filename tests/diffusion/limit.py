@@ -80,7 +80,7 @@ def draw(found: dict[str, dict[int, MeanAndError]], calls: int, path: Path) -> N
     """The bound against T, a line a schedule."""
     figure = Figure(figsize=(7, 4.4), layout="constrained")
     axes = figure.add_subplot(
-        xlabel="T, steps of the chain", ylabel="Σ_{t>1} L_{t−1}, bits/dim", xscale="log", yscale="log"
+        xlabel="T, steps of the chain", ylabel="Σ L over t > 1, bits/dim", xscale="log", yscale="log"
     )
     for name, by_T in found.items():
         means, errors = [each.mean for each in by_T.values()], [each.standard_error for each in by_T.values()]
