@@ -44,11 +44,6 @@ def _check_inflated(path: Path) -> None:
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Gives a path beside this one to write to, which then takes its name: a reader sees a whole file or none."""
-    beside = path_beside(path)
+    beside = path.with_name(f"{path.stem}.{platform.node()}.{os.getpid()}.tmp.npz")
     yield beside
     beside.replace(path)
-
-
-def path_beside(path: Path) -> Path:
-    """A path that no other process has, on this machine or another."""
-    return path.with_name(f"{path.stem}.{platform.node()}.{os.getpid()}.tmp{path.suffix}")

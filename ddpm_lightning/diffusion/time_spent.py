@@ -46,5 +46,5 @@ def schedule_spending(p: ByInterval, process: GaussianDiffusion) -> Schedule:
     SNR_1 to the same SNR_T in as many steps."""
     passed = torch.cat([p.new_zeros(1), p.cumsum(0)])
     even = torch.linspace(0, 1, process.T, dtype=torch.float64, device=p.device)
-    log_snr = 2 * interpolate(even * passed[-1], passed, process.half_log_snr[1:])
+    log_snr = 2 * interpolate(even * passed[-1], passed, process.half_log_snr[1:].to(p.device))
     return CoarseSchedule(T=process.T, alpha_bar=torch.cat([p.new_ones(1), log_snr.sigmoid()]))

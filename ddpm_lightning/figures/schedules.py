@@ -13,7 +13,7 @@ from ddpm_lightning.diffusion.likelihood import every_term
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.schedules import Schedule
 from ddpm_lightning.diffusion.time_spent import fading, least_time, schedule_spending, second_moments, time_spent
-from ddpm_lightning.errors import check_at_most, check_whole
+from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.figures.canvas import save_curves
 from ddpm_lightning.figures.figure import Figure
 from ddpm_lightning.seeding import NoisePerImage
@@ -26,6 +26,7 @@ from ddpm_lightning.training.text_file import write_whole
 from ddpm_lightning.typing import ByInterval, Terms
 
 LEAST = "least_variance"
+OWN = "its_own"
 
 
 @dataclass
@@ -46,6 +47,8 @@ class Schedules(Figure):
     def check(self, subject: Subject) -> None:
         """Raises UserError where there is no model, or fewer images."""
         data = self.trained(subject).data
+        for taken in {LEAST, OWN} & self.schedules.keys():
+            raise UserError(f"{self.option('schedules')} names one {taken}, as the figure does; give it another name")
         check_whole(self.option("num_images"), self.num_images, 2, "one image tells nothing of others; use 128")
         for split in ("train", "test"):
             check_at_most(self.option("num_images"), self.num_images, len(data.images(split)), f"so many {split}")
@@ -59,7 +62,7 @@ class Schedules(Figure):
         learned = least_time(self._terms(subject, "train"))
         write_schedule(schedule_spending(learned, process), subject.run_dir / "schedule" / f"{LEAST}.yaml")
         times = {name: time_spent(schedule, process).cpu() for name, schedule in self.schedules.items()}
-        times |= {LEAST: learned, "its_own": torch.full_like(learned, 1 / len(learned))}
+        times |= {LEAST: learned, OWN: torch.full_like(learned, 1 / len(learned))}
         terms = self._terms(subject, "test")
         self._draw(process, terms, times, subject.run_dir / f"{self.name}.png")
         return {
@@ -107,14 +110,16 @@ class Schedules(Figure):
 
 def spread(terms: Terms, p: ByInterval) -> dict[str, Any]:
     """The standard deviation of L_{t−1}/p(t) over images and t ~ p, and its standard error over the images."""
-    second, sums = MeanAndError.of(second_moments(terms, p)), MeanAndError.of(terms.double().sum(1))
-    deviation = math.sqrt(max(second.mean - sums.mean**2, 0.0))
+    second, sums = second_moments(terms, p), terms.double().sum(1)
+    mean = float(sums.mean())
+    deviation = math.sqrt(max(float(second.mean()) - mean**2, 0.0))
+    varying = MeanAndError.of(second - 2 * mean * sums)  # what the variance changes by with each image, to first order
     return {
         "value": deviation,
-        "standard_error": second.standard_error / (2 * deviation) if deviation else 0.0,
+        "standard_error": varying.standard_error / (2 * deviation) if deviation else 0.0,
         "unit": "bits/dim",
         "term": "standard deviation of an estimate of Σ_{t>1} L_{t−1} from one image and one t",
-        "mean": sums.mean,
+        "mean": mean,
     }
 
 

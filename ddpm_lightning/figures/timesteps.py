@@ -28,13 +28,15 @@ class TimestepsCompared(Figure):
     """The gradient of one loss, its t drawn in several ways that all have the same expectation: how far is the gradient
     of a batch from its mean?
 
-    loss, distributions: what is compared, by name. batch_size: of a gradient. num_pairs: independent pairs of
+    loss, distributions: what is compared, by name. num_images: the first so many of the training images, of which
+    batches are drawn; null for all, which are held at once. batch_size: of a gradient. num_pairs: independent pairs of
     gradients, g and g′, at the same weights: ½‖g − g′‖² is on average the variance (summed over weights), g·g′ the
     square of the mean. One process does the work.
     """
 
     loss: Loss
     distributions: dict[str, TimestepDistribution]
+    num_images: int | None = 2048
     batch_size: int = 64
     num_pairs: int = 100
 
@@ -47,14 +49,19 @@ class TimestepsCompared(Figure):
         check_whole(self.option("num_pairs"), self.num_pairs, 2, "one tells nothing of the others; use 100")
         check_at_most(self.option("num_pairs"), self.num_pairs, 100_000, "each is two gradients; use 100")
         check_whole(self.option("batch_size"), self.batch_size, 1, "a gradient is of some images; use 64")
-        check_at_most(self.option("batch_size"), self.batch_size, len(trained.data.images("train")), "so many train")
+        images = len(trained.data.images("train"))
+        if self.num_images is not None:
+            check_whole(self.option("num_images"), self.num_images, 1, "null is for all")
+            images = min(images, self.num_images)
+        check_at_most(self.option("batch_size"), self.batch_size, images, "of so many it is drawn")
 
     def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
         """The gradient's variance and mean by distribution; timesteps.png."""
         if not subject.fabric.is_global_zero:
             return {}
         trained = self.trained(subject)
-        x_0 = torch.cat([batch.x_0 for batch in trained.data.in_order("train", subject.fabric.device)])
+        batches = trained.data.in_order("train", subject.fabric.device, first=self.num_images)
+        x_0 = torch.cat([batch.x_0 for batch in batches])
         found = {name: self._compare(subject, x_0, name) for name in self.distributions}
         self._draw(found, subject.run_dir / f"{self.name}.png")
         return {

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from ddpm_lightning.errors import check_at_most, check_whole
+from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.typing import Features, Indices
 
 
@@ -31,6 +31,11 @@ class Untied(nn.Module):
         self.networks = nn.ModuleList(network(in_channels, out_channels, size) for _ in range(T))
 
     def forward(self, x: Features, t: Indices) -> Features:
+        if int(t.max()) >= len(self.networks):
+            raise UserError(
+                f"network.T={len(self.networks)} networks were made, and none knows step {int(t.max()) + 1} of the chain; "
+                "choose network.T=${schedule.T}"
+            )
         parts = {int(step): (t == step).nonzero().flatten() for step in t.unique()}
         answers = [self.networks[step](x[rows], t[rows]) for step, rows in parts.items()]
         return torch.cat(answers)[torch.cat(list(parts.values())).argsort()]

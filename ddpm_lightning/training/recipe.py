@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.npz import path_beside
-from ddpm_lightning.training.results import write_results
+from ddpm_lightning.training.durable import link_if_first, written_durably
+from ddpm_lightning.training.results import as_json
 
 RECIPE = "recipe.json"
 
@@ -46,11 +45,8 @@ def open_folder(folder: Path, recipe: Mapping[str, Any], option: str, holds_imag
 
 def _write(folder: Path, recipe: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    beside = path_beside(folder / RECIPE)
-    write_results(beside, dict(recipe))
-    with suppress(FileExistsError):  # another job was first
-        (folder / RECIPE).hardlink_to(beside)
-    beside.unlink()
+    with written_durably(folder / RECIPE, take_name=link_if_first) as file:
+        file.write(as_json(dict(recipe)).encode())
 
 
 def _read(path: Path, option: str) -> dict[str, Any]:

@@ -146,7 +146,12 @@ def unit(record: dict[str, Any]) -> list[str]:
 
 def write_results(path: Path, results: dict[str, Any]) -> None:
     """Writes results.json whole or not at all."""
-    write_whole(path, json.dumps(_finite(results), indent=2, allow_nan=False) + "\n")
+    write_whole(path, as_json(results))
+
+
+def as_json(results: dict[str, Any]) -> str:
+    """As the file has it."""
+    return json.dumps(_finite(results), indent=2, allow_nan=False) + "\n"
 
 
 def _finite(value: Any) -> Any:

@@ -12,7 +12,7 @@ from tests.diffusion import limit
 
 @pytest.mark.parametrize("shape", [LinearSchedule, CosineSchedule])
 def test_of_one_gaussian_the_limit_is_the_logarithm_of_its_ends(shape: type) -> None:
-    """Σ_{t>1} L_{t−1} → ½ log2((1 + s² SNR_1)/(1 + s² SNR_T)) in bits/dim, from above, with an error like 1/T."""
+    """Σ_{t>1} L_{t−1} → ½ log2((1 + s² SNR_1)/(1 + s² SNR_T)) in bits/dim."""
     s = 0.3
     with patch.object(limit, "GaussiansDataModule", lambda: GaussiansDataModule(num_parts=1, noise=s, radius=0.05)):
         near = limit.bound(limit.stretched(shape, 4000), 400_000)

@@ -73,7 +73,7 @@ def test_shards_that_are_finished_are_not_made_again(folder: Path, whole: dict[s
 
 
 def test_a_kill_before_the_first_shard_leaves_no_trace(folder: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
-    (tmp_path / "recipe.json.tmp").write_bytes(b"half")
+    (tmp_path / "recipe.json.elsewhere.123.tmp").write_bytes(b"half")
     command("prepare", *options(folder, tmp_path))
     assert content(tmp_path) == whole
 
@@ -113,7 +113,11 @@ def test_a_half_written_shard_counts_for_nothing(folder: Path, whole: dict[str, 
     for name in ("train-000000.tar", "train-000001.json", "train-000002.tar"):
         (tmp_path / name).write_bytes(whole[name][: len(whole[name]) // 2])
     (tmp_path / "train-000002.json").write_bytes(whole["train-000002.json"])
-    for name in ("train-000003.tar.elsewhere.123.tmp", "recipe.json.tmp", "shards.json.tmp"):
+    for name in (
+        "train-000003.tar.elsewhere.123.tmp",
+        "recipe.json.elsewhere.123.tmp",
+        "shards.json.elsewhere.123.tmp",
+    ):
         (tmp_path / name).write_bytes(b"half")
     (tmp_path / "recipe.json").write_bytes(whole["recipe.json"])
     assert "is not finished" in unreadable(tmp_path)
