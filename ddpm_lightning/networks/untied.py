@@ -33,8 +33,8 @@ class Untied(nn.Module):
     def forward(self, x: Features, t: Indices) -> Features:
         if int(t.max()) >= len(self.networks):
             raise UserError(
-                f"network.T={len(self.networks)} networks were made, and none knows step {int(t.max()) + 1} of the chain; "
-                "choose network.T=${schedule.T}"
+                f"network.T={len(self.networks)} networks were made, and none knows step {int(t.max()) + 1} of the "
+                "chain; choose network.T=${schedule.T}"
             )
         parts = {int(step): (t == step).nonzero().flatten() for step in t.unique()}
         answers = [self.networks[step](x[rows], t[rows]) for step, rows in parts.items()]
