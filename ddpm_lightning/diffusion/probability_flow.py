@@ -1,4 +1,5 @@
-"""The probability flow: an ODE that leads from x_0 to x_T and back, and gives each x_0 its exact density."""
+"""The probability flow: an ODE that leads from x_0 to x_T and back, and gives each x_0 its density, exact up to the
+solver."""
 
 import math
 from collections.abc import Callable
@@ -40,7 +41,8 @@ class ProbabilityFlow:
     σ_1 … σ_T alone: between two of them D is linear in u, at one y = x/√ᾱ (`VarianceExploding`).
 
     The flow is a model of its own, of data blurred by σ_1: x_0 is y at σ_1, and x_T ~ N(0, I). num_steps: of the
-    classical Runge–Kutta method, of fourth order and evenly in u. All is done in the dtype of what is given.
+    classical Runge–Kutta method, evenly in u. It is of fourth order where its steps are short against the gaps between
+    the σ_t, at each of which D has a kink. All is done in the dtype of what is given.
     """
 
     model: DenoisingDiffusion

@@ -91,7 +91,7 @@ class Chain:
 
     def along(self, count: int, steps: Collection[int]) -> dict[int, Step]:
         """Of sample.py's first `count` images, x_t (as Step.x, where else x_{t−1} stands) and x̂_0 at these steps.
-        Of a sampler that corrects itself, x_t is what the network was asked at."""
+        Of a sampler that corrects, x_t stands before the corrections, and x̂_0 is what the network makes of it after."""
         parts: dict[int, list[Step]] = {}
         for numbers in _batches(range(count), self.images.batch_size):
             noise = self.noise(numbers, "image")

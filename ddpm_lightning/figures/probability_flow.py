@@ -1,15 +1,17 @@
 """The probability flow: what test images are encoded to, and how well they come back."""
 
 import math
+from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
-from ddpm_lightning.diffusion.probability_flow import CALLS_PER_STEP, ProbabilityFlow
+from ddpm_lightning.diffusion.probability_flow import CALLS_PER_STEP, MOST_STEPS, ProbabilityFlow
 from ddpm_lightning.diffusion.variance_exploding import VarianceExploding
-from ddpm_lightning.errors import check_at_most, check_whole
+from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.figures.canvas import save_curves, save_grid
 from ddpm_lightning.figures.figure import Figure
 from ddpm_lightning.figures.latents import Chain
@@ -22,6 +24,18 @@ from ddpm_lightning.training.signals import STOP
 from ddpm_lightning.typing import Images
 
 BINS = 60
+
+
+class Trip(NamedTuple):
+    """Of one solver: x after each of its steps to x_T (of images after the last alone, for they are large), and what
+    came back."""
+
+    way: list[Images]
+    back: Images
+
+    @property
+    def x_T(self) -> Images:
+        return self.way[-1]
 
 
 @dataclass
@@ -47,8 +61,11 @@ class Flow(Figure):
         if not are_points(trained):
             self.check_model(subject)
             self.check_grid(trained, self.num_rows, 2 + len(self.steps))
-        for steps in self.steps or [0]:
-            ProbabilityFlow(trained.model, steps)
+        if not self.steps:
+            raise UserError(f"{self.option('steps')}=[] asks for no solver; use [5,10,20,50]")
+        for steps in self.steps:
+            check_whole(self.option("steps"), steps, 1, "use [5,10,20,50]")
+            check_at_most(self.option("steps"), steps, MOST_STEPS, f"each is {CALLS_PER_STEP} network calls")
         check_whole(self.option("num_images"), self.num_images, 2, "an error needs two; use 256")
         check_at_most(self.option("num_images"), self.num_images, len(trained.data.images("test")), "there are no more")
         check_whole(self.option("num_rows"), self.num_rows, 1, "an image is a row; use 6")
@@ -60,14 +77,15 @@ class Flow(Figure):
             return {}
         chain = self.chain(subject)
         x_0 = self._blurred(chain, self.images_of(chain, "test", first=self.num_images))
-        x_T, back = self._there_and_back(chain, x_0)
-        errors = {steps: MeanAndError.of(self._rmse(subject, x_0, each)) for steps, each in back.items()}
-        self._draw_curves(chain, errors, x_T)
+        trips = self._there_and_back(chain, x_0)
+        finest = trips[max(self.steps)]
+        errors = {steps: MeanAndError.of(self._rmse(subject, x_0, trip.back)) for steps, trip in trips.items()}
+        self._draw_curves(chain, errors, finest.x_T)
         if are_points(self.trained(subject)):
-            self._draw_paths(chain, x_0)
+            self._draw_paths(chain, [x_0, *finest.way])
         else:
-            self._draw_images(chain, x_0, x_T, back)
-        return {**self._round_trips(subject, errors), **self._moments(subject, x_T)}
+            self._draw_images(chain, x_0, finest.x_T, {steps: trip.back for steps, trip in trips.items()})
+        return {**self._round_trips(subject, errors), **self._moments(subject, finest.x_T)}
 
     def _blurred(self, chain: Chain, x_0: Images) -> Images:
         """x_0 + σ_1 ε."""
@@ -75,28 +93,49 @@ class Flow(Figure):
         first = torch.ones(len(x_0), dtype=torch.int64, device=x_0.device)
         return VarianceExploding(chain.images.model.process).q_sample(x_0, first, eps)
 
-    def _there_and_back(self, chain: Chain, x_0: Images) -> tuple[Images, dict[int, Images]]:
-        """x_T by the finest solver, and what comes back by each."""
-        x_T, back = x_0, {}
-        with evaluating(chain.images.model), chain.subject.fabric.autocast():
-            for steps in sorted(self.steps):
-                flow = ProbabilityFlow(chain.images.model, steps)
-                x_T = flow.encode(x_0, each_step=lambda _: STOP.check())
-                back[steps] = flow.decode(x_T, each_step=lambda _: STOP.check())
-        return x_T, back
+    def _there_and_back(self, chain: Chain, x_0: Images) -> dict[int, Trip]:
+        """By steps of the solver, the coarsest first."""
+        flows = [ProbabilityFlow(chain.images.model, steps) for steps in sorted(self.steps)]
+        total = 2 * len(x_0) * sum(flow.calls for flow in flows)
+        bar = tqdm(total=total, desc=self.name, unit="call", unit_scale=True, leave=False)
+        with evaluating(chain.images.model), chain.subject.fabric.autocast(), bar:
+            return {flow.num_steps: self._trip(chain, flow, x_0, bar) for flow in flows}
+
+    def _trip(self, chain: Chain, flow: ProbabilityFlow, x_0: Images, bar: "tqdm[Any]") -> Trip:
+        """In batches of the images' batch_size."""
+        trips = [self._trip_of_batch(chain, flow, part, bar) for part in torch.split(x_0, chain.images.batch_size)]
+        ways = zip(*(trip.way for trip in trips), strict=True)
+        return Trip([torch.cat(places) for places in ways], torch.cat([trip.back for trip in trips]))
+
+    def _trip_of_batch(self, chain: Chain, flow: ProbabilityFlow, x_0: Images, bar: "tqdm[Any]") -> Trip:
+        way: deque[Images] = deque(maxlen=None if are_points(self.trained(chain.subject)) else 1)
+
+        def each_step(x: Images) -> None:
+            STOP.check()
+            bar.update(CALLS_PER_STEP * len(x))
+
+        def on_the_way(x: Images) -> None:
+            each_step(x)
+            way.append(x)
+
+        x_T = flow.encode(x_0, on_the_way)
+        return Trip(list(way), flow.decode(x_T, each_step))
 
     def _rmse(self, subject: Subject, x_0: Images, back: Images) -> Tensor:
+        """Of each image, on the scale of `_unit`: [n]."""
         scale = 1.0 if are_points(self.trained(subject)) else 127.5
         return scale * (x_0 - back).square().flatten(1).mean(1).sqrt().cpu()
 
+    def _unit(self, subject: Subject) -> str:
+        return "of the plane" if are_points(self.trained(subject)) else "of 0–255"
+
     def _round_trips(self, subject: Subject, errors: dict[int, MeanAndError]) -> dict[str, dict[str, Any]]:
-        unit = "of the plane" if are_points(self.trained(subject)) else "of 0–255"
         trained = self.trained(subject)
         return {
             f"flow_round_trip_rmse_{steps}steps{trained.suffix}": {
                 "value": error.mean,
                 "standard_error": error.standard_error,
-                "unit": unit,
+                "unit": self._unit(subject),
                 "network_calls": 2 * ProbabilityFlow(trained.model, steps).calls,
                 "num_images": self.num_images,
                 **trained.origin,
@@ -124,7 +163,7 @@ class Flow(Figure):
         figure, (trips, latents) = panels(2, width=10)
         means, bars = [e.mean for e in errors.values()], [e.standard_error for e in errors.values()]
         trips.errorbar(list(errors), means, bars, marker="o", capsize=3)
-        unit = "of the plane" if are_points(self.trained(chain.subject)) else "of 0–255"
+        unit = self._unit(chain.subject)
         trips.set(xscale="log", yscale="log", xlabel="steps of the solver", ylabel=f"RMSE after both ways ({unit})")
         trips.set_xticks(list(errors), list(errors))
         trips.set_xticks([], minor=True)
@@ -150,10 +189,6 @@ class Flow(Figure):
             chain.subject.run_dir / f"{self.name}_images.png",
         )
 
-    def _draw_paths(self, chain: Chain, x_0: Images) -> None:
-        ways = [x_0]
-        flow = ProbabilityFlow(chain.images.model, max(self.steps))
-        with evaluating(chain.images.model):
-            flow.encode(x_0, each_step=ways.append)
+    def _draw_paths(self, chain: Chain, way: list[Images]) -> None:
         sentence = f"The ways of {self.num_images} test points along the probability flow, from x_0 to x_T."
-        draw_ways(torch.stack(ways[::-1]), sentence, chain.subject.run_dir / f"{self.name}_paths.png")
+        draw_ways(torch.stack(way[::-1]), sentence, chain.subject.run_dir / f"{self.name}_paths.png")

@@ -18,7 +18,14 @@ def test_points_come_back_the_better_the_finer_the_solver(checkpoint: Path, tmp_
     coarse, fine = (found[f"flow_round_trip_rmse_{steps}steps"] for steps in (4, 16))
     assert fine["value"] < coarse["value"] / 4
     assert (coarse["network_calls"], fine["network_calls"]) == (64, 256)
-    assert found["flow_x_T_square_16steps"]["value"] == pytest.approx(1, abs=0.8)  # of 12 numbers, untrained
+
+
+def test_the_batch_size_changes_nothing(checkpoint: Path, tmp_path: Path) -> None:  # noqa: F811
+    for size in (4, 6):
+        folder = f"hydra.run.dir={tmp_path}/{size}"
+        command("figure", f"checkpoint={checkpoint}", folder, *FIGURE, *FEW, f"batch_size={size}")
+    one, other = (results(tmp_path / str(size))["metrics"] for size in (4, 6))
+    assert {key: one[key]["value"] for key in one} == pytest.approx({key: other[key]["value"] for key in one}, rel=1e-3)
 
 
 def test_pictures_are_shown_beside_what_comes_back(tmp_path: Path) -> None:
@@ -31,8 +38,9 @@ def test_pictures_are_shown_beside_what_comes_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mistake", "words"),
     [
-        ("steps=[]", "num_steps of the flow=0"),
-        ("steps=[0]", "num_steps of the flow=0"),
+        ("steps=[]", "figure.probability_flow.steps=[] asks for no solver"),
+        ("steps=[0]", "figure.probability_flow.steps=0 is not a whole number"),
+        ("steps=[1000000]", "figure.probability_flow.steps=1000000 exceeds 100000"),
         ("num_images=1", "figure.probability_flow.num_images=1"),
         ("num_images=61", "exceeds 60"),
         ("num_rows=0", "figure.probability_flow.num_rows=0"),
