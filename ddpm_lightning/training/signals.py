@@ -76,7 +76,7 @@ def _end(signum: int, frame: FrameType | None) -> None:
 class StopRequest:
     """Remembers the first signal that asks to stop; a second Ctrl-C ends at once.
 
-    may_interrupt: whether this is the only process of the run, so that it may stop without asking the others.
+    may_interrupt: whether this process may stop without asking others: there are none, or it tells them itself.
     """
 
     def __init__(self) -> None:
