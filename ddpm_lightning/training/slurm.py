@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,6 +38,10 @@ LOOK_EVERY = 1.0
 
 ASK_EVERY = 15.0
 """Seconds between two questions to Slurm, which has others to answer."""
+
+GONE = 5
+"""Answers without a job after which there will be no result: a minute, for so long a folder that several machines share
+may not show what another wrote."""
 
 HOME = str(Path(__file__).parents[2])
 """Where the package lies, for jobs need not start where the command did."""
@@ -157,11 +161,12 @@ def wait_for(jobs: Sequence[Job[JobReturn]]) -> None:
     """Until each has a result, or is not in the queue any more. Says how they stand, whenever that changes."""
     absent: Counter[str] = Counter()
     asked, told = -math.inf, ""
-    while waiting := [job.job_id for job in jobs if not has_result(job) and absent[job.job_id] < 2]:
-        if time.monotonic() - asked >= ASK_EVERY and (standing := queue()) is not None:
-            asked = time.monotonic()
-            # Twice, for a result may come later than its job is gone, on a folder that several machines share.
-            absent = Counter({job: absent[job] + 1 for job in waiting if job not in standing})
+    while waiting := [job.job_id for job in without_result(jobs) if absent[job.job_id] < GONE]:
+        standing = None
+        if time.monotonic() - asked >= ASK_EVERY:
+            asked, standing = time.monotonic(), queue()
+        if standing is not None:
+            absent = Counter({job.job_id: absent[job.job_id] + 1 for job in jobs if job.job_id not in standing})
             counts = Counter(standing[job] for job in waiting if job in standing)
             now = ", ".join(f"{count} {how}" for how, count in counts.items())
             if now and now != told:
@@ -170,8 +175,16 @@ def wait_for(jobs: Sequence[Job[JobReturn]]) -> None:
         time.sleep(LOOK_EVERY)
 
 
+def without_result(jobs: Sequence[Job[JobReturn]]) -> list[Job[JobReturn]]:
+    """Those that have not come to their end, well or not."""
+    for folder in {job.paths.folder for job in jobs}:
+        with suppress(OSError):
+            folder.chmod(folder.stat().st_mode)  # without this, NFS may answer from its memory, as submitit knows
+    return [job for job in jobs if not has_result(job)]
+
+
 def has_result(job: Job[JobReturn]) -> bool:
-    """Whether the job has come to its end, well or not."""
+    """Whether the job has come to its end, well or not, as far as is known here."""
     return bool(job.paths.result_pickle.exists())
 
 
