@@ -122,9 +122,13 @@ def names_of(job_overrides: Sequence[Sequence[str]]) -> list[str]:
 def with_resources(params: dict[str, Any], configs: Sequence[DictConfig]) -> dict[str, Any]:
     """The launcher's parameters, and what else the jobs need: GPUs and CPUs where nobody says how many, this package
     from wherever they start, and their end where a task of several dies. Raises UserError where nobody says how many
-    GPUs they are to have, and they need some."""
+    GPUs they are to have, and they need some, or how many processes there will be."""
     asked = any(params[option] for option in ("gpus_per_node", "gpus_per_task", "gres"))
     gpus = params["gpus_per_node"] if asked else max(map(needed_gpus, configs)) or None
+    if not asked and not gpus:
+        warn_of_no_gpu(configs)
+    if asked and not gpus and not params["cpus_per_task"]:
+        check_processes(configs)
     processes = max(gpus or 1, *(whole(config, "trainer.devices", 1) for config in configs))
     readers = max(whole(config, "data.num_workers", 0) for config in configs)
     cpus = params["cpus_per_task"] or math.ceil(processes / params["tasks_per_node"]) * (1 + readers)
@@ -149,6 +153,27 @@ def needed_gpus(config: DictConfig) -> int:
             "hydra.launcher.gpus_per_node=4, or as many as a node has"
         )
     return count
+
+
+def warn_of_no_gpu(configs: Sequence[DictConfig]) -> None:
+    """Where jobs would take GPUs, and have none unless Slurm gives them unasked."""
+    if any(OmegaConf.select(config, "trainer.accelerator") == "auto" for config in configs):
+        log.warning(
+            "No GPU is asked for, and so the jobs run on CPUs wherever Slurm gives none unasked; for a GPU each add "
+            "hydra.launcher.gpus_per_node=1, or trainer.accelerator=cpu if CPUs are meant"
+        )
+
+
+def check_processes(configs: Sequence[DictConfig]) -> None:
+    """Raises UserError where jobs start a process for each GPU that they find, which nobody says to be so many."""
+    for config in configs:
+        devices = OmegaConf.select(config, "trainer.devices")
+        if devices is not None and whole(config, "trainer.devices", 0) == 0:
+            raise UserError(
+                f"trainer.devices={devices} with hydra.launcher.gres= or gpus_per_task= does not say how many "
+                "processes a job starts, each of which wants a CPU and one more for each of data.num_workers=; add "
+                "hydra.launcher.cpus_per_task=16, or as many as that is"
+            )
 
 
 def whole(config: DictConfig, key: str, otherwise: int) -> int:

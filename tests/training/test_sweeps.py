@@ -74,6 +74,7 @@ OPEN: dict[str, Any] = {**GIVEN, **dict.fromkeys(("gpus_per_node", "gpus_per_tas
         ({"accelerator": "cuda", "devices": 2}, 1, {}, 2, 4),
         ({"accelerator": "cuda", "devices": "auto"}, 1, {"gpus_per_node": 4}, 4, 8),
         ({"accelerator": "cuda", "devices": "auto"}, 0, {"gres": "gpu:a100:4", "cpus_per_task": 16}, None, 16),
+        ({"accelerator": "cuda", "devices": 4}, 1, {"gres": "gpu:a100:4"}, None, 8),
     ],
 )
 def test_what_a_job_asks_for_follows_its_processes(
@@ -91,6 +92,22 @@ def test_what_a_job_asks_for_follows_its_processes(
 def test_gpus_without_a_number() -> None:
     with pytest.raises(UserError, match=r"add hydra\.launcher\.gpus_per_node=4"):
         with_resources(OPEN, [OmegaConf.create({"trainer": {"accelerator": "cuda", "devices": "auto"}})])
+
+
+@pytest.mark.parametrize("asked", [{"gres": "gpu:a100:4"}, {"gpus_per_task": 4}])
+def test_cpus_for_gpus_whose_number_is_not_told(asked: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"trainer\.devices=auto with .*add hydra\.launcher\.cpus_per_task="):
+        with_resources({**OPEN, **asked}, [OmegaConf.create({"trainer": {"accelerator": "cuda", "devices": "auto"}})])
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "asked", "warned"), [("auto", {}, 1), ("cpu", {}, 0), ("auto", {"gpus_per_node": 1}, 0)]
+)
+def test_jobs_that_take_what_they_find_and_are_given_no_gpu(
+    accelerator: str, asked: dict[str, Any], warned: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with_resources({**OPEN, **asked}, 2 * [OmegaConf.create({"trainer": {"accelerator": accelerator, "devices": 1}})])
+    assert caplog.text.count("No GPU is asked for") == warned
 
 
 class Cluster:
