@@ -32,7 +32,7 @@ from omegaconf import DictConfig
 from ddpm_lightning.errors import Diverged, UserError, check_at_most
 from ddpm_lightning.training.build import plain
 from ddpm_lightning.training.manners import told_plainly
-from ddpm_lightning.training.signals import ASKING, WARNINGS, Interrupted, heard_by, requeue
+from ddpm_lightning.training.signals import ASKING, WARNINGS, Interrupted, heard_by, is_first_task, requeue
 from ddpm_lightning.training.trainer import choose_accelerator
 
 Config = dict[str, Any]
@@ -63,7 +63,8 @@ def in_processes(work: Work, config: Config) -> None:
             Team(work, config, count).run()
     except Interrupted as stop:
         requeue(stop.signum)
-        raise SystemExit(stop.exit_code) from None
+        # At the first task that fails srun ends the others, of which the first may still have W&B to close.
+        raise SystemExit(stop.exit_code if is_first_task() else 0) from None
 
 
 def number_of_processes(trainer: Any) -> int:

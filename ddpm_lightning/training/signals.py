@@ -76,7 +76,7 @@ def _end(signum: int, frame: FrameType | None) -> None:
 class StopRequest:
     """Remembers the first signal that asks to stop; a second Ctrl-C ends at once.
 
-    may_interrupt: whether this is the only process of the run, so that it may stop without asking the others.
+    may_interrupt: whether this process may stop without asking others: there are none, or it tells them itself.
     """
 
     def __init__(self) -> None:
@@ -115,8 +115,13 @@ def requeue(signum: int) -> None:
         return
     if callable(signal.getsignal(signum)):
         signal.raise_signal(signum)
-    elif "SLURM_JOB_ID" in os.environ and os.environ.get("SLURM_PROCID", "0") == "0":
+    elif "SLURM_JOB_ID" in os.environ and is_first_task():
         try:
             subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
         except (OSError, subprocess.CalledProcessError) as error:
             log.warning("The job could not be queued again (%s); all is saved", error)
+
+
+def is_first_task() -> bool:
+    """Whether this is the first of the tasks that Slurm's srun has started, which speaks for all; or there are none."""
+    return os.environ.get("SLURM_PROCID", "0") == "0"

@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,6 +38,10 @@ LOOK_EVERY = 1.0
 
 ASK_EVERY = 15.0
 """Seconds between two questions to Slurm, which has others to answer."""
+
+GONE = 5
+"""Answers without a job after which there will be no result: a minute, for so long a folder that several machines share
+may not show what another wrote."""
 
 HOME = str(Path(__file__).parents[2])
 """Where the package lies, for jobs need not start where the command did."""
@@ -118,9 +122,13 @@ def names_of(job_overrides: Sequence[Sequence[str]]) -> list[str]:
 def with_resources(params: dict[str, Any], configs: Sequence[DictConfig]) -> dict[str, Any]:
     """The launcher's parameters, and what else the jobs need: GPUs and CPUs where nobody says how many, this package
     from wherever they start, and their end where a task of several dies. Raises UserError where nobody says how many
-    GPUs they are to have, and they need some."""
+    GPUs they are to have, and they need some, or how many processes there will be."""
     asked = any(params[option] for option in ("gpus_per_node", "gpus_per_task", "gres"))
     gpus = params["gpus_per_node"] if asked else max(map(needed_gpus, configs)) or None
+    if not asked and not gpus:
+        warn_of_no_gpu(configs)
+    if asked and not gpus and not params["cpus_per_task"]:
+        check_processes(configs)
     processes = max(gpus or 1, *(whole(config, "trainer.devices", 1) for config in configs))
     readers = max(whole(config, "data.num_workers", 0) for config in configs)
     cpus = params["cpus_per_task"] or math.ceil(processes / params["tasks_per_node"]) * (1 + readers)
@@ -147,6 +155,27 @@ def needed_gpus(config: DictConfig) -> int:
     return count
 
 
+def warn_of_no_gpu(configs: Sequence[DictConfig]) -> None:
+    """Where jobs would take GPUs, and have none unless Slurm gives them unasked."""
+    if any(OmegaConf.select(config, "trainer.accelerator") == "auto" for config in configs):
+        log.warning(
+            "No GPU is asked for, and so the jobs run on CPUs wherever Slurm gives none unasked; for a GPU each add "
+            "hydra.launcher.gpus_per_node=1, or trainer.accelerator=cpu if CPUs are meant"
+        )
+
+
+def check_processes(configs: Sequence[DictConfig]) -> None:
+    """Raises UserError where jobs start a process for each GPU that they find, which nobody says to be so many."""
+    for config in configs:
+        devices = OmegaConf.select(config, "trainer.devices")
+        if devices is not None and whole(config, "trainer.devices", 0) == 0:
+            raise UserError(
+                f"trainer.devices={devices} with hydra.launcher.gres= or gpus_per_task= does not say how many "
+                "processes a job starts, each of which wants a CPU and one more for each of data.num_workers=; add "
+                "hydra.launcher.cpus_per_task=16, or as many as that is"
+            )
+
+
 def whole(config: DictConfig, key: str, otherwise: int) -> int:
     """An option of a job, if it is a number of things."""
     value = OmegaConf.select(config, key)
@@ -157,11 +186,12 @@ def wait_for(jobs: Sequence[Job[JobReturn]]) -> None:
     """Until each has a result, or is not in the queue any more. Says how they stand, whenever that changes."""
     absent: Counter[str] = Counter()
     asked, told = -math.inf, ""
-    while waiting := [job.job_id for job in jobs if not has_result(job) and absent[job.job_id] < 2]:
-        if time.monotonic() - asked >= ASK_EVERY and (standing := queue()) is not None:
-            asked = time.monotonic()
-            # Twice, for a result may come later than its job is gone, on a folder that several machines share.
-            absent = Counter({job: absent[job] + 1 for job in waiting if job not in standing})
+    while waiting := [job.job_id for job in without_result(jobs) if absent[job.job_id] < GONE]:
+        standing = None
+        if time.monotonic() - asked >= ASK_EVERY:
+            asked, standing = time.monotonic(), queue()
+        if standing is not None:
+            absent = Counter({job.job_id: absent[job.job_id] + 1 for job in jobs if job.job_id not in standing})
             counts = Counter(standing[job] for job in waiting if job in standing)
             now = ", ".join(f"{count} {how}" for how, count in counts.items())
             if now and now != told:
@@ -170,8 +200,16 @@ def wait_for(jobs: Sequence[Job[JobReturn]]) -> None:
         time.sleep(LOOK_EVERY)
 
 
+def without_result(jobs: Sequence[Job[JobReturn]]) -> list[Job[JobReturn]]:
+    """Those that have not come to their end, well or not."""
+    for folder in {job.paths.folder for job in jobs}:
+        with suppress(OSError):
+            folder.chmod(folder.stat().st_mode)  # without this, NFS may answer from its memory, as submitit knows
+    return [job for job in jobs if not has_result(job)]
+
+
 def has_result(job: Job[JobReturn]) -> bool:
-    """Whether the job has come to its end, well or not."""
+    """Whether the job has come to its end, well or not, as far as is known here."""
     return bool(job.paths.result_pickle.exists())
 
 

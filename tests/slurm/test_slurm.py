@@ -144,6 +144,20 @@ def test_two_nodes_have_the_loss_curve_of_one_process(alone: Path, tmp_path: Pat
     assert_same_losses(alone, tmp_path / "run")
 
 
+def test_a_run_on_two_nodes_that_is_warned_goes_on(whole: Path, tmp_path: Path) -> None:
+    """Though the first of its processes has more to do before it ends."""
+    run, closed = tmp_path / "run", "+logger.slowly={_target_: tests.training.moments.ClosedSlowly, seconds: 10}"
+    arguments = [str(run), *SMALL, *LONG, SLOWLY, closed]
+    job = sbatch(tmp_path, "nodes_srun.sbatch", arguments, "--nodes=2", "--ntasks-per-node=1")
+    wait_for(lambda: count_steps(run) > 5, seconds=300)
+    subprocess.run(["scancel", "--signal=USR1", job], check=True)
+    wait_for_job(tmp_path, job)
+    log = (run / "train.log").read_text()
+    assert "Stopped by SIGUSR1" in log
+    assert "Going on from" in log
+    assert_same_run(whole, run)
+
+
 def test_an_array_of_jobs_makes_the_images_of_one(tmp_path: Path) -> None:
     path = train(tmp_path / "run", *LIKE_DIGITS) / "checkpoints" / "last.ckpt"
     options = [

@@ -9,6 +9,8 @@ from unittest.mock import patch
 
 import lightning as L
 import torch
+from lightning.pytorch.loggers.logger import DummyLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from ddpm_lightning.training import checkpoint
 from ddpm_lightning.training.callbacks.bound import ValidationBound
@@ -99,6 +101,17 @@ class Slowly(L.Callback):
 
     def on_train_batch_end(self, *_: Any) -> None:
         time.sleep(self.seconds)
+
+
+class ClosedSlowly(DummyLogger):
+    """As W&B is, over a slow network."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def finish(self, exit_code: int) -> None:
+        time.sleep(self.seconds if rank_zero_only.rank == 0 else 0)  # type: ignore[attr-defined]
 
 
 class Spoil(L.Callback):

@@ -109,8 +109,8 @@ def test_asked_to_stop_both_stop_at_one_step_and_go_on(tmp_path: Path) -> None:
     options = [*OPTIONS, TWO, "trainer.max_steps=6", "network.dropout=0.1"]
     train(tmp_path / "whole", *options)
     with pytest.raises(SystemExit) as ended:
-        train(tmp_path / "halves", *options, *at("after the step", 2, signal.SIGTERM), "+callbacks.signal.rank=1")
-    assert ended.value.code == 128 + signal.SIGTERM
+        train(tmp_path / "halves", *options, *at("after the step", 2, signal.SIGUSR1), "+callbacks.signal.rank=1")
+    assert ended.value.code == 128 + signal.SIGUSR1
     assert read_checkpoint(tmp_path / "halves" / "checkpoints" / "last.ckpt")["global_step"] == 2
     train(tmp_path / "halves", *options)
     assert_same_run(tmp_path / "whole", tmp_path / "halves")

@@ -1,12 +1,15 @@
 """What surrounds the jobs of a sweep: their folders, their configurations, and Slurm where there is none."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
+from submitit import SlurmJob
 
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.training import slurm
 from ddpm_lightning.training.slurm import names_of, with_resources
 from tests.training.commands import SMALL, command, error_of
 
@@ -71,6 +74,7 @@ OPEN: dict[str, Any] = {**GIVEN, **dict.fromkeys(("gpus_per_node", "gpus_per_tas
         ({"accelerator": "cuda", "devices": 2}, 1, {}, 2, 4),
         ({"accelerator": "cuda", "devices": "auto"}, 1, {"gpus_per_node": 4}, 4, 8),
         ({"accelerator": "cuda", "devices": "auto"}, 0, {"gres": "gpu:a100:4", "cpus_per_task": 16}, None, 16),
+        ({"accelerator": "cuda", "devices": 4}, 1, {"gres": "gpu:a100:4"}, None, 8),
     ],
 )
 def test_what_a_job_asks_for_follows_its_processes(
@@ -88,6 +92,74 @@ def test_what_a_job_asks_for_follows_its_processes(
 def test_gpus_without_a_number() -> None:
     with pytest.raises(UserError, match=r"add hydra\.launcher\.gpus_per_node=4"):
         with_resources(OPEN, [OmegaConf.create({"trainer": {"accelerator": "cuda", "devices": "auto"}})])
+
+
+@pytest.mark.parametrize("asked", [{"gres": "gpu:a100:4"}, {"gpus_per_task": 4}])
+def test_cpus_for_gpus_whose_number_is_not_told(asked: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"trainer\.devices=auto with .*add hydra\.launcher\.cpus_per_task="):
+        with_resources({**OPEN, **asked}, [OmegaConf.create({"trainer": {"accelerator": "cuda", "devices": "auto"}})])
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "asked", "warned"), [("auto", {}, 1), ("cpu", {}, 0), ("auto", {"gpus_per_node": 1}, 0)]
+)
+def test_jobs_that_take_what_they_find_and_are_given_no_gpu(
+    accelerator: str, asked: dict[str, Any], warned: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with_resources({**OPEN, **asked}, 2 * [OmegaConf.create({"trainer": {"accelerator": accelerator, "devices": 1}})])
+    assert caplog.text.count("No GPU is asked for") == warned
+
+
+class Cluster:
+    """A Slurm that answers so, the last answer for ever, and a clock that only waiting moves.
+
+    done: when the result of a job can be seen, in seconds.
+    """
+
+    def __init__(self, folder: Path, answers: list[dict[str, str] | None], done: dict[str, float]) -> None:
+        self.answers, self.done, self.now, self.asked = answers, done, 0.0, list[float]()
+        self.jobs = [SlurmJob[Any](folder, job) for job in done]
+
+    def queue(self) -> dict[str, str] | None:
+        self.asked.append(self.now)
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        for job in self.jobs:
+            if self.now >= self.done[job.job_id]:
+                job.paths.result_pickle.touch()
+
+
+RUNNING, NEVER = {"1": "running"}, math.inf
+
+
+@pytest.mark.parametrize(
+    ("answers", "done", "asked", "until"),
+    [
+        ([RUNNING, {}], {"1": 65.0}, 5, 65),  # its result is seen later than it is gone
+        ([RUNNING, {}], {"1": NEVER}, 6, 76),  # and this one's never
+        ([None, None, RUNNING], {"1": 50.0}, 4, 50),  # a Slurm that is down is asked no oftener
+        ([RUNNING], {"1": 200.0, "2": NEVER}, 14, 200),  # one is gone, another goes on
+    ],
+)
+def test_a_job_is_given_up_a_minute_after_it_is_gone(
+    answers: list[dict[str, str] | None],
+    done: dict[str, float],
+    asked: int,
+    until: float,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = Cluster(tmp_path, answers, done)
+    monkeypatch.setattr(slurm, "queue", cluster.queue)
+    monkeypatch.setattr(slurm, "time", cluster)
+    slurm.wait_for(cluster.jobs)
+    assert cluster.asked == [slurm.ASK_EVERY * turn for turn in range(asked)]
+    assert cluster.now == until
 
 
 def test_jobs_are_named_by_what_is_not_common_to_all() -> None:

@@ -1,9 +1,9 @@
 """Ends a run that was asked to stop: after the step, when everything else has done its part, and saved."""
 
-import signal
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from ddpm_lightning.training.callbacks.checkpoint import keeps_checkpoints, last_checkpoint
@@ -41,6 +41,9 @@ class StopOnSignal(Checkpoint):
 
 
 def stop_if_asked(trainer: L.Trainer) -> None:
-    """Raises Interrupted on all processes if one of them was asked to stop."""
-    if trainer.strategy.reduce_boolean_decision(STOP.signum is not None, all=False):
-        raise Interrupted(STOP.signum or signal.SIGTERM)
+    """Raises Interrupted on all processes if one of them was asked to stop; by its signal, for only a warning puts the
+    job into the queue again, and it need not have come to the first process yet."""
+    strategy = trainer.strategy
+    if strategy.reduce_boolean_decision(STOP.signum is not None, all=False):
+        asked = strategy.reduce(torch.tensor(STOP.signum or 0, device=strategy.root_device), reduce_op="max")
+        raise Interrupted(int(cast(torch.Tensor, asked)))

@@ -1,7 +1,7 @@
 """The processes that evaluate together, by way of Lightning Fabric."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.fabric import Fabric
@@ -11,6 +11,7 @@ from torch import Tensor
 from ddpm_lightning.errors import Diverged, UserError
 from ddpm_lightning.training.processes import AnotherDiverged, AnotherFailed
 from ddpm_lightning.training.results import AddUp
+from ddpm_lightning.training.signals import STOP, Interrupted
 from ddpm_lightning.training.trainer import check_precision, choose_accelerator
 
 PATIENCE = timedelta(days=7)
@@ -43,17 +44,20 @@ def add_up(fabric: Fabric) -> AddUp:
     return add
 
 
-def together(fabric: Fabric, failure: UserError | None) -> None:
-    """Waits for all processes. Raises UserError on every one of them if one failed, so that none waits for ever; and
-    Diverged if one found that the model has diverged."""
-    mine = [failure is not None, isinstance(failure, Diverged)]
-    failures, divergences = add_up(fabric)(torch.tensor(mine, dtype=torch.float32)).tolist()
-    if failure is not None:
+def together(fabric: Fabric, failure: UserError | Interrupted | None) -> None:
+    """Waits for all processes. Raises on every one of them, so that none waits for ever: UserError if one failed,
+    Diverged if one found that the model has diverged, Interrupted if one was asked to stop."""
+    mine = [isinstance(failure, kind) for kind in (UserError, Diverged, Interrupted)]
+    failures, divergences, stops = add_up(fabric)(torch.tensor(mine, dtype=torch.float32)).tolist()
+    if isinstance(failure, UserError):
         raise failure
     if divergences > 0:
         raise AnotherDiverged("the images of another process have pixels that are no numbers")
     if failures > 0:
         raise AnotherFailed("another process could not go on; it says why")
+    if stops > 0:
+        asked = fabric.all_reduce(torch.tensor(STOP.signum or 0, device=fabric.device), reduce_op="max")
+        raise Interrupted(int(cast(Tensor, asked)))
 
 
 def precision_of(fabric: Fabric) -> str:

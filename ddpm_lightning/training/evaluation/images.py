@@ -81,14 +81,14 @@ class Generated:
         fabric.barrier()
         missing = self.shards.missing(wanted, self.batch_size)[fabric.global_rank :: fabric.world_size]
         fabric.barrier()  # before anyone writes, everyone has looked
-        failure: UserError | None = None
+        failure: UserError | Interrupted | None = None
         with self._bar(fabric, sum(len(numbers) for numbers in missing)) as bar, self._kept():
             try:
                 for numbers in missing:
                     self.shards.write(numbers, self._make(fabric, numbers, bar))
-            except UserError as error:
+            except (UserError, Interrupted) as error:
                 failure = error
-        together(fabric, failure)
+            together(fabric, failure)
 
     def _bar(self, fabric: Fabric, count: int) -> "tqdm[Any]":
         total = count * self.sampler.chain(self.model).process.T

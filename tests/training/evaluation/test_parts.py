@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from ddpm_lightning.training.evaluation.shards import Shards
 from tests.conftest import ROOT
 from tests.training.commands import command, error_of, results
 from tests.training.evaluation.test_evaluate import all_images, checkpoint, options
+from tests.training.test_processes import children
+from tests.training.test_stopped import wait_for
 
 __all__ = ["checkpoint"]
 
@@ -103,6 +106,19 @@ def test_a_part_that_is_asked_to_stop_keeps_its_images_and_asks_for_another_turn
     assert heard == [[range(9)]]
     make(checkpoint, tmp_path, "part=0", "parts=2")
     assert Shards(tmp_path / "images").missing(range(36), 72) == []
+
+
+def test_a_process_that_is_asked_to_stop_tells_the_others(checkpoint: Path, tmp_path: Path) -> None:
+    """Or they would wait for it."""
+    options_ = options(checkpoint, tmp_path, "num_images=360", "batch_size=9", "part=0", "parts=1", "trainer.devices=2")
+    call = [sys.executable, "evaluate.py", *options_]
+    run = subprocess.Popen(call, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wait_for(lambda: bool(Shards(tmp_path / "images").ranges()))
+    *_, last = children(run.pid)
+    os.kill(int(last), signal.SIGUSR1)
+    said, _ = run.communicate(timeout=120)
+    assert run.returncode == 128 + signal.SIGUSR1, said
+    assert "The images made so far are kept" in said
 
 
 @pytest.mark.parametrize(
