@@ -110,5 +110,6 @@ class FlowLikelihood:
             "split": self.split,
             "num_images": bits.count,
             "levels": trained.model.levels,
+            **self.dequantization.origin,
             **trained.origin,
         }

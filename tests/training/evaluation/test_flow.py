@@ -35,6 +35,7 @@ def test_bits_of_gaussian_pixels_are_their_cross_entropy(tmp_path: Path, dequant
     assert record["value"] == pytest.approx(bits, abs=0.01)
     assert record["num_images"] == 200
     assert "trace_error" not in record
+    assert ("clip_x_0" in record) == isinstance(dequantization, DecoderDequantization)  # uniform draws ask no decoder
 
 
 def test_hutchinsons_estimate_is_the_exact_one_within_its_error(tmp_path: Path) -> None:
