@@ -68,10 +68,11 @@ def test_evaluate_has_it(tmp_path: Path) -> None:
     ("options", "said"),
     [
         ({"split": "validation"}, "split=validation"),
-        ({"num_images": 0}, "num_images of the flow=0"),
-        ({"num_images": 201}, "num_images of the flow=201 exceeds 200"),
-        ({"num_steps": 0}, "num_steps of the flow=0"),
-        ({"num_probes": 1}, "num_probes of the flow=1"),
+        ({"num_images": 0}, r"metrics\.bpd_ode\.num_images=0"),
+        ({"num_images": 201}, r"metrics\.bpd_ode\.num_images=201 exceeds 200"),
+        ({"num_steps": 0}, r"metrics\.bpd_ode\.num_steps=0"),
+        ({"num_probes": 1}, r"metrics\.bpd_ode\.num_probes=1"),
+        ({"num_probes": 0, "name": "bpd_ode_uniform"}, r"metrics\.bpd_ode_uniform\.num_probes=0"),
     ],
 )
 def test_impossible_choices_are_refused(tmp_path: Path, options: dict[str, Any], said: str) -> None:
@@ -83,5 +84,5 @@ def test_an_exact_trace_of_large_images_is_refused(tmp_path: Path) -> None:
     here = subject(gaussian_model(), tmp_path)
     assert here.trained is not None
     here.trained.data.size = (32, 32)  # type: ignore[misc]
-    with pytest.raises(UserError, match="num_probes=4, an estimate with its error"):
+    with pytest.raises(UserError, match="num_probes=null asks for the exact trace, .* of 1024 dimensions"):
         FlowLikelihood(UniformDequantization()).check(here)
