@@ -21,6 +21,7 @@ from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.training.evaluation.fabric import add_up
 from ddpm_lightning.training.evaluation.split import check_first, check_split, first_label, measuring, share_of_split
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
+from ddpm_lightning.training.generate import frozen
 from ddpm_lightning.training.results import MeanAndError
 from ddpm_lightning.training.signals import STOP
 from ddpm_lightning.typing import ByProbe, Examples, Images
@@ -74,7 +75,8 @@ class FlowLikelihood:
         trained = subject.require_model(self.name)
         flow = ProbabilityFlow(trained.model, self.num_steps)
         bits, variance = MeanAndError(), MeanAndError()
-        with measuring(subject, trained, self.split, calls_per_image=flow.calls, first=self.num_images) as bar:
+        total = {"calls_per_image": flow.calls, "first": self.num_images}
+        with frozen(trained.model), measuring(subject, trained, self.split, **total) as bar:
             for batch in share_of_split(subject, trained, self.split, first=self.num_images):
                 found = self._bits(subject, flow, batch, bar)
                 bits.update(found.mean(0).cpu())

@@ -1,13 +1,24 @@
 """Bits/dim by the probability flow, as evaluate.py finds them: an entropy, the exact trace, any batch size."""
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
-from ddpm_lightning.diffusion.dequantization import DecoderDequantization, Dequantization, UniformDequantization
+from ddpm_lightning.diffusion.dequantization import (
+    DecoderDequantization,
+    Dequantization,
+    Dequantized,
+    UniformDequantization,
+)
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.diffusion.parameterizations import Epsilon
+from ddpm_lightning.diffusion.variances import BetaVariance
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.training.evaluation.flow import FlowLikelihood
 from tests.choices import name
@@ -47,6 +58,41 @@ def test_hutchinsons_estimate_is_the_exact_one_within_its_error(tmp_path: Path) 
     assert estimated["trace_error"] < 1e-4
 
 
+class Tangled(nn.Module):
+    """ε̂ whose Jacobian is no multiple of 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Parameter(torch.randn(16, 16, generator=torch.Generator().manual_seed(0)) / 8)
+        self.wanted_gradients: set[bool] = set()
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        self.wanted_gradients.add(self.mix.requires_grad)
+        return 0.9 * x + torch.tanh(x.flatten(1) @ self.mix.to(x.dtype)).reshape(x.shape)
+
+
+class Untouched(Dequantization):
+    """Adds no noise, so that seeds differ in their probes alone."""
+
+    def label(self, model: DenoisingDiffusion) -> str:
+        return "untouched"
+
+    def __call__(self, model: DenoisingDiffusion, x_0: Tensor, randn_like: Callable[[Tensor], Tensor]) -> Dequantized:
+        return Dequantized(x_0, x_0.new_zeros(len(x_0)))
+
+
+def test_the_error_of_the_trace_is_how_far_seeds_scatter(tmp_path: Path) -> None:
+    """16 of them tell a standard deviation to 18 %. The weights want no gradients meanwhile, and do again."""
+    network = Tangled()
+    model = DenoisingDiffusion(network, gaussian_model().process, Epsilon(), BetaVariance())
+    flow = FlowLikelihood(Untouched(), num_images=20, num_steps=4, num_probes=3)
+    records = [next(iter(flow.measure(replace(subject(model, tmp_path), seed=seed)).values())) for seed in range(16)]
+    values = torch.tensor([record["value"] for record in records], dtype=torch.float64)
+    assert records[0]["trace_error"] == pytest.approx(values.std().item(), rel=0.6)
+    assert network.wanted_gradients == {False}
+    assert network.mix.requires_grad
+
+
 def test_the_batch_size_changes_nothing(tmp_path: Path) -> None:
     one, other = (measured(tmp_path, DecoderDequantization(), size)["value"] for size in (7, 64))
     assert one == pytest.approx(other, rel=1e-6)
@@ -84,5 +130,5 @@ def test_an_exact_trace_of_large_images_is_refused(tmp_path: Path) -> None:
     here = subject(gaussian_model(), tmp_path)
     assert here.trained is not None
     here.trained.data.size = (32, 32)  # type: ignore[misc]
-    with pytest.raises(UserError, match="num_probes=null asks for the exact trace, .* of 1024 dimensions"):
+    with pytest.raises(UserError, match=r"num_probes=null asks for the exact trace, .* of 1024 dimensions"):
         FlowLikelihood(UniformDequantization()).check(here)
