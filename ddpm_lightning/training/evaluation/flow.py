@@ -75,7 +75,7 @@ class FlowLikelihood:
         trained = subject.require_model(self.name)
         flow = ProbabilityFlow(trained.model, self.num_steps)
         bits, variance = MeanAndError(), MeanAndError()
-        total = {"calls_per_image": flow.calls, "first": self.num_images}
+        total: dict[str, Any] = {"calls_per_image": flow.calls, "first": self.num_images}
         with frozen(trained.model), measuring(subject, trained, self.split, **total) as bar:
             for batch in share_of_split(subject, trained, self.split, first=self.num_images):
                 found = self._bits(subject, flow, batch, bar)
