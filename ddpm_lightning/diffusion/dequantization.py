@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -26,6 +26,11 @@ class Dequantization(ABC):
     @abstractmethod
     def label(self, model: DenoisingDiffusion) -> str:
         """What a result's name says of it."""
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What else a result says of it."""
+        return {}
 
     @abstractmethod
     def __call__(self, model: DenoisingDiffusion, x_0: Images, randn_like: Callable[[Images], Images]) -> Dequantized:
@@ -56,6 +61,10 @@ class DecoderDequantization(Dequantization):
 
     def label(self, model: DenoisingDiffusion) -> str:
         return f"decoder_{model.variance.name}"
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        return {"clip_x_0": True}  # as in the paper's evaluation
 
     def __call__(self, model: DenoisingDiffusion, x_0: Images, randn_like: Callable[[Images], Images]) -> Dequantized:
         exploding = VarianceExploding(model.process)

@@ -31,6 +31,12 @@ def _unseen(x: Images) -> None:
     """Nobody looks."""
 
 
+def check_num_steps(name: str, num_steps: int) -> None:
+    """Raises UserError unless the solver can take so many."""
+    check_whole(name, num_steps, 1, "use 50")
+    check_at_most(name, num_steps, MOST_STEPS, f"each is {CALLS_PER_STEP} network calls")
+
+
 @dataclass(frozen=True)
 class ProbabilityFlow:
     """dx/du = −(1 − ᾱ)(x + s(x, u)) with u = log σ, σ² = (1 − ᾱ)/ᾱ: led along it, x has at each u the distribution that
@@ -49,8 +55,7 @@ class ProbabilityFlow:
     num_steps: int = 50
 
     def __post_init__(self) -> None:
-        check_whole("num_steps of the flow", self.num_steps, 1, "use 50")
-        check_at_most("num_steps of the flow", self.num_steps, MOST_STEPS, f"each is {CALLS_PER_STEP} network calls")
+        check_num_steps("num_steps of the flow", self.num_steps)
 
     @property
     def calls(self) -> int:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ddpm_lightning.diffusion.probability_flow import CALLS_PER_STEP, MOST_STEPS, ProbabilityFlow
+from ddpm_lightning.diffusion.probability_flow import CALLS_PER_STEP, ProbabilityFlow, check_num_steps
 from ddpm_lightning.diffusion.variance_exploding import VarianceExploding
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.figures.canvas import save_curves, save_grid
@@ -64,8 +64,7 @@ class Flow(Figure):
         if not self.steps:
             raise UserError(f"{self.option('steps')}=[] asks for no solver; use [5,10,20,50]")
         for steps in self.steps:
-            check_whole(self.option("steps"), steps, 1, "use [5,10,20,50]")
-            check_at_most(self.option("steps"), steps, MOST_STEPS, f"each is {CALLS_PER_STEP} network calls")
+            check_num_steps(self.option("steps"), steps)
         check_whole(self.option("num_images"), self.num_images, 2, "an error needs two; use 256")
         check_at_most(self.option("num_images"), self.num_images, len(trained.data.images("test")), "there are no more")
         check_whole(self.option("num_rows"), self.num_rows, 1, "an image is a row; use 6")

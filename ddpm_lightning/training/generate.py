@@ -27,6 +27,19 @@ def evaluating(model: DenoisingDiffusion) -> Iterator[None]:
         model.train(before)
 
 
+@contextmanager
+def frozen(model: DenoisingDiffusion) -> Iterator[None]:
+    """Inside, weights want no gradients, for which a pass back to x would keep activations; after, as before."""
+    wanting = [weight for weight in model.parameters() if weight.requires_grad]
+    try:
+        for weight in wanting:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for weight in wanting:
+            weight.requires_grad_(True)
+
+
 def walk(
     model: DenoisingDiffusion, sampler: Sampler, shape: tuple[int, ...], count: int, *, seed: int, first: int = 0
 ) -> Iterator[Step]:

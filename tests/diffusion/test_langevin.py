@@ -67,6 +67,19 @@ def test_a_correction_is_that_of_diffusers_where_norms_are_what_they_are_on_aver
     assert (moved - (theirs - y)).norm() / moved.norm() < 0.01
 
 
+def test_a_correction_is_shorter_by_alpha_where_beta_is_large() -> None:
+    """Algorithm 5 of Song et al. written out at α_20 = 0.4, of many dimensions and data that are one point."""
+    process = GaussianDiffusion(LinearSchedule(T=20, beta_1=0.01, beta_T=0.6))
+    model = exact_model(process, Epsilon(), BetaVariance(), m=0.3, s=0.0)
+    x_0, t = torch.full((4, 3, 96, 96), 0.3, dtype=torch.float64), torch.full((4,), 20)
+    x, z = process.q_sample(x_0, t, noise_from(1)(x_0)), noise_from(2)(x_0)
+    score = model.score(x, t)
+    epsilon = 2 * (1 - 0.6) * (0.16 * z.norm() / score.norm()) ** 2
+    expected = epsilon * score + (2 * epsilon).sqrt() * z
+    moved = PredictorCorrector(snr=0.16, clip_x_0=False).correct(model, x, t, lambda _: z) - x
+    assert (moved - expected).norm() / expected.norm() < 0.01
+
+
 @pytest.mark.parametrize("t", [1, 100, 900])
 @pytest.mark.parametrize("size", [0.01, 0.2, 2.0])
 def test_a_langevin_step_leaves_the_distribution_but_for_a_quarter_of_its_length_squared(t: int, size: float) -> None:

@@ -9,11 +9,19 @@ import torch
 from torch import Tensor
 
 from ddpm_lightning.diffusion.likelihood import Measured, every_term, prior_term
-from ddpm_lightning.errors import check_at_most, check_boolean, check_whole
+from ddpm_lightning.errors import check_boolean
 from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.training.evaluation.bound_plot import draw_bound
 from ddpm_lightning.training.evaluation.fabric import add_up
-from ddpm_lightning.training.evaluation.split import bound_label, bound_origin, check_split, measuring, share_of_split
+from ddpm_lightning.training.evaluation.split import (
+    bound_label,
+    bound_origin,
+    check_first,
+    check_split,
+    first_label,
+    measuring,
+    share_of_split,
+)
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.results import AddUp, MeanAndError
 from ddpm_lightning.training.signals import STOP
@@ -86,10 +94,7 @@ class ExactBound:
         """Raises UserError where there is no model or no such split."""
         check_split(self.split)
         check_boolean("clip_x_0", self.clip_x_0, "the paper's evaluation clips: true")
-        images = subject.require_model("bpd").data.images(self.split)
-        if self.num_images is not None:
-            check_whole("num_images of the bound", self.num_images, 1, "null is for all")
-            check_at_most("num_images of the bound", self.num_images, len(images), "the split has no more")
+        check_first("metrics.bpd.num_images", self.num_images, subject.require_model("bpd"), self.split)
 
     def look(self, subject: Subject) -> None:
         """There is nothing more to see."""
@@ -111,7 +116,7 @@ class ExactBound:
 
     def label(self, trained: Trained) -> str:
         """What the names of its numbers end in."""
-        return bound_label(trained, self.clip_x_0) + ("" if self.num_images is None else f"_first{self.num_images}")
+        return bound_label(trained, self.clip_x_0) + first_label(self.num_images)
 
     def by_step(self, subject: Subject) -> BoundByStep:
         """Every term, of the images of all processes together."""

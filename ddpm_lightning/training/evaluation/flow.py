@@ -1,5 +1,4 @@
-"""Bits/dim of a split by the probability flow, whose density is exact up to the solver: an upper bound, too, on average,
-for integers are drawn real numbers."""
+"""Bits/dim of a split by the probability flow, whose density is exact up to the solver; beside the bound of Eq. 5."""
 
 import math
 from dataclasses import dataclass
@@ -10,18 +9,25 @@ from tqdm import tqdm
 
 from ddpm_lightning.diffusion.dequantization import Dequantization
 from ddpm_lightning.diffusion.likelihood import bits_per_dimension
-from ddpm_lightning.diffusion.probability_flow import CALLS_PER_STEP, ProbabilityFlow, every_direction, random_signs
-from ddpm_lightning.errors import check_at_most, check_whole
+from ddpm_lightning.diffusion.probability_flow import (
+    CALLS_PER_STEP,
+    ProbabilityFlow,
+    check_num_steps,
+    every_direction,
+    random_signs,
+)
+from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.training.evaluation.fabric import add_up
-from ddpm_lightning.training.evaluation.split import check_split, measuring, share_of_split
+from ddpm_lightning.training.evaluation.split import check_first, check_split, first_label, measuring, share_of_split
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
+from ddpm_lightning.training.generate import frozen
 from ddpm_lightning.training.results import MeanAndError
 from ddpm_lightning.training.signals import STOP
 from ddpm_lightning.typing import ByProbe, Examples, Images
 
-MOST_DIMENSIONS = 256
-"""With an exact trace: each costs a pass back through the network at every call."""
+MOST_DIRECTIONS = 256
+"""Each costs a pass back through the network at every call."""
 
 
 @dataclass
@@ -31,7 +37,7 @@ class FlowLikelihood:
 
     num_steps: of the solver. num_probes: random directions an image whose stretching stands for all (Hutchinson); null
     takes every direction, which is exact and dear. num_images: the first so many of the split, null for all. The draws
-    belong to (seed, image).
+    belong to (seed, image). name: what the user calls the metric, for what is said of its options.
     """
 
     dequantization: Dequantization
@@ -39,33 +45,38 @@ class FlowLikelihood:
     num_images: int | None = None
     num_steps: int = 50
     num_probes: int | None = None
+    name: str = "bpd_ode"
+
+    def option(self, key: str) -> str:
+        """How the user writes it."""
+        return f"metrics.{self.name}.{key}"
 
     def check(self, subject: Subject) -> None:
         """Raises UserError where there is no model, no such split, or a number makes no sense."""
         check_split(self.split)
-        trained = subject.require_model("bpd_ode")
-        ProbabilityFlow(trained.model, self.num_steps)
-        if self.num_images is not None:
-            most = len(trained.data.images(self.split))
-            check_whole("num_images of the flow", self.num_images, 1, "null is for all")
-            check_at_most("num_images of the flow", self.num_images, most, "the split has no more")
+        trained = subject.require_model(self.name)
+        check_first(self.option("num_images"), self.num_images, trained, self.split)
+        check_num_steps(self.option("num_steps"), self.num_steps)
         if self.num_probes is not None:
-            check_whole("num_probes of the flow", self.num_probes, 2, "its error needs two; null is exact")
-            check_at_most("num_probes of the flow", self.num_probes, MOST_DIMENSIONS, "use 4")
-        else:
-            dimensions = trained.data.channels * math.prod(trained.data.size)
-            advice = "take num_probes=4, an estimate with its error"
-            check_at_most("an exact trace, of as many dimensions as images have:", dimensions, MOST_DIMENSIONS, advice)
+            check_whole(self.option("num_probes"), self.num_probes, 2, "its error needs two; null is exact")
+            check_at_most(self.option("num_probes"), self.num_probes, MOST_DIRECTIONS, "use 4")
+        elif (dimensions := trained.data.channels * math.prod(trained.data.size)) > MOST_DIRECTIONS:
+            raise UserError(
+                f"{self.option('num_probes')}=null asks for the exact trace, which costs images of {dimensions} "
+                f"dimensions as many passes back through the network at every call, where {MOST_DIRECTIONS} are the "
+                "most; use 4, an estimate with its error"
+            )
 
     def look(self, subject: Subject) -> None:
         """There is nothing more to see."""
 
     def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
         """Bits/dim by name, with its error over images, and that of an estimated trace. Processes share the images."""
-        trained = subject.require_model("bpd_ode")
+        trained = subject.require_model(self.name)
         flow = ProbabilityFlow(trained.model, self.num_steps)
         bits, variance = MeanAndError(), MeanAndError()
-        with measuring(subject, trained, self.split, calls_per_image=flow.calls, first=self.num_images) as bar:
+        total: dict[str, Any] = {"calls_per_image": flow.calls, "first": self.num_images}
+        with frozen(trained.model), measuring(subject, trained, self.split, **total) as bar:
             for batch in share_of_split(subject, trained, self.split, first=self.num_images):
                 found = self._bits(subject, flow, batch, bar)
                 bits.update(found.mean(0).cpu())
@@ -92,8 +103,7 @@ class FlowLikelihood:
 
     def _label(self, trained: Trained) -> str:
         """What the name of its number ends in."""
-        first = "" if self.num_images is None else f"_first{self.num_images}"
-        return self.dequantization.label(trained.model) + trained.suffix + first
+        return self.dequantization.label(trained.model) + trained.suffix + first_label(self.num_images)
 
     def _record(
         self, bits: MeanAndError, variance: MeanAndError, trained: Trained, flow: ProbabilityFlow
@@ -110,5 +120,6 @@ class FlowLikelihood:
             "split": self.split,
             "num_images": bits.count,
             "levels": trained.model.levels,
+            **self.dequantization.origin,
             **trained.origin,
         }

@@ -17,7 +17,9 @@ def part_of(n: int, part: int, parts: int, batch_size: int) -> range:
 
 def check_parts(config: dict[str, Any]) -> bool:
     """Whether a part is to be made. Raises UserError where there is no such part."""
-    part, parts = config.get("part"), config.get("parts")  # figure.py has none
+    if "parts" not in config:  # figure.py has none
+        return False
+    part, parts = config["part"], config["parts"]
     if part is None and parts is None:
         return False
     if config["images"] is not None:

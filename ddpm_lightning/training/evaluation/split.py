@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.generate import evaluating
 from ddpm_lightning.typing import Examples
@@ -17,6 +17,19 @@ def check_split(split: str) -> None:
     """Raises UserError where there is no such split."""
     if split not in ("train", "test"):
         raise UserError(f"split={split} is none of train, test; choose one of them")
+
+
+def check_first(option: str, num_images: int | None, trained: Trained, split: str) -> None:
+    """Raises UserError unless the split has so many images; None is all of them. option: how the user writes it."""
+    images = trained.data.images(split)
+    if num_images is not None:
+        check_whole(option, num_images, 1, "null is for all")
+        check_at_most(option, num_images, len(images), "the split has no more")
+
+
+def first_label(num_images: int | None) -> str:
+    """What a number's name ends in where it is of the first so many images."""
+    return "" if num_images is None else f"_first{num_images}"
 
 
 def share_of_split(subject: Subject, trained: Trained, split: str, first: int | None = None) -> Iterator[Examples]:

@@ -19,7 +19,7 @@ from ddpm_lightning.training.checkpoint import load_model
 from ddpm_lightning.training.results import MeanAndError, commit
 from ddpm_lightning.typing import Images, PerExample
 
-POINTS = 5000
+POINTS = 500
 SEED = 0
 
 

@@ -1,13 +1,24 @@
 """Bits/dim by the probability flow, as evaluate.py finds them: an entropy, the exact trace, any batch size."""
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
-from ddpm_lightning.diffusion.dequantization import DecoderDequantization, Dequantization, UniformDequantization
+from ddpm_lightning.diffusion.dequantization import (
+    DecoderDequantization,
+    Dequantization,
+    Dequantized,
+    UniformDequantization,
+)
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.diffusion.parameterizations import Epsilon
+from ddpm_lightning.diffusion.variances import BetaVariance
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.training.evaluation.flow import FlowLikelihood
 from tests.choices import name
@@ -35,6 +46,7 @@ def test_bits_of_gaussian_pixels_are_their_cross_entropy(tmp_path: Path, dequant
     assert record["value"] == pytest.approx(bits, abs=0.01)
     assert record["num_images"] == 200
     assert "trace_error" not in record
+    assert ("clip_x_0" in record) == isinstance(dequantization, DecoderDequantization)  # uniform draws ask no decoder
 
 
 def test_hutchinsons_estimate_is_the_exact_one_within_its_error(tmp_path: Path) -> None:
@@ -44,6 +56,41 @@ def test_hutchinsons_estimate_is_the_exact_one_within_its_error(tmp_path: Path) 
     estimated = measured(tmp_path, UniformDequantization(), num_probes=2)
     assert estimated["value"] == pytest.approx(exact["value"], abs=1e-4)
     assert estimated["trace_error"] < 1e-4
+
+
+class Tangled(nn.Module):
+    """ε̂ whose Jacobian is no multiple of 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Parameter(torch.randn(16, 16, generator=torch.Generator().manual_seed(0)) / 8)
+        self.wanted_gradients: set[bool] = set()
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        self.wanted_gradients.add(self.mix.requires_grad)
+        return 0.9 * x + torch.tanh(x.flatten(1) @ self.mix.to(x.dtype)).reshape(x.shape)
+
+
+class Untouched(Dequantization):
+    """Adds no noise, so that seeds differ in their probes alone."""
+
+    def label(self, model: DenoisingDiffusion) -> str:
+        return "untouched"
+
+    def __call__(self, model: DenoisingDiffusion, x_0: Tensor, randn_like: Callable[[Tensor], Tensor]) -> Dequantized:
+        return Dequantized(x_0, x_0.new_zeros(len(x_0)))
+
+
+def test_the_error_of_the_trace_is_how_far_seeds_scatter(tmp_path: Path) -> None:
+    """16 of them tell a standard deviation to 18 %. The weights want no gradients meanwhile, and do again."""
+    network = Tangled()
+    model = DenoisingDiffusion(network, gaussian_model().process, Epsilon(), BetaVariance())
+    flow = FlowLikelihood(Untouched(), num_images=20, num_steps=4, num_probes=3)
+    records = [next(iter(flow.measure(replace(subject(model, tmp_path), seed=seed)).values())) for seed in range(16)]
+    values = torch.tensor([record["value"] for record in records], dtype=torch.float64)
+    assert records[0]["trace_error"] == pytest.approx(values.std().item(), rel=0.6)
+    assert network.wanted_gradients == {False}
+    assert network.mix.requires_grad
 
 
 def test_the_batch_size_changes_nothing(tmp_path: Path) -> None:
@@ -67,10 +114,11 @@ def test_evaluate_has_it(tmp_path: Path) -> None:
     ("options", "said"),
     [
         ({"split": "validation"}, "split=validation"),
-        ({"num_images": 0}, "num_images of the flow=0"),
-        ({"num_images": 201}, "num_images of the flow=201 exceeds 200"),
-        ({"num_steps": 0}, "num_steps of the flow=0"),
-        ({"num_probes": 1}, "num_probes of the flow=1"),
+        ({"num_images": 0}, r"metrics\.bpd_ode\.num_images=0"),
+        ({"num_images": 201}, r"metrics\.bpd_ode\.num_images=201 exceeds 200"),
+        ({"num_steps": 0}, r"metrics\.bpd_ode\.num_steps=0"),
+        ({"num_probes": 1}, r"metrics\.bpd_ode\.num_probes=1"),
+        ({"num_probes": 0, "name": "bpd_ode_uniform"}, r"metrics\.bpd_ode_uniform\.num_probes=0"),
     ],
 )
 def test_impossible_choices_are_refused(tmp_path: Path, options: dict[str, Any], said: str) -> None:
@@ -82,5 +130,5 @@ def test_an_exact_trace_of_large_images_is_refused(tmp_path: Path) -> None:
     here = subject(gaussian_model(), tmp_path)
     assert here.trained is not None
     here.trained.data.size = (32, 32)  # type: ignore[misc]
-    with pytest.raises(UserError, match="num_probes=4, an estimate with its error"):
+    with pytest.raises(UserError, match=r"num_probes=null asks for the exact trace, .* of 1024 dimensions"):
         FlowLikelihood(UniformDequantization()).check(here)
