@@ -60,7 +60,9 @@ def choices(draw: DrawFn) -> list[str]:
     data = draw(st.sampled_from(sorted(DATA)))
     groups = ("schedule", "parameterization", "timesteps", "optimizer")
     chosen = [f"{group}={draw(st.sampled_from(options(group)))}" for group in groups]
-    chosen.append(f"network={draw(st.sampled_from(sorted({*options('network')} - {'mlp'})))}")  # of other sizes
+    chosen.append(
+        f"network={draw(st.sampled_from(sorted({*options('network')} - {'mlp', 'untied'})))}"
+    )  # of other sizes
     variance = draw(st.sampled_from(options("variance")))
     loss = draw(st.sampled_from(["elbo", "hybrid"] if "learned" in variance else options("loss")))
     sampler = draw(st.sampled_from(["ancestral", "ddim sampler.num_steps=4", "ddim sampler.num_steps=null"])).split()

@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from ddpm_lightning.data.batches import Plan
-from ddpm_lightning.data.image_folder import ImageFiles
+from ddpm_lightning.data.encoded import EncodedImages
+from ddpm_lightning.data.image_folder import Files
 from tests.benchmarks.device import FULL_PRECISION
 from tests.benchmarks.flops import flops_of_call, flops_of_step
 from tests.benchmarks.growth import MIDDLE
@@ -179,7 +180,7 @@ def reading(number: int = 64) -> dict[str, float]:
     with TemporaryDirectory() as folder:
         paths = tuple(write_images(Path(folder), number, "jpg", (341, 256)))
         plan = Plan(torch.arange(number), torch.zeros(number, dtype=torch.bool))
-        files = ImageFiles(paths, 256, 3)
+        files = EncodedImages(Files(tuple(paths)), 256, 3)
         seconds = _cpu_seconds(partial(files.__getitem__, plan), 5)
     return {"32": 128 / record["ours"], "256": number / seconds}
 
