@@ -37,7 +37,8 @@ def prepare(cfg: DictConfig) -> None:
             raise UserError("data=shards are shards already; say what they are made of: data=image_folder or data=lsun")
         images = convert(data, folder, config["images_per_shard"], config["workers"])
         told, where = " and ".join(f"{n} {split} images" for split, n in images.items()), relative(folder)
-        log.info("%s in %s; train on them: %s data=shards data.root=%s", told, where, python("train.py"), where)
+        options = f"data=shards data.root={where} data.side={data.side} data.channels={data.channels}"
+        log.info("%s in %s; train on them: %s %s", told, where, python("train.py"), options)
 
 
 def convert(data: EncodedImagesDataModule, folder: Path, images_per_shard: int, workers: int) -> dict[str, int]:

@@ -41,5 +41,5 @@ def check_whole_set(shards: Shards, n: int, parts: int, batch_size: int) -> None
     if missing:
         raise UserError(
             f"of the {parts} parts of {n} images, {shards.folder} lacks part={','.join(map(str, missing))}, or some of "
-            f"it; make that with part= parts={parts}, or leave out parts= to make it now, in this job"
+            f"it; make that with part={missing[0]} parts={parts}, or leave out parts= to make it now, in this job"
         )
