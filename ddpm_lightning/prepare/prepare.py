@@ -44,7 +44,8 @@ def prepare(cfg: DictConfig) -> None:
 def convert(data: EncodedImagesDataModule, folder: Path, images_per_shard: int, workers: int) -> dict[str, int]:
     """Writes what is not there yet. Returns the number of images of each split; broken ones are left out and told."""
     splits = {split: data.load(split) for split in SPLITS}
-    open_folder(folder, recipe(data, splits, images_per_shard), "into=", holds_images=any(folder.glob("*.tar")))
+    is_used = any(path.suffix != ".tmp" and not path.name.startswith(".") for path in folder.glob("*"))
+    open_folder(folder, recipe(data, splits, images_per_shard), "into=", holds_images=is_used)
     shards = {split: plan(folder, split, splits[split], images_per_shard) for split in SPLITS}
     write_missing([shard for split in SPLITS for shard in shards[split]], workers)
     indices = {split: {shard.tar.name: read_index(shard.tar) for shard in shards[split]} for split in SPLITS}
