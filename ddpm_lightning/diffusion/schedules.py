@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from ddpm_lightning.errors import UserError, check_at_most, check_positive, check_whole
-from ddpm_lightning.typing import Betas, Table
+from ddpm_lightning.typing import Betas, ByStep, Table
 
 
 def _check_beta(name: str, value: float) -> None:
@@ -143,8 +143,7 @@ class LogSNRLinearSchedule(Schedule):
             )
 
     def betas(self) -> Betas:
-        alpha_bar = torch.linspace(self.log_snr_1, self.log_snr_T, self.T, dtype=torch.float64).sigmoid()
-        return _betas_of(torch.cat([alpha_bar.new_ones(1), alpha_bar]))
+        return through(torch.linspace(self.log_snr_1, self.log_snr_T, self.T, dtype=torch.float64)).betas()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,8 +197,10 @@ class CoarseSchedule(Schedule):
     alpha_bar: Table
 
     def betas(self) -> Betas:
-        return _betas_of(self.alpha_bar)
+        return 1 - self.alpha_bar[1:] / self.alpha_bar[:-1]
 
 
-def _betas_of(alpha_bar: Table) -> Betas:
-    return 1 - alpha_bar[1:] / alpha_bar[:-1]
+def through(log_snr: ByStep) -> CoarseSchedule:
+    """The schedule that leads through the given log SNR_1, …, log SNR_T."""
+    alpha_bar = log_snr.sigmoid()
+    return CoarseSchedule(T=len(log_snr), alpha_bar=torch.cat([alpha_bar.new_ones(1), alpha_bar]))

@@ -11,7 +11,7 @@ import torch
 
 from ddpm_lightning.diffusion.interpolate import interpolate
 from ddpm_lightning.diffusion.process import GaussianDiffusion
-from ddpm_lightning.diffusion.schedules import CoarseSchedule, Schedule
+from ddpm_lightning.diffusion.schedules import Schedule, through
 from ddpm_lightning.typing import ByInterval, ByStep, PerExample, Terms
 
 
@@ -46,5 +46,4 @@ def schedule_spending(p: ByInterval, process: GaussianDiffusion) -> Schedule:
     SNR_1 to the same SNR_T in as many steps."""
     passed = torch.cat([p.new_zeros(1), p.cumsum(0)])
     even = torch.linspace(0, 1, process.T, dtype=torch.float64, device=p.device)
-    log_snr = 2 * interpolate(even * passed[-1], passed, process.half_log_snr[1:].to(p.device))
-    return CoarseSchedule(T=process.T, alpha_bar=torch.cat([p.new_ones(1), log_snr.sigmoid()]))
+    return through(interpolate(even * passed[-1], passed, process.snr[1:].log().to(p.device)))

@@ -73,9 +73,14 @@ def save_curves(figure: Any, sentence: str, path: Path) -> None:
 
 def by_t(axes: Any, found: Mapping[int, MeanAndError], label: str) -> None:
     """A curve of means against t, with their standard errors as bars."""
-    means, errors = [each.mean for each in found.values()], [each.standard_error for each in found.values()]
-    axes.errorbar(list(found), means, errors, marker="o", capsize=3)
+    draw_errors(axes, found)
     axes.set(xlabel="t", ylabel=label)
+
+
+def draw_errors(axes: Any, found: Mapping[int, MeanAndError], label: str | None = None) -> None:
+    """A curve of means, with their standard errors as bars."""
+    means, errors = [each.mean for each in found.values()], [each.standard_error for each in found.values()]
+    axes.errorbar(list(found), means, errors, marker="o", markersize=4, capsize=3, label=label)
 
 
 def save_animation(frames: Sequence[Image.Image], path: Path, seconds: float = 6.0, hold: float = 2.0) -> None:

@@ -51,9 +51,9 @@ class Figure(ABC):
             self.extractor.extract(torch.zeros(shape, dtype=torch.uint8, device=self.extractor.device))
         return trained
 
-    def images_of(self, chain: Chain, split: str, first: int | None = None) -> Images:
+    def images_of(self, subject: Subject, split: str, first: int | None = None) -> Images:
         """The images of a split of the data, or the first so many: [n, c, h, w], on the device."""
-        batches = self.trained(chain.subject).data.in_order(split, chain.device, first=first)
+        batches = self.trained(subject).data.in_order(split, subject.fabric.device, first=first)
         return torch.cat([batch.x_0 for batch in batches])
 
     def generated(self, subject: Subject) -> Generated:

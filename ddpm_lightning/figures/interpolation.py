@@ -12,6 +12,7 @@ from ddpm_lightning.figures.figure import Figure
 from ddpm_lightning.figures.latents import Chain
 from ddpm_lightning.metrics.extractor import Extractor, extract_all
 from ddpm_lightning.metrics.scores import Value
+from ddpm_lightning.training.evaluation.bound import PIXEL_SCALE
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.figures import panels
 from ddpm_lightning.training.results import MeanAndError, metric_name
@@ -97,7 +98,7 @@ class Interpolation(Figure):
 
     def _pairs(self, chain: Chain) -> Pairs:
         """Image i of the test split with image num_pairs + i."""
-        return Pairs(*self.images_of(chain, SPLIT, first=2 * self.num_pairs).chunk(2))
+        return Pairs(*self.images_of(chain.subject, SPLIT, first=2 * self.num_pairs).chunk(2))
 
     def _decoded(self, chain: Chain, pairs: Pairs, t: int, lambdas: list[float]) -> Tensor:
         """x̄_0 of every pair at every λ: [n, λ, c, h, w]; the noise belongs to the pair."""
@@ -169,7 +170,7 @@ class Interpolation(Figure):
         records: dict[str, dict[str, Any]] = {}
         for t, (error, distance) in found.items():
             at = f"t{t}_{self.num_pairs}"
-            value = {"value": error.mean, "standard_error": error.standard_error, "unit": "of 0–255"}
+            value = {**error.stated(), "unit": "of 0–255"}
             records[f"{self.name}_rmse_{at}{suffix}"] = {**value, "lambda": 0.0, **common, **self.origin(subject)}
             if extractor is not None and distance is not None:
                 name = metric_name(f"{self.name}_{extractor.name}_t{t}", self.num_pairs, subject.reference_name)
@@ -180,4 +181,4 @@ class Interpolation(Figure):
 
 def rmse(images: Images, others: Images) -> PerExample:
     """The root of the mean squared difference of each image to its other, on the scale 0–255."""
-    return 127.5 * (images.clamp(-1, 1) - others).square().flatten(1).mean(1).sqrt()
+    return PIXEL_SCALE * (images.clamp(-1, 1) - others).square().flatten(1).mean(1).sqrt()

@@ -70,7 +70,7 @@ class LossyCoding(Figure):
 
     def _draw_images(self, chain: Chain, arrays: Arrays) -> None:
         """A row an image: itself, and for each t its x̂_0 and an x_0 that x_t leads to."""
-        x_0 = self.images_of(chain, self.bound.split, first=self.num_rows)
+        x_0 = self.images_of(chain.subject, self.bound.split, first=self.num_rows)
         columns, pictures = ["x_0"], [chain.to_bytes(x_0)]
         for t in chain.nearest_of(self.t):
             x_0_hat, drawn = self._reconstruct(chain, x_0, t)

@@ -91,8 +91,8 @@ class Plane(Figure):
 
     def _distances(self, chain: Chain, x_0: Images) -> dict[str, dict[str, Any]]:
         """Of the model's points, and of the training points, to the test points."""
-        test = self.images_of(chain, "test").flatten(1)
-        train, trained = self.images_of(chain, "train").flatten(1), self.trained(chain.subject)
+        test = self.images_of(chain.subject, "test").flatten(1)
+        train, trained = self.images_of(chain.subject, "train").flatten(1), self.trained(chain.subject)
         return {
             f"energy_distance_samples_{len(x_0)}{chain.images.suffix}": {
                 **_to_test_points(_by_blocks(x_0.flatten(1), test), len(x_0), len(test)),
@@ -110,7 +110,7 @@ class Plane(Figure):
         best, model = self._best(chain), chain.images.model
         if best is None:
             return {}
-        x_0 = self.images_of(chain, "test")
+        x_0 = self.images_of(chain.subject, "test")
         found: dict[int, MeanAndError] = {}
         for t in ts:
             x_t, steps = chain.encode(x_0, t, range(len(x_0)), "score"), _all(t, x_0)
@@ -123,15 +123,12 @@ class Plane(Figure):
         sentence = f"How far the model's score is from the true one, over {len(x_0)} points of the test data at each t."
         save_curves(figure, sentence, chain.subject.run_dir / f"{self.name}_score.png")
         trained = self.trained(chain.subject)
-        return {
-            f"score_error_t{t}{trained.suffix}": {"value": e.mean, "standard_error": e.standard_error, **trained.origin}
-            for t, e in found.items()
-        }
+        return {f"score_error_t{t}{trained.suffix}": {**error.stated(), **trained.origin} for t, error in found.items()}
 
     def _draw_densities(self, chain: Chain, on_their_way: dict[int, Images]) -> None:
         from matplotlib.figure import Figure as Canvas
 
-        best, x_0, model = self._best(chain), self.images_of(chain, "test"), chain.images.model
+        best, x_0, model = self._best(chain), self.images_of(chain.subject, "test"), chain.images.model
         rows = ["data, q(x_t)", "model, p_θ(x_t)", "its score s_θ", *(["true score"] if best else [])]
         figure = Canvas(figsize=(2.1 * len(on_their_way) + 0.4, 2.1 * len(rows) + 0.9), layout="constrained")
         for place, (axes, (t, x_t)) in enumerate(
@@ -184,7 +181,7 @@ def draw_ways(ways: Ways, sentence: str, path: Path) -> None:
 
 def _to_test_points(found: MeanAndError, n: int, m: int) -> dict[str, Any]:
     counts = {"unit": "of the plane", "num_points": n, "num_test_points": m}
-    return {"value": found.mean, "standard_error": found.standard_error, **counts}
+    return {**found.stated(), **counts}
 
 
 def _by_blocks(x: PointCloud, y: OtherVectors) -> MeanAndError:

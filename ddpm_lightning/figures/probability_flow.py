@@ -12,10 +12,11 @@ from tqdm import tqdm
 from ddpm_lightning.diffusion.probability_flow import CALLS_PER_STEP, ProbabilityFlow, check_num_steps
 from ddpm_lightning.diffusion.variance_exploding import VarianceExploding
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
-from ddpm_lightning.figures.canvas import save_curves, save_grid
+from ddpm_lightning.figures.canvas import draw_errors, save_curves, save_grid
 from ddpm_lightning.figures.figure import Figure
 from ddpm_lightning.figures.latents import Chain
 from ddpm_lightning.figures.plane import are_points, draw_ways
+from ddpm_lightning.training.evaluation.bound import PIXEL_SCALE
 from ddpm_lightning.training.evaluation.subject import Subject
 from ddpm_lightning.training.figures import panels
 from ddpm_lightning.training.generate import evaluating
@@ -75,7 +76,7 @@ class Flow(Figure):
         if not subject.fabric.is_global_zero:
             return {}
         chain = self.chain(subject)
-        x_0 = self._blurred(chain, self.images_of(chain, "test", first=self.num_images))
+        x_0 = self._blurred(chain, self.images_of(subject, "test", first=self.num_images))
         trips = self._there_and_back(chain, x_0)
         finest = trips[max(self.steps)]
         errors = {steps: MeanAndError.of(self._rmse(subject, x_0, trip.back)) for steps, trip in trips.items()}
@@ -122,7 +123,7 @@ class Flow(Figure):
 
     def _rmse(self, subject: Subject, x_0: Images, back: Images) -> Tensor:
         """Of each image, on the scale of `_unit`: [n]."""
-        scale = 1.0 if are_points(self.trained(subject)) else 127.5
+        scale = 1.0 if are_points(self.trained(subject)) else PIXEL_SCALE
         return scale * (x_0 - back).square().flatten(1).mean(1).sqrt().cpu()
 
     def _unit(self, subject: Subject) -> str:
@@ -132,8 +133,7 @@ class Flow(Figure):
         trained = self.trained(subject)
         return {
             f"flow_round_trip_rmse_{steps}steps{trained.suffix}": {
-                "value": error.mean,
-                "standard_error": error.standard_error,
+                **error.stated(),
                 "unit": self._unit(subject),
                 "network_calls": 2 * ProbabilityFlow(trained.model, steps).calls,
                 "num_images": self.num_images,
@@ -149,8 +149,7 @@ class Flow(Figure):
         found = {name: MeanAndError.of(x.flatten(1).mean(1).cpu()) for name, x in of_images.items()}
         return {
             f"flow_x_T_{name}_{max(self.steps)}steps{trained.suffix}": {
-                "value": each.mean,
-                "standard_error": each.standard_error,
+                **each.stated(),
                 "of_a_normal_distribution": {"mean": 0.0, "square": 1.0}[name],
                 "num_images": self.num_images,
                 **trained.origin,
@@ -160,8 +159,7 @@ class Flow(Figure):
 
     def _draw_curves(self, chain: Chain, errors: dict[int, MeanAndError], x_T: Images) -> None:
         figure, (trips, latents) = panels(2, width=10)
-        means, bars = [e.mean for e in errors.values()], [e.standard_error for e in errors.values()]
-        trips.errorbar(list(errors), means, bars, marker="o", capsize=3)
+        draw_errors(trips, errors)
         unit = self._unit(chain.subject)
         trips.set(xscale="log", yscale="log", xlabel="steps of the solver", ylabel=f"RMSE after both ways ({unit})")
         trips.set_xticks(list(errors), list(errors))

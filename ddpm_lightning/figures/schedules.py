@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ddpm_lightning.diffusion.likelihood import every_term
 from ddpm_lightning.diffusion.process import GaussianDiffusion
@@ -20,8 +19,8 @@ from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.training.evaluation.split import measuring
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.figures import panels
+from ddpm_lightning.training.generate import counted
 from ddpm_lightning.training.results import MeanAndError
-from ddpm_lightning.training.signals import STOP
 from ddpm_lightning.training.text_file import write_whole
 from ddpm_lightning.typing import ByInterval, Terms
 
@@ -64,10 +63,11 @@ class Schedules(Figure):
         times = {name: time_spent(schedule, process).cpu() for name, schedule in self.schedules.items()}
         times |= {LEAST: learned, OWN: torch.full_like(learned, 1 / len(learned))}
         terms = self._terms(subject, "test")
-        self._draw(process, terms, times, subject.run_dir / f"{self.name}.png")
+        found = {name: spread(terms, p) for name, p in times.items()}
+        ways = {f"{name.replace('_', ' ')}: {found[name]['value']:.3g}": p for name, p in times.items()}
+        self._draw(process, terms, ways, subject.run_dir / f"{self.name}.png")
         return {
-            f"bound_std_{name}{trained.suffix}": {**spread(terms, p), **self._origin(trained)}
-            for name, p in times.items()
+            f"bound_std_{name}{trained.suffix}": {**record, **self._origin(trained)} for name, record in found.items()
         }
 
     def _terms(self, subject: Subject, split: str) -> Terms:
@@ -78,11 +78,8 @@ class Schedules(Figure):
         with measuring(subject, trained, split, calls_per_image=T, first=n) as bar:
             for x_0, indices in trained.data.in_order(split, subject.fabric.device, first=n):
                 noise = NoisePerImage(subject.seed, indices.tolist(), x_0.device, f"schedules {split}")
-                terms = []
-                for measured in every_term(trained.model, x_0, randn_like=noise.randn_like, clip_x_0=False):
-                    STOP.check()
-                    terms.append(measured.term.cpu())
-                    bar.update(len(x_0))
+                asked = every_term(trained.model, x_0, randn_like=noise.randn_like, clip_x_0=False)
+                terms = [measured.term.cpu() for measured in counted(asked, bar, len(x_0))]
                 parts.append(torch.stack(terms[::-1][1:], dim=1))  # from t = T down to 1, and L_0 is no term of these
         return torch.cat(parts)
 
@@ -91,13 +88,13 @@ class Schedules(Figure):
 
     def _draw(self, process: GaussianDiffusion, terms: Terms, times: dict[str, ByInterval], path: Path) -> None:
         figure, (ways, sizes) = panels(2, width=11)
-        for name, p in times.items():
-            passed = torch.cat([torch.zeros(1), p.cumsum(0)])
-            ways.plot(passed, log_snr(process), label=f"{name.replace('_', ' ')}: {spread(terms, p)['value']:.3g}")
+        log_snr = process.snr[1:].log().cpu()
+        for label, p in times.items():
+            ways.plot(torch.cat([torch.zeros(1), p.cumsum(0)]), log_snr, label=label)
         ways.set(xlabel="share of the steps, t/T", ylabel="log SNR")
         ways.legend(title="standard deviation, bits/dim", fontsize="small", loc="lower left")
         falls = fading(process).diff().cpu()
-        sizes.plot(log_snr(process)[1:], terms.double().square().mean(0).sqrt() / falls)
+        sizes.plot(log_snr[1:], terms.double().square().mean(0).sqrt() / falls)
         sizes.invert_xaxis()
         sizes.set(xlabel="log SNR", ylabel="√E L² per share of the way, bits/dim", yscale="log")
         sentence = (
@@ -121,11 +118,6 @@ def spread(terms: Terms, p: ByInterval) -> dict[str, Any]:
         "term": "standard deviation of an estimate of Σ_{t>1} L_{t−1} from one image and one t",
         "mean": mean,
     }
-
-
-def log_snr(process: GaussianDiffusion) -> Tensor:
-    """For t = 1..T."""
-    return 2 * process.half_log_snr[1:].cpu()
 
 
 def write_schedule(schedule: Schedule, path: Path) -> None:

@@ -128,8 +128,7 @@ class SharedLatents(Figure):
 
     def _record(self, chain: Chain, t: int, found: MeanAndError, extractor: Extractor | None) -> dict[str, Any]:
         return {
-            "value": found.mean,
-            "standard_error": found.standard_error,
+            **found.stated(),
             "t": t,
             "num_latents": self.num_latents,
             "num_samples": self.num_samples,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,7 @@ class TimestepsCompared(Figure):
         if not subject.fabric.is_global_zero:
             return {}
         trained = self.trained(subject)
-        batches = trained.data.in_order("train", subject.fabric.device, first=self.num_images)
-        x_0 = torch.cat([batch.x_0 for batch in batches])
+        x_0 = self.images_of(subject, "train", first=self.num_images)
         found = {name: self._compare(subject, x_0, name) for name in self.distributions}
         self._draw(found, subject.run_dir / f"{self.name}.png")
         return {
@@ -82,8 +82,7 @@ class TimestepsCompared(Figure):
         """Gradients and losses of one batch after another; the images and ε are the same in every distribution."""
         model = self.trained(subject).model
         weights = [p for p in model.parameters() if p.requires_grad]
-        k = 0
-        while True:
+        for k in count():
             draws = generator(subject.seed, "timesteps", k, device=x_0.device)
             rows = torch.randint(len(x_0), (self.batch_size,), generator=draws, device=x_0.device)
             eps = torch.randn(x_0[rows].shape, generator=draws, device=x_0.device)
@@ -91,7 +90,6 @@ class TimestepsCompared(Figure):
             loss = (weight * self.loss(model, x_0[rows], t, eps)).mean()
             parts = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
             yield torch.cat([part.flatten() for part in parts]).double(), loss.detach()
-            k += 1
 
     def _origin(self, trained: Trained) -> dict[str, Any]:
         loss = type(self.loss).__name__

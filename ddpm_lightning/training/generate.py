@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -14,6 +14,8 @@ from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.training.build import ImageData
 from ddpm_lightning.training.signals import STOP
 from ddpm_lightning.typing import Examples, Images, Pixels, Table
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -106,8 +108,9 @@ def check_finite(x_0: Images, numbers: Sequence[int], seed: int) -> None:
         )
 
 
-def counted(steps: Iterable[Step], bar: "tqdm[Any]", by: int = 1) -> Iterator[Step]:
-    """The steps, each of which moves the bar."""
+def counted(steps: Iterable[T], bar: "tqdm[Any]", by: int = 1) -> Iterator[T]:
+    """The steps, each of which moves the bar; between two of them one can stop."""
     for step in steps:
+        STOP.check()
         bar.update(by)
         yield step

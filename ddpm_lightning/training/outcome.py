@@ -126,8 +126,7 @@ def test_result(module: DDPM, trainer: L.Trainer) -> dict[str, dict[str, Any]]:
     variance = module.model.variance.name
     raw = "" if keeps_average(trainer) else "_raw"
     record = {
-        "value": module.bound.mean,
-        "standard_error": module.bound.standard_error,
+        **module.bound.stated(),
         "unit": "bits/dim",
         "estimator": f"L_T exact, one draw of t in each of {module.test_strata} strata, p(t) ∝ 1/t",
         "clip_x_0": True,

@@ -63,6 +63,10 @@ class MeanAndError:
         variance = float(self.sums[2] / self.sums[0]) - self.mean**2
         return math.sqrt(max(variance, 0.0) / max(self.count - 1, 1))
 
+    def stated(self) -> dict[str, Any]:
+        """As results.json has them."""
+        return {"value": self.mean, "standard_error": self.standard_error}
+
 
 def add_up(trainer: L.Trainer, x: Tensor) -> Tensor:
     """A tensor to its sum over all processes of a trainer."""

@@ -5,11 +5,11 @@ python -m tests.diffusion.equal_calls OUT CHECKPOINT [CHECKPOINT …]     writes
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-from matplotlib.figure import Figure
 
 from ddpm_lightning.data.points import GaussiansDataModule
 from ddpm_lightning.diffusion.langevin import LangevinSampler, PredictorCorrector
@@ -17,9 +17,11 @@ from ddpm_lightning.diffusion.mixture import BestNetwork, Mixture
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
 from ddpm_lightning.diffusion.spacing import QuadraticSpacing
+from ddpm_lightning.figures.canvas import save_curves
 from ddpm_lightning.metrics.energy import energy_distance
 from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.training.checkpoint import load_model
+from ddpm_lightning.training.figures import panels
 from ddpm_lightning.training.results import MeanAndError, commit
 from ddpm_lightning.typing import PointCloud
 
@@ -40,8 +42,8 @@ SAMPLERS: dict[str, Kind] = {
 }
 CALLS = {"trained": (20, 50, 100, 200), "best": (20, 50, 100, 200, 500, 1000)}
 
-Found = Mapping[str, Mapping[int, MeanAndError]]
-"""By sampler and number of calls: the energy distance, over models or draws."""
+Record = dict[str, Any]
+"""What OUT.json holds: of "trained" and "best", by sampler and number of calls, the energy distance with its error."""
 
 
 def distance(model: DenoisingDiffusion, sampler: Sampler, real: PointCloud, seed: int) -> float:
@@ -71,20 +73,26 @@ def best_model(data: GaussiansDataModule, like: DenoisingDiffusion) -> Denoising
     return DenoisingDiffusion(network, like.process, like.parameterization, like.variance, like.levels)
 
 
-def draw(found: Mapping[str, Found], floor: float, path: Path) -> None:
+def draw(record: Record, path: Path) -> None:
     """A panel for the trained networks, and one for the best."""
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
-    for axes, (which, curves) in zip(figure.subplots(1, 2, sharey=True), found.items(), strict=True):
-        for name, curve in curves.items():
-            means, errors = [each.mean for each in curve.values()], [each.standard_error for each in curve.values()]
-            axes.errorbar(list(curve), means, errors, marker="o", markersize=4, capsize=2, label=name)
-        axes.axhline(floor, color="grey", linestyle="--", label="as many training points")
+    figure, panes = panels(2, width=11, height=4.8)
+    for axes, which in zip(panes, CALLS, strict=True):
+        for name, curve in record[which].items():
+            means, errors = ([each[key] for each in curve.values()] for key in ("value", "standard_error"))
+            axes.errorbar([int(calls) for calls in curve], means, errors, marker="o", capsize=2, label=name)
+        axes.axhline(record["training points"]["value"], color="grey", linestyle="--", label="as many training points")
         axes.set(xscale="log", title=f"{which} network", xlabel="network calls a point")
         axes.set_yscale("symlog", linthresh=1e-3)
-        axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("energy distance to test points")
-    figure.axes[1].legend(fontsize="x-small")
-    figure.savefig(path, dpi=150)
+        axes.set(ylim=(-2e-3, 1), yticks=[-1e-3, 0, 1e-3, 1e-2, 1e-1, 1], ylabel="energy distance to test points")
+        axes.set_xticks(CALLS[which], CALLS[which])
+        axes.set_xticks([], minor=True)
+    panes[1].legend(fontsize="x-small")
+    sentence = (
+        f"Energy distance of {record['num_points']} points to test points, by network calls: mean and standard error "
+        f"over {record['num_models']} trained models (left) and as many draws from the best network (right). Below "
+        "0.001 the axis is linear."
+    )
+    save_curves(figure, sentence, path)
 
 
 def main(out: str, *checkpoints: str) -> None:
@@ -99,17 +107,14 @@ def main(out: str, *checkpoints: str) -> None:
         "trained": race(models, CALLS["trained"], real),
         "best": race([best_model(data, first)] * len(models), CALLS["best"], real),
     }
-    draw(found, floor.mean, Path(f"{out}.png"))
-    record = {
-        which: {
-            name: {calls: {"value": e.mean, "standard_error": e.standard_error} for calls, e in curve.items()}
-            for name, curve in curves.items()
-        }
-        for which, curves in found.items()
+    curves = {
+        which: {name: {calls: each.stated() for calls, each in curve.items()} for name, curve in of_network.items()}
+        for which, of_network in found.items()
     }
-    training = {"value": floor.mean, "standard_error": floor.standard_error}
     about = {"num_points": POINTS, "num_test_points": len(real), "num_models": len(models), "commit": commit()}
-    Path(f"{out}.json").write_text(json.dumps({**record, "training points": training, **about}, indent=2) + "\n")
+    record = {**curves, "training points": floor.stated(), **about}
+    draw(record, Path(f"{out}.png"))
+    Path(f"{out}.json").write_text(json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import Epsilon
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.schedules import (
-    CoarseSchedule,
     ConstantSchedule,
     CosineSchedule,
     JSDSchedule,
@@ -27,9 +26,11 @@ from ddpm_lightning.diffusion.schedules import (
     LogSNRLinearSchedule,
     QuadraticSchedule,
     Schedule,
+    through,
 )
 from ddpm_lightning.diffusion.time_spent import fading
 from ddpm_lightning.diffusion.variances import BetaTildeVariance
+from ddpm_lightning.figures.canvas import draw_errors
 from ddpm_lightning.training.results import MeanAndError, commit
 
 STEPS = (10, 20, 50, 100, 200, 500, 1000, 2000, 4000, 8000)
@@ -49,8 +50,7 @@ def stretched(shape: type[Schedule], T: int) -> GaussianDiffusion:
     ends = GaussianDiffusion(ENDS).snr.log()
     way = fading(GaussianDiffusion(shape(T=1000)))
     u, known = (torch.linspace(0, 1, length, dtype=torch.float64) for length in (T, 1000))
-    alpha_bar = (ends[1] + (ends[-1] - ends[1]) * interpolate(u, known, way)).sigmoid()
-    return GaussianDiffusion(CoarseSchedule(T=T, alpha_bar=torch.cat([alpha_bar.new_ones(1), alpha_bar])))
+    return GaussianDiffusion(through(ends[1] + (ends[-1] - ends[1]) * interpolate(u, known, way)))
 
 
 def bound(process: GaussianDiffusion, calls: int) -> MeanAndError:
@@ -83,8 +83,7 @@ def draw(found: dict[str, dict[int, MeanAndError]], calls: int, path: Path) -> N
         xlabel="T, steps of the chain", ylabel="Σ L over t > 1, bits/dim", xscale="log", yscale="log"
     )
     for name, by_T in found.items():
-        means, errors = [each.mean for each in by_T.values()], [each.standard_error for each in by_T.values()]
-        axes.errorbar(list(by_T), means, errors, marker="o", capsize=3, label=name.removesuffix("Schedule"))
+        draw_errors(axes, by_T, label=name.removesuffix("Schedule"))
     axes.legend(fontsize="small")
     axes.grid(alpha=0.3)
     sentence = (
@@ -100,10 +99,7 @@ def main(folder: Path | None, calls: int = CALLS) -> None:
         print(name, *(f"T={T}: {each.mean:.4f} ± {each.standard_error:.4f}" for T, each in by_T.items()), sep="  ")
     if folder is not None:
         draw(found, calls, folder / "limit.png")
-        told = {
-            name: {T: {"value": each.mean, "standard_error": each.standard_error} for T, each in by_T.items()}
-            for name, by_T in found.items()
-        }
+        told = {name: {T: each.stated() for T, each in by_T.items()} for name, by_T in found.items()}
         record = {"unit": "bits/dim", "calls": calls, "commit": commit(), "bound": told}
         (folder / "limit.json").write_text(json.dumps(record, indent=2) + "\n")
 

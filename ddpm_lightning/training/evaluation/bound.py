@@ -23,8 +23,8 @@ from ddpm_lightning.training.evaluation.split import (
     share_of_split,
 )
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
+from ddpm_lightning.training.generate import counted
 from ddpm_lightning.training.results import AddUp, MeanAndError
-from ddpm_lightning.training.signals import STOP
 from ddpm_lightning.typing import PerExample
 
 PIXEL_SCALE = 127.5
@@ -134,11 +134,9 @@ class ExactBound:
                 prior = prior_term(model, x_0)
                 total = prior.double()
                 terms = every_term(model, x_0, randn_like=noise.randn_like, clip_x_0=self.clip_x_0)
-                for t, measured in zip(range(T, 0, -1), terms, strict=True):
-                    STOP.check()
+                for t, measured in zip(range(T, 0, -1), counted(terms, bar, len(x_0)), strict=True):
                     bound.add(t, measured)
                     total = total + measured.term
-                    bar.update(len(x_0))
                 bound.add_images(prior, total)
         return bound
 
@@ -146,7 +144,7 @@ class ExactBound:
 def summary(bound: BoundByStep, arrays: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
     """The numbers of the paper's Table 1 and Section 4.3: the bound, its rate and its distortion."""
     return {
-        "bpd": {"value": bound.total.mean, "standard_error": bound.total.standard_error, "unit": "bits/dim"},
+        "bpd": {**bound.total.stated(), "unit": "bits/dim"},
         "prior": {"value": bound.prior.mean, "unit": "bits/dim", "term": "L_T"},
         "rate": {"value": float(arrays["rate"][0]), "unit": "bits/dim", "term": "L_T + Σ_{t>1} L_{t−1}"},
         "distortion": {"value": float(arrays["term"][0]), "unit": "bits/dim", "term": "L_0"},

@@ -79,8 +79,7 @@ class EstimatedBound:
         T = trained.model.process.T
         calls = self.strata * bound.count + self.pilot_images * len(grid(T, self.pilot_steps))
         return {
-            "value": bound.mean,
-            "standard_error": bound.standard_error,
+            **bound.stated(),
             "estimation_error": math.sqrt(variance.mean / variance.count),
             "unit": "bits/dim",
             "estimator": f"L_T exact, one draw of t in each of {self.strata} strata, p(t) from a pilot",

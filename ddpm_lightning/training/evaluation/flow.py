@@ -110,8 +110,7 @@ class FlowLikelihood:
     ) -> dict[str, Any]:
         exact = self.num_probes is None
         return {
-            "value": bits.mean,
-            "standard_error": bits.standard_error,
+            **bits.stated(),
             **({} if exact else {"trace_error": math.sqrt(variance.mean / variance.count)}),
             "unit": "bits/dim",
             "estimator": "exact trace" if exact else f"Hutchinson's, {self.num_probes} probes an image",

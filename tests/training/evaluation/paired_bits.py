@@ -53,7 +53,7 @@ def main(out: str, *checkpoints: str) -> None:
         found[Path(checkpoint).parent.parent.name] = difference(model, data)
     found["mean of the models"] = torch.stack(list(found.values())).mean(0)
     means = {name: MeanAndError.of(values) for name, values in found.items()}
-    record = {name: {"value": each.mean, "standard_error": each.standard_error} for name, each in means.items()}
+    record = {name: each.stated() for name, each in means.items()}
     about = {"unit": "bits/dim", "num_images": POINTS, "commit": commit()}
     Path(f"{out}.json").write_text(json.dumps({"bound above flow": record, **about}, indent=2) + "\n")
 
