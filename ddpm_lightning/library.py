@@ -4,7 +4,7 @@ from ddpm_lightning.diffusion.dpm_solver import DPMSolver
 from ddpm_lightning.diffusion.gaussian import Gaussian
 from ddpm_lightning.diffusion.langevin import LangevinSampler, PredictorCorrector
 from ddpm_lightning.diffusion.likelihood import bits_per_dimension, estimate_bound, every_term, harmonic
-from ddpm_lightning.diffusion.losses import ELBO, VDM, Hybrid, Loss, MinSNR, Simple
+from ddpm_lightning.diffusion.losses import ELBO, P2, VDM, Hybrid, Loss, MinSNR, Simple, TruncatedSNR
 from ddpm_lightning.diffusion.mixture import BestNetwork, Mixture
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import X0, Epsilon, Mu, Parameterization, V
@@ -42,6 +42,7 @@ from ddpm_lightning.networks.unet import UNet
 __all__ = [
     "ELBO",
     "MLP",
+    "P2",
     "VDM",
     "X0",
     "AncestralSampler",
@@ -83,6 +84,7 @@ __all__ = [
     "Simple",
     "Spacing",
     "TrailingSpacing",
+    "TruncatedSNR",
     "UNet",
     "UniPC",
     "UniformSpacing",

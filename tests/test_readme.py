@@ -34,13 +34,14 @@ def test_the_schedule_shown_is_one() -> None:
 
 
 def test_the_loss_shown_is_one_and_is_what_it_says() -> None:
-    """A weight of (x_0 − x̂_0)² gives the same whatever the network predicts."""
-    loss = shown_class("TruncatedSNR", dict(vars(losses)))()
+    """A weight of (x_0 − x̂_0)² gives the same whatever the network predicts; this one is L_simple of v."""
+    loss = shown_class("SNRPlusOne", dict(vars(losses)))()
     assert isinstance(loss, Loss)
     process = GaussianDiffusion(schedules.LinearSchedule())
     x_0, eps, t = torch.rand(1000, 1).double(), torch.randn(1000, 1).double(), torch.arange(1, 1001)
-    values = [loss(exact_model(process, p, BetaVariance(), s=0.5), x_0, t, eps) for p in (Epsilon(), V())]
-    assert torch.allclose(values[0], values[1], rtol=1e-6)
+    of_epsilon, of_v = (exact_model(process, p, BetaVariance(), s=0.5) for p in (Epsilon(), V()))
+    assert torch.allclose(loss(of_epsilon, x_0, t, eps), loss(of_v, x_0, t, eps), rtol=1e-6)
+    assert torch.allclose(loss(of_v, x_0, t, eps), losses.Simple()(of_v, x_0, t, eps), rtol=1e-6)
 
 
 def test_the_data_set_shown_is_one() -> None:

@@ -72,10 +72,39 @@ class MinSNR(SquaredError):
         return x_0_weight(model, model.process.snr.clamp(max=self.gamma))
 
 
+class TruncatedSNR(SquaredError):
+    """max(SNR(t), 1) · mean (x_0 − x̂_0)² (Salimans & Ho, 2022): L_simple of ε, but where hardly a signal is left, x̂_0
+    itself counts. Unit: squared units of x_0, times the weight."""
+
+    def weight(self, model: DenoisingDiffusion) -> Table:
+        return x_0_weight(model, model.process.snr.clamp(min=1))
+
+
+@dataclass(frozen=True)
+class P2(SquaredError):
+    """(k + SNR(t))^−γ · mean (ε − ε̂)² (Choi et al., 2022, Eq. 8): the less, the less noise there is. With γ = 1 the
+    sigmoid weight of Kingma & Gao (2023), times 1/k. Unit: squared units of ε, times the weight.
+
+    k: the SNR from which on steps weigh less. gamma: how much so; 0 is L_simple of ε.
+    """
+
+    k: float = 1.0
+    gamma: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive("loss.k", self.k, "steps without a signal would weigh infinitely much; use 1")
+        check_positive("loss.gamma", self.gamma, "it is L_simple of ε at 0, and less turns it round; use 1, or 0.5")
+
+    def weight(self, model: DenoisingDiffusion) -> Table:
+        snr = model.process.snr
+        return x_0_weight(model, snr * (self.k + snr) ** -self.gamma)
+
+
 def x_0_weight(model: DenoisingDiffusion, weight: Table) -> Table:
-    """The weight of (target − f)² that makes it `weight` · (x_0 − x̂_0)², since x_0 − x̂_0 = c_out (target − f)."""
+    """The weight of (target − f)² that makes it `weight` · (x_0 − x̂_0)², since x_0 − x̂_0 = c_out (target − f). Row 0,
+    where SNR is infinite, weighs nothing."""
     _, c_out = model.parameterization.coefficients(model.process)
-    return weight * c_out.square()
+    return torch.cat([weight.new_zeros(1), (weight * c_out.square())[1:]])
 
 
 class VDM(SquaredError):

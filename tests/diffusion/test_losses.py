@@ -1,12 +1,13 @@
 """Objectives against the paper's equations and against each other."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ddpm_lightning.diffusion.losses import ELBO, VDM, Hybrid, Loss, MinSNR, Simple
+from ddpm_lightning.diffusion.losses import ELBO, P2, VDM, Hybrid, Loss, MinSNR, Simple, SquaredError, TruncatedSNR
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import Epsilon, Parameterization
 from ddpm_lightning.diffusion.process import GaussianDiffusion
@@ -85,23 +86,35 @@ def test_bound_does_not_depend_on_the_parameterization(parameterization: Paramet
     assert torch.allclose(ours, ELBO()(exact_model(process, Epsilon(), variance, s=0.5), x_0, t, eps), rtol=1e-6)
 
 
+WEIGHTED = [
+    (MinSNR(gamma=5.0), lambda snr: torch.where(snr < 5, snr, 5.0)),
+    (TruncatedSNR(), lambda snr: torch.where(snr > 1, snr, 1.0)),
+    (P2(k=0.5, gamma=1.5), lambda snr: snr / (0.5 + snr).pow(1.5)),
+]
+"""A loss, and its weight of (x_0 − x̂_0)² by SNR."""
+
+
+@pytest.mark.parametrize(("loss", "weight"), WEIGHTED, ids=name)
 @pytest.mark.parametrize("parameterization", PARAMETERIZATIONS, ids=name)
-def test_min_snr_weighs_the_error_of_x_0(parameterization: Parameterization) -> None:
+def test_weights_of_the_error_of_x_0(
+    loss: SquaredError, weight: Callable[[Tensor], Tensor], parameterization: Parameterization
+) -> None:
     model = exact_model(GaussianDiffusion(LINEAR), parameterization, BetaVariance(), s=0.5)
     x_0, t, eps = draw(1000)
     x_0_hat = model.predict_x_0(model.process.q_sample(x_0, t, eps), t)
     snr = model.process.alpha_bar[t] / (1 - model.process.alpha_bar[t])
-    expected = snr.clamp(max=5.0) * (x_0 - x_0_hat).square().mean((1, 2, 3))
-    assert torch.allclose(MinSNR(gamma=5.0)(model, x_0, t, eps), expected, rtol=1e-6)
+    expected = weight(snr) * (x_0 - x_0_hat).square().mean((1, 2, 3))
+    assert torch.allclose(loss(model, x_0, t, eps), expected, rtol=1e-6)
 
 
-def test_min_snr_in_epsilon_is_the_papers_form() -> None:
-    """min(SNR, γ)/SNR · ‖ε − ε_θ‖² (Hang et al., 2023, Eq. 9)."""
+@pytest.mark.parametrize(("loss", "weight"), WEIGHTED, ids=name)
+def test_weights_of_the_error_of_epsilon(loss: SquaredError, weight: Callable[[Tensor], Tensor]) -> None:
+    """min(SNR, γ)/SNR (Hang et al., 2023, Eq. 9), max(1, 1/SNR), (k + SNR)^−γ (Choi et al., 2022, Eq. 8)."""
     model = silent(BetaVariance())
     x_0, t, eps = draw(1000)
     snr = model.process.snr[t]
-    expected = (snr.clamp(max=5.0) / snr) * eps.square().mean((1, 2, 3))
-    assert torch.allclose(MinSNR(gamma=5.0)(model, x_0, t, eps), expected, rtol=1e-9)
+    assert torch.allclose(loss(model, x_0, t, eps), weight(snr) / snr * eps.square().mean((1, 2, 3)), rtol=1e-9)
+    assert loss.weight(model)[0] == 0
 
 
 class Learns(nn.Module):
@@ -134,13 +147,13 @@ def test_hybrid_trains_the_mean_by_the_error_alone_and_the_variance_by_the_bound
 def test_every_loss_gives_one_number_an_example() -> None:
     model = exact_model(GaussianDiffusion(LINEAR), Epsilon(), BetaVariance())
     x_0, t, eps = draw(1000)
-    for loss in (Simple(), ELBO(), VDM(), MinSNR()):
+    for loss in (Simple(), ELBO(), VDM(), MinSNR(), TruncatedSNR(), P2()):
         together, alone = loss(model, x_0, t, eps), loss(model, x_0[6:7], t[6:7], eps[6:7])
         assert together.shape == (1000,)
         assert together[6].item() == pytest.approx(alone.item())
 
 
-@pytest.mark.parametrize("loss", [Simple(), VDM(), MinSNR()], ids=name)
+@pytest.mark.parametrize("loss", [Simple(), VDM(), MinSNR(), TruncatedSNR(), P2()], ids=name)
 def test_squared_errors_refuse_a_learned_variance(loss: Loss) -> None:
     loss.check(BetaVariance())
     with pytest.raises(UserError, match="variance=learned_range cannot be trained by a squared error"):
@@ -161,5 +174,9 @@ def test_elbo_takes_every_variance() -> None:
 def test_weights_must_be_positive() -> None:
     with pytest.raises(UserError, match="gamma=0"):
         MinSNR(gamma=0.0)
+    with pytest.raises(UserError, match=r"loss\.k=0"):
+        P2(k=0.0)
+    with pytest.raises(UserError, match=r"loss\.gamma=-1"):
+        P2(gamma=-1.0)
     with pytest.raises(UserError, match=r"loss\.vlb_weight=-1"):
         Hybrid(vlb_weight=-1.0)
