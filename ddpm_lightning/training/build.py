@@ -140,6 +140,19 @@ def build_model(config: Mapping[str, Any], data: ImageData) -> DenoisingDiffusio
     return DenoisingDiffusion(network, process, parameterization, variance, data.pixels.levels)
 
 
+def with_variance(model: DenoisingDiffusion, node: Any) -> DenoisingDiffusion:
+    """The model with another fixed σ_t²; node: None leaves it as it is. Raises UserError where Σ_θ is learned."""
+    variance = model.variance if node is None else make(node, Variance)
+    if variance == model.variance:
+        return model
+    if variance.learned or model.variance.learned:
+        raise UserError(
+            f"variance={variance.name} cannot take the place of variance={model.variance.name}: a learned Σ_θ belongs "
+            "to the network that learned it; beta and beta_tilde are the ones to swap"
+        )
+    return DenoisingDiffusion(model.network, model.process, model.parameterization, variance, model.levels)
+
+
 def network_shape(variance: Variance, data: ImageData) -> dict[str, Any]:
     """What a network must know of the rest of the model."""
     out_channels = data.channels + variance.extra_channels(data.channels)

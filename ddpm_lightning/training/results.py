@@ -129,6 +129,7 @@ SPREADS = {
     "estimation_error": "against the whole sum",
     "standard_error": "over images",
     "standard_error_over_pairs": "over pairs of gradients",
+    "standard_error_over_draws": "over draws of images",
     "standard_deviation": "over splits or subsets",
 }
 """What is told after a value's ±, the first of these that it has; and of what it is the spread."""

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
-from ddpm_lightning.training.build import ImageData, check_compile, compile_network, make, plain
+from ddpm_lightning.training.build import ImageData, check_compile, compile_network, make, plain, with_variance
 from ddpm_lightning.training.checkpoint import load_model
 from ddpm_lightning.training.generate import make_images
 from ddpm_lightning.training.manners import relative, told_plainly
@@ -26,7 +26,8 @@ def sample(cfg: DictConfig) -> None:
     with told_plainly():
         config = plain(cfg)
         check_options(config)
-        checkpoint, data, model = load_model(Path(config["checkpoint"]), config["use_ema"])
+        checkpoint, data, trained = load_model(Path(config["checkpoint"]), config["use_ema"])
+        model = with_variance(trained, config.get("variance"))
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         compile_network(model, config["compile"])
         images = sample_images(config, model, data)

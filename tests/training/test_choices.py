@@ -54,7 +54,7 @@ def one_step(config: dict[str, Any], x_0: torch.Tensor) -> None:
 
 
 def is_legal(variance: str, loss: str) -> bool:
-    if variance in ("learned", "learned_range"):
+    if variance.startswith("learned"):
         return loss in ("elbo", "hybrid")
     return loss != "hybrid"
 

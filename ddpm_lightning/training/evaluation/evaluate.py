@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
-from ddpm_lightning.training.build import MODEL_PARTS, check_compile, compile_network, make, plain
+from ddpm_lightning.training.build import MODEL_PARTS, check_compile, compile_network, make, plain, with_variance
 from ddpm_lightning.training.checkpoint import CONFIG, load_model
 from ddpm_lightning.training.evaluation.fabric import precision_of
 from ddpm_lightning.training.evaluation.images import Generated, Given, ImageSource
@@ -152,7 +152,9 @@ def load(config: dict[str, Any], fabric: Fabric) -> Trained:
     """The model of the checkpoint, with its weights, and its data."""
     elsewhere = {key: value for key, value in config["data"].items() if value is not None}
     path = Path(config["checkpoint"])
-    checkpoint, data, model = load_model(path, config["use_ema"], **elsewhere)
+    checkpoint, data, trained = load_model(path, config["use_ema"], **elsewhere)
+    model = with_variance(trained, config.get("variance"))
+    swapped = "" if model is trained else f"_{model.variance.name}"
     precision = precision_of(fabric)
     origin = {
         "step": checkpoint["global_step"],
@@ -166,12 +168,14 @@ def load(config: dict[str, Any], fabric: Fabric) -> Trained:
     }
     suffix = ("" if config["use_ema"] else "_raw") + ("" if precision == "32-true" else f"_{precision}")
     parts = {part: checkpoint[CONFIG][part] for part in MODEL_PARTS}
-    return Trained(model, data, parts, origin, suffix)
+    if swapped:
+        parts["variance"] = config["variance"]
+    return Trained(model, data, parts, origin, suffix, swapped)
 
 
 def from_checkpoint(config: dict[str, Any], trained: Trained, sampler: Any, device: str) -> Generated:
     """The images that the model makes, in a folder beside the checkpoints unless another is given."""
-    label = sampler.label(trained.model)  # raises where there is no such chain
+    label = sampler.label(trained.model) + trained.swapped  # raises where there is no such chain
     step, weights = trained.origin["step"], trained.origin["weights"]
     name = f"step{step:07d}_{weights}_{label}_seed{config['seed']}"
     beside = Path(config["checkpoint"]).parent.parent / "generated" / name

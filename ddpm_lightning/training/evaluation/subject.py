@@ -23,6 +23,7 @@ class Trained:
 
     parts: the configuration that the model is made by.
     suffix: what a result's name adds where the weights are not the averaged ones, or the precision is not float32.
+    swapped: what the name of its images adds where σ_t² is not that of training.
     """
 
     model: DenoisingDiffusion
@@ -30,6 +31,7 @@ class Trained:
     parts: dict[str, Any]
     origin: dict[str, Any]
     suffix: str = ""
+    swapped: str = ""
 
 
 @dataclass

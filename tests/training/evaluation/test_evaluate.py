@@ -86,6 +86,18 @@ def test_another_sampler_or_the_raw_weights_give_another_name(checkpoint: Path, 
     assert raw["fd_digits_70_train_raw"]["weights"] == "raw"
 
 
+def test_another_fixed_variance_is_that_of_a_model_that_was_trained_with_it(tmp_path: Path) -> None:
+    """L_simple does not know of σ_t², so the weights are the same."""
+    found = {}
+    for variance, swap in (("beta_tilde", []), ("beta", ["variance=beta_tilde"])):
+        last = train(tmp_path / variance, *LIKE_DIGITS, f"variance={variance}") / "checkpoints" / "last.ckpt"
+        found[variance] = evaluate(last, tmp_path / f"of_{variance}", "metrics=[bpd,fd_digits]", *swap)
+    assert found["beta"]["test/bpd_beta_tilde"]["value"] == found["beta_tilde"]["test/bpd_beta_tilde"]["value"]
+    swapped, own = found["beta"]["fd_digits_70_train_ancestral_beta_tilde"], found["beta_tilde"]["fd_digits_70_train"]
+    assert swapped["value"] == own["value"]
+    assert swapped["variance"] == own["variance"] == "beta_tilde"
+
+
 def all_images(folder: Path, n: int = 70) -> np.ndarray:
     return torch.cat(list(Shards(folder / "images").read(n))).numpy()
 
@@ -215,6 +227,7 @@ WRONG = [
     (["num_images=0"], "num_images=0"),
     (["batch_size=0"], "batch_size=0"),
     (["use_ema=maybe"], "use_ema=maybe is neither true nor false"),
+    (["variance=beta"], "variance=beta cannot take the place of variance=learned_range"),
     (["split=validation"], "split=validation is none of train, test"),
     (["metrics.bpd.split=validation"], "split=validation is none of train, test"),
     (["metrics=[bpd_estimate]", "metrics.bpd_estimate.strata=1"], "strata=1"),

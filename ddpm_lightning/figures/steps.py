@@ -1,0 +1,149 @@
+"""Steps against quality: how near to the data samplers come, by how often they ask the network."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from ddpm_lightning.diffusion.samplers import Sampler, end_of
+from ddpm_lightning.errors import UserError, check_at_most, check_whole
+from ddpm_lightning.figures.canvas import draw_errors, save_curves
+from ddpm_lightning.figures.figure import Figure
+from ddpm_lightning.figures.latents import Chain
+from ddpm_lightning.figures.plane import are_points
+from ddpm_lightning.metrics.energy import energy_distance
+from ddpm_lightning.metrics.extractor import Extractor, extract_all
+from ddpm_lightning.training.evaluation.subject import Subject
+from ddpm_lightning.training.figures import new_figure
+from ddpm_lightning.training.generate import counted
+from ddpm_lightning.training.results import MeanAndError, metric_name
+from ddpm_lightning.typing import FeatureVectors, Images, Indices
+
+MOST_TEST_POINTS = 5000
+"""All their distances to the points made are held at once."""
+
+By = dict[str, dict[int, MeanAndError]]
+"""The distance by sampler and network calls, over draws."""
+
+
+@dataclass
+class Steps(Figure):
+    """The distance of num_images images (of points: the energy distance to test points) by sampler and network calls an
+    image. Draw number k of num_draws has images k · num_images …, from the same noise for every sampler; the errors are
+    over draws. One process does the work.
+
+    samplers: by name; whatever num_steps they have, they get what so many `calls` allow.
+    """
+
+    samplers: dict[str, Sampler | None]
+    calls: list[int]
+    extractor: Extractor | None = None
+    num_draws: int = 3
+
+    name = "steps"
+
+    def check(self, subject: Subject) -> None:
+        """Raises UserError where there is no model, nothing to measure by, or no such chain."""
+        trained, images = self.trained(subject), self.generated(subject)
+        if not are_points(trained):
+            self.check_model(subject)
+            self.check_distance(images.n, "generated")
+        if not are_points(trained) and self.extractor is None:
+            raise UserError("steps measures a distance, and nothing tells near from far; add extractor=digits, say")
+        check_whole(self.option("num_draws"), self.num_draws, 2, "an error needs two; use 3")
+        check_at_most(self.option("num_draws"), self.num_draws, 1000, "each is num_images images; use 3")
+        if not self.calls or not any(self.samplers.values()):
+            raise UserError("steps has no samplers or no calls to compare; leave the options out for the usual ones")
+        for _, calls, sampler in self._all():
+            check_whole(self.option("calls"), calls, 2, "the chain has a first and a last step; use 5")
+            sampler.chain(trained.model)  # raises where there is none
+
+    def look(self, subject: Subject) -> None:
+        """Sees to the features of the real images."""
+        self.look_at_reference(subject)
+
+    def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
+        """The distance by sampler and calls; steps.png."""
+        if not subject.fabric.is_global_zero:
+            return {}
+        images = self.generated(subject)
+        total = images.n * self.num_draws * sum(sampler.chain(images.model).process.T for *_, sampler in self._all())
+        found: By = {}
+        with tqdm(total=total, desc=self.name, unit="image step", unit_scale=True, leave=False) as bar:
+            for name, calls, sampler in self._all():
+                chain = Chain(subject, replace(images, sampler=sampler))
+                found.setdefault(name, {})[calls] = self._draws(chain, bar)
+        self._draw(subject, found)
+        return self._records(subject, found)
+
+    def _all(self) -> Iterator[tuple[str, int, Sampler]]:
+        """Every sampler at every number of calls."""
+        for name, sampler in self.samplers.items():
+            for calls in self.calls if sampler is not None else ():
+                assert sampler is not None
+                yield name, calls, replace(sampler, num_steps=calls // sampler.calls_per_step)
+
+    def _draws(self, chain: Chain, bar: "tqdm[Any]") -> MeanAndError:
+        draws = torch.split(torch.arange(self.num_draws * chain.images.n), chain.images.n)
+        found = [self._distance(chain.subject, self._made(chain, numbers, bar)) for numbers in draws]
+        return MeanAndError.of(torch.tensor(found, dtype=torch.float64))
+
+    def _made(self, chain: Chain, numbers: Indices, bar: "tqdm[Any]") -> FeatureVectors:
+        """What is seen of the images of these numbers."""
+        batches = [part.tolist() for part in torch.split(numbers, chain.images.batch_size)]
+        return torch.cat([self._seen(chain, end_of(counted(chain.whole(b), bar, len(b)))) for b in batches])
+
+    def _seen(self, chain: Chain, x_0: Images) -> FeatureVectors:
+        """The features of images, and points themselves."""
+        if self.extractor is None:
+            return x_0.flatten(1).cpu()
+        return extract_all(self.extractor.to(chain.device), [chain.images.data.pixels.to_bytes(x_0)]).features
+
+    def _distance(self, subject: Subject, seen: FeatureVectors) -> float:
+        if self.extractor is None:
+            return energy_distance(seen, self.images_of(subject, "test", first=MOST_TEST_POINTS).flatten(1).cpu())
+        return self.distance(subject, self.extractor, seen).value
+
+    def _measured(self) -> str:
+        return "energy_distance" if self.extractor is None else self.extractor.name
+
+    def _draw(self, subject: Subject, found: By) -> None:
+        figure, axes = new_figure()
+        for name, by_calls in found.items():
+            draw_errors(axes, by_calls, label=name.replace("_", " "))
+        axes.set(xscale="log", xlabel="network calls a sample")
+        if self.extractor is None:
+            axes.set_yscale("symlog", linthresh=1e-3)
+            axes.set_ylabel("energy distance to test points")
+        else:
+            axes.set(yscale="log", ylabel=f"Fréchet distance by {self.extractor.name}")
+            self.draw_floor(axes, subject, self.extractor, self.generated(subject).n)
+        axes.set_xticks(self.calls, self.calls)
+        axes.set_xticks([], minor=True)
+        axes.legend(fontsize="x-small")
+        n = self.generated(subject).n
+        sentence = (
+            f"How far {n} samples are from the data, by network calls; means and standard errors over "
+            f"{self.num_draws} draws, each from the same noise for all samplers."
+        )
+        save_curves(figure, sentence, subject.run_dir / f"{self.name}.png")
+
+    def _records(self, subject: Subject, found: By) -> dict[str, dict[str, Any]]:
+        images, trained = self.generated(subject), self.trained(subject)
+        compared = "test" if self.extractor is None else subject.reference_name
+        suffix = ("" if self.extractor is None else self.extractor.suffix) + trained.suffix + trained.swapped
+        origin = {**({} if self.extractor is None else self.extractor.origin), **trained.origin}
+        return {
+            metric_name(f"{self.name}_{name}_{calls}_{self._measured()}", images.n, compared, suffix): {
+                "value": each.mean,
+                "standard_error_over_draws": each.standard_error,
+                "num_draws": self.num_draws,
+                "num_images": images.n,
+                "network_calls": calls,
+                **origin,
+            }
+            for name, by_calls in found.items()
+            for calls, each in by_calls.items()
+        }
