@@ -5,6 +5,7 @@ Needs the extra `dashboard`; without --print, an account (wandb login).
 """
 
 import argparse
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,9 +37,12 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
     "Samples": (
         Media("Samples of fixed noise", ("samples/grid",)),
         Media("x̂_0 along t, and x_t", ("samples/strip", "samples/chain")),
-        Lines("Brightness and contrast, samples − data (0–255)", "^samples/(brightness|contrast)_shift$"),
-        Media("Brightness by image", ("samples/brightness", "data/brightness")),
-        Media("Contrast by image", ("samples/contrast", "data/contrast")),
+        Media(
+            "At the end, by the run's own sampler", ("samples/grid_final", "samples/strip_final", "samples/chain_final")
+        ),
+        Lines("Brightness and contrast, samples − data (0–255)", "^samples/(brightness|contrast)_shift(_final)?$"),
+        Media("Brightness by image", ("samples/brightness", "samples/brightness_final", "data/brightness")),
+        Media("Contrast by image", ("samples/contrast", "samples/contrast_final", "data/contrast")),
     ),
     "Quality": (
         Lines("Distance of samples to the training images", "^(fid|fd|kid)_"),
@@ -69,7 +73,7 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
 OF_SWEEP: tuple[Panel, ...] = (
     Lines("Distance of samples", "^(fid|fd|kid)_"),
     Lines("Bits/dim", "^val/bpd_"),
-    Media("Samples", ("samples/grid",)),
+    Media("Samples", ("samples/grid_final",)),
     Media("Bits/dim by t, rate and distortion", ("test/bound",)),
 )
 """Beside the table, in the report of a sweep."""
@@ -102,7 +106,7 @@ def sweep_report(entity: str, project: str, group: str) -> Any:
     import wandb_workspaces.reports.v2 as wr
 
     # Without entity and project, it is of the report's own; with them, W&B would be asked for the project's number.
-    runs = wr.Runset(name=group, filters=f"Group = '{group}'")
+    runs = wr.Runset(name=group, filters=f"Group = {group!r}")
     panels = [wr.WeavePanelSummaryTable(table_name=TABLE), *map(_panel, OF_SWEEP), wr.RunComparer(diff_only="split")]
     blocks = [wr.H1(text="Table 2"), wr.PanelGrid(runsets=[runs], panels=panels)]
     return wr.Report(entity=entity, project=project, title=f"Table 2: {group}", blocks=blocks)
@@ -118,12 +122,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         pages = [workspace(options.entity, options.project)]
+        if options.sweep:
+            pages.append(sweep_report(options.entity, options.project, options.sweep))
+        if options.print:
+            print(
+                json.dumps([page._to_model().model_dump(mode="json") for page in pages], indent=2, ensure_ascii=False)
+            )
+        else:
+            print(*(page.save().url for page in pages), sep="\n")
     except ModuleNotFoundError:
         parser.exit(1, "Error: wandb-workspaces is not installed; pip install 'ddpm-lightning[dashboard]' brings it\n")
-    if options.sweep:
-        pages.append(sweep_report(options.entity, options.project, options.sweep))
-    for page in pages:
-        print(page._to_model().model_dump_json(indent=2) if options.print else page.save().url)
+    except Exception as error:  # of W&B's, whatever it is
+        parser.exit(1, f"Error: W&B did not take it ({' '.join(str(error).split())}); is there a key? wandb login\n")
 
 
 if __name__ == "__main__":

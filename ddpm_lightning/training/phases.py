@@ -25,6 +25,10 @@ class Phases:
         finally:
             self.add(phase, time.perf_counter() - start)
 
+    def besides(self, phase: str) -> float:
+        """Seconds of all other phases, so far."""
+        return sum(seconds for name, seconds in self.seconds.items() if name != phase)
+
     def take(self) -> dict[str, float]:
         """What was added up, which then begins anew."""
         taken, self.seconds = dict(self.seconds), defaultdict(float)

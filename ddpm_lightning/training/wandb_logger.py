@@ -7,6 +7,7 @@ import secrets
 import signal
 from collections.abc import Sequence
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,14 @@ OF_THE_STOPPED = 30.0
 
 TAGGED = ("data", "schedule", "parameterization", "variance", "loss", "sampler", "network")
 """The groups whose options are a run's tags."""
+
+
+LONGEST_NAME = 128
+"""Characters of a run's name, which W&B's server takes."""
+
+
+KNOWN = {*signature(wandb.init).parameters, *signature(WandbLogger).parameters, "upload_checkpoint"}
+"""What a logger of W&B can be told."""
 
 
 class NoRun:
@@ -72,6 +81,7 @@ class BackgroundWandbLogger(WandbLogger):
             self.background.warn(f"{type(error).__name__}: {error}")
             self.broken = self._wandb_init.get("mode") == "offline"
             self._wandb_init["mode"] = "offline"  # what cannot be sent now can be synced later
+            end_service()  # which takes the run for begun, and would refuse another of its id
             return self.experiment
 
     @rank_zero_only
@@ -135,20 +145,34 @@ def make_wandb_logger(*, save_dir: str, offline: bool, patience: float | None = 
     """A logger of the run whose id lies in save_dir/wandb/run_id; options: WandbLogger's own.
 
     The run bears the options that were typed as its name, the sweep as its group, and its choices as tags, unless the
-    options say otherwise. Raises UserError where it is to be online, and W&B knows no key.
+    options say otherwise. Raises UserError for an option that W&B does not take, and where it is to be online, and W&B
+    knows no key.
     """
     check_boolean("logger.wandb.offline", offline, "use logger=wandb_offline or logger=wandb_online")
+    check_options(options)
     ours: dict[str, Any] = {"id": run_id(Path(save_dir)), "reinit": "create_new"}
-    if offline:  # and not Lightning's own, which would be for all runs that follow
+    if os.environ.get("WANDB_MODE") == "disabled":
+        ours["mode"] = "disabled"
+    elif offline:  # and not Lightning's own, which would be for all runs that follow
         ours["mode"] = "offline"
     elif is_first():
         check_key()
     if is_first():
         ours |= labels(Path(save_dir))
-    ours["patience"] = patience or (60 if offline else 600)  # a checkpoint takes its time to send
+    ours["patience"] = (60 if offline else 600) if patience is None else patience  # a checkpoint takes its time to send
     logger = BackgroundWandbLogger(save_dir=save_dir, **{**ours, **options})
     logger._wandb_init.pop("anonymous", None)  # Lightning passes it on, and W&B answers with a warning
     return logger
+
+
+def check_options(options: dict[str, Any]) -> None:
+    """Raises UserError where W&B would refuse an option, which it does in the background, and then logs nothing."""
+    for name in options.keys() - KNOWN:
+        raise UserError(f"logger.wandb.{name} is no option of W&B's; python train.py --help shows the usual ones")
+    try:
+        wandb.Settings(project=options.get("project"))
+    except (wandb.errors.UsageError, ValueError) as error:
+        raise UserError(f"logger.wandb.project: {error}; choose another name") from error
 
 
 def check_key() -> None:
@@ -158,7 +182,9 @@ def check_key() -> None:
             prompt=False, verify=False
         )
     except Exception as error:  # of the key's form, above all
-        raise UserError(f"W&B does not take the key that it knows ({error}); wandb login --relogin") from error
+        raise UserError(
+            f"W&B does not take the key that it knows ({error}); mend WANDB_API_KEY, or wandb login --relogin"
+        ) from error
     if not known:
         raise UserError("logger=wandb_online needs a key, and W&B knows none; wandb login, or use logger=wandb_offline")
 
@@ -190,9 +216,16 @@ def labels(save_dir: Path) -> dict[str, Any]:
     hydra: Any = OmegaConf.to_container(OmegaConf.load(path).hydra, resolve=False)
     choices = hydra["runtime"]["choices"]
     found: dict[str, Any] = {
-        "name": " ".join(hydra["overrides"]["task"]) or "default",
+        "name": shortened(" ".join(hydra["overrides"]["task"])) or "default",
         "tags": [f"{group}:{choices[group]}" for group in TAGGED if choices.get(group)],
     }
     if hydra["mode"] == "MULTIRUN":
-        found["group"] = Path(hydra["runtime"]["output_dir"]).parent.name
+        above = Path(hydra["runtime"]["output_dir"]).parents  # the sweep is not always the next one
+        found["group"] = next((folder for folder in above if (folder / "multirun.yaml").is_file()), above[0]).name
     return found
+
+
+def shortened(name: str) -> str:
+    """To what W&B takes, the middle left out; the whole of it is in .hydra/overrides.yaml."""
+    half = LONGEST_NAME // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"

@@ -190,6 +190,13 @@ def test_a_run_that_is_to_go_further_is_not_finished(copy: Path) -> None:
     assert "seed 0 unfinished" in row
 
 
+def test_a_run_that_has_begun_and_has_no_results_is_unfinished(copy: Path) -> None:
+    (copy / f"{ROWS[4]}_seed0" / "results.json").unlink()
+    write_report(copy)
+    assert "seed 0 unfinished" in (copy / "table2.md").read_text()
+    assert "seed 0: unfinished<br>" in (copy / "report.html").read_text()
+
+
 def test_what_is_shown_is_what_was_measured_after_training(copy: Path) -> None:
     """Not the callback's number of fewer images, whatever it is called."""
     path = copy / f"{ROWS[4]}_seed0" / "results.json"

@@ -1,5 +1,6 @@
 """What W&B is told of a run, read back from the file that it wrote offline; and that W&B never stands in the way."""
 
+import json
 import logging
 import os
 import re
@@ -13,11 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import wandb
 from PIL import Image
 
 from ddpm_lightning.report.dashboard import OF_SWEEP, SECTIONS, Lines, Media, Panel
 from ddpm_lightning.training.background import Background
+from ddpm_lightning.training.callbacks.samples import SampleGrid
+from ddpm_lightning.training.metrics_csv import read_rows
 from tests.conftest import ROOT
 from tests.training.commands import SMALL, command, error_of, results, train
 from tests.training.test_quality import QUALITY
@@ -34,11 +36,18 @@ NUMBERS = {
     *("time/train_s", "time/measure_s", "time/draw_s", "time/save_s", "time/rest_s"),
     *("val/bpd_beta", "val/bpd_beta_raw", "fd_digits_70_train_ddim4", "fd_digits_70_train_ddim4_raw"),
     *("samples/brightness_shift", "samples/contrast_shift"),
+    *("samples/brightness_shift_final", "samples/contrast_shift_final"),
     *("test/bpd_beta", "test/rate_beta", "test/distortion_beta"),
     *("score_digits_70", "precision_digits_70_train", "recall_digits_70_train"),
 }
-PICTURES = {"samples/grid", "samples/strip", "samples/chain", "train/loss_by_t", "schedule", "test/bound"}
-HISTOGRAMS = {"samples/brightness", "samples/contrast", "data/brightness", "data/contrast"}
+PICTURES = {
+    *(f"samples/{name}{called}" for name in ("grid", "strip", "chain") for called in ("", "_final")),
+    *("train/loss_by_t", "schedule", "test/bound"),
+}
+HISTOGRAMS = {
+    *(f"samples/{name}{called}" for name in ("brightness", "contrast") for called in ("", "_final")),
+    *("data/brightness", "data/contrast"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +68,8 @@ def test_every_promised_number_is_there_by_optimizer_step(written: Written) -> N
     assert all("trainer/global_step" in entry for entry in written.history)
     assert [step for step, _ in written.values("train/loss")] == [1, 2, 3, 4]
     assert [step for step, _ in written.values("val/bpd_beta")] == [2, 4]
-    assert [step for step, _ in written.values("samples/brightness_shift")] == [2, 4, 4]
+    assert [step for step, _ in written.values("samples/brightness_shift")] == [2, 4]
+    assert [step for step, _ in written.values("samples/brightness_shift_final")] == [4]
     assert all(isinstance(value, int | float) for key in NUMBERS for _, value in written.values(key))
 
 
@@ -74,6 +84,22 @@ def test_the_seconds_of_the_phases_are_those_that_passed(written: Written) -> No
     between = [entry["_timestamp"] for entry in written.history if "train/loss" in entry]
     assert min(value for key in phases for _, value in written.values(key)) > -1e-3
     assert spent >= between[-1] - between[0] - 1
+    (after_training,) = [entry for entry in written.history if "time/draw_s" in entry and "train/loss" not in entry]
+    assert after_training["time/draw_s"] > 0  # the final pictures
+
+
+def test_images_per_second_are_those_while_nothing_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = SampleGrid.draw
+
+    def slowly(self: SampleGrid, *args: Any) -> Any:
+        time.sleep(0.5)
+        return draw(self, *args)
+
+    monkeypatch.setattr(SampleGrid, "draw", slowly)
+    train(tmp_path, "callbacks.metrics.every_n_steps=4", "logger=csv", "callbacks.strip=null")
+    (row,) = [row for row in read_rows(tmp_path / "metrics.csv") if row["train/images_per_s"]]
+    assert float(row["time/draw_s"]) > 0.5
+    assert 16 / float(row["train/images_per_s"]) < float(row["time/train_s"]) + float(row["time/rest_s"]) + 0.05
 
 
 def test_every_promised_picture_is_there_and_shows_something(written: Written) -> None:
@@ -82,7 +108,8 @@ def test_every_promised_picture_is_there_and_shows_something(written: Written) -
             (name,) = value["filenames"]
             pixels = np.asarray(Image.open(written.folder / "files" / name).convert("L"))
             assert pixels.std() > 1, f"{key} is one grey"
-    assert [step for step, _ in written.values("samples/grid")] == [2, 4, 4]
+    assert [step for step, _ in written.values("samples/grid")] == [2, 4]
+    assert [step for step, _ in written.values("samples/grid_final")] == [4]
     assert [step for step, _ in written.values("schedule")] == [0]
 
 
@@ -95,7 +122,7 @@ def test_the_config_is_the_resolved_one_and_the_run_is_labelled(written: Written
     assert written.config["schedule"]["T"] == 8
     assert written.config["run_dir"] == str(run_dir)
     assert "${" not in str(written.config)
-    assert "schedule.T=8" in written.run["display_name"]
+    assert written.run["display_name"].startswith("network.channels=8 network.groups=4 ")
     assert {"data:fake", "schedule:linear", "loss:simple", "variance:beta"} <= set(written.run["tags"])
     assert "run_group" not in written.run
     assert written.exit_code == 0
@@ -261,20 +288,67 @@ def test_online_without_a_key_is_told_before_anything_is_done(
     assert not (tmp_path / "run" / "metrics.csv").exists()
 
 
-def test_what_cannot_be_sent_is_kept_to_be_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """W&B online, with a key, where there is no network."""
-    init = wandb.init
+def alone() -> dict[str, str]:
+    """The environment of a process that starts W&B's service itself, and does not use this one's."""
+    return {key: value for key, value in os.environ.items() if key != "WANDB_SERVICE"}
 
-    def without_network(**options: Any) -> Any:
-        if options.get("mode") != "offline":
-            raise wandb.errors.CommError("no network")
-        return init(**options)
 
-    monkeypatch.setattr("wandb.init", without_network)
-    monkeypatch.setattr("ddpm_lightning.training.wandb_logger.check_key", lambda: None)
-    train(tmp_path, "logger=wandb_online")
+def test_what_cannot_be_sent_is_kept_to_be_synced(tmp_path: Path) -> None:
+    """W&B online, with a key, where nobody answers."""
+    nobody = {**alone(), "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}
+    del nobody["WANDB_MODE"]
+    options = (*SMALL, f"hydra.run.dir={tmp_path}", "logger=wandb_online", "+logger.wandb.settings.init_timeout=3")
+    subprocess.run([sys.executable, "train.py", *options], cwd=ROOT, env=nobody, check=True, timeout=180)
     (run,) = read_run(tmp_path)
     assert [step for step, _ in run.values("train/loss")] == [1, 2, 3, 4]
+    assert run.exit_code == 0
+
+
+def test_a_run_that_is_killed_has_all_but_its_last_second(tmp_path: Path) -> None:
+    steps = ("trainer.max_steps=100000", "callbacks.grid=null", "callbacks.strip=null", "callbacks.checkpoint=null")
+    options = (*SMALL, f"hydra.run.dir={tmp_path}", "logger=wandb_offline", *steps)
+    start = [sys.executable, "train.py", *options]
+    with subprocess.Popen(start, cwd=ROOT, env=alone(), stderr=subprocess.DEVNULL) as process:
+        metrics = tmp_path / "metrics.csv"
+        wait_for(lambda: metrics.is_file() and len(metrics.read_text().splitlines()) >= 20)
+        wait_for(lambda: len(list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))) == 1)
+        time.sleep(3)  # what was logged while W&B began may have waited
+        known = len([row for row in read_rows(metrics) if row["train/loss"]])
+        time.sleep(3)
+        process.kill()
+    (run,) = read_run(tmp_path)
+    assert [step for step, _ in run.values("train/loss")][:known] == list(range(1, known + 1))
+
+
+REFUSED = [
+    ("+logger.wandb.projct=x", "logger.wandb.projct is no option of W&B's"),
+    ("logger.wandb.project=a/b", "cannot contain characters"),
+    ("logger.wandb.patience=0", "patience=0"),
+]
+
+
+@pytest.mark.parametrize(("mistake", "words"), REFUSED)
+def test_what_wandb_would_refuse_is_told(
+    mistake: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = error_of(capsys, "train", *SMALL, f"hydra.run.dir={tmp_path}", "logger=wandb_offline", mistake)
+    assert words in " ".join(said.split())
+
+
+def test_disabled_is_disabled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    train(tmp_path, "logger=wandb_offline")
+    assert not read_run(tmp_path)
+    assert "trouble" not in (tmp_path / "train.log").read_text()
+
+
+def test_a_long_name_is_cut_and_a_deep_folder_is_of_its_sweep(tmp_path: Path) -> None:
+    long = [f"+callbacks.nothing_{number}=null" for number in range(10)]
+    where = (f"hydra.sweep.dir={tmp_path}/my_sweep", "hydra.sweep.subdir=seeds/${seed}")
+    command("train", "-m", *SMALL, *long, "logger=wandb_offline", *where, "seed=0")
+    (run,) = read_run(tmp_path / "my_sweep" / "seeds" / "0")
+    assert len(run.run["display_name"]) == 128
+    assert run.run["run_group"] == "my_sweep"
 
 
 def services() -> set[int]:
@@ -296,7 +370,7 @@ def test_a_service_that_dies_or_hangs_ends_no_run(tmp_path: Path, how: signal.Si
     steps = ("trainer.max_steps=1000", "callbacks.grid=null", "callbacks.strip=null", "callbacks.checkpoint=null")
     options = (*SMALL, f"hydra.run.dir={tmp_path}", "logger=wandb_offline", *steps)
     start = [sys.executable, "train.py", *options, "logger.wandb.patience=3"]
-    with subprocess.Popen(start, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(start, cwd=ROOT, env=alone(), stderr=subprocess.PIPE, text=True) as process:
         metrics = tmp_path / "metrics.csv"
         wait_for(lambda: metrics.is_file() and len(metrics.read_text().splitlines()) >= 20)
         wait_for(lambda: bool(services() - before))
@@ -317,6 +391,20 @@ def test_the_dashboard_is_built_and_serialised_offline(capsys: pytest.CaptureFix
 
     main(["someone", "ddpm_lightning", "--sweep", "table2_digits", "--print"])
     said = capsys.readouterr().out
+    assert len(json.loads(said)) == 2
     for panel in (*(panel for each in SECTIONS.values() for panel in each), *OF_SWEEP):
         assert panel.title in said
     assert '"table2_digits"' in said  # the group that is shown
+
+
+def test_the_dashboard_without_a_key_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ddpm_lightning.report.dashboard import main
+
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    with pytest.raises(SystemExit) as ended:
+        main(["someone", "ddpm_lightning", "--sweep", "it's"])
+    assert ended.value.code == 1
+    assert "Error: W&B did not take it" in capsys.readouterr().err

@@ -23,7 +23,8 @@ class TrainingMetrics(L.Callback):
     """Every so many optimizer steps, and at the end, logs the mean over the window that has passed, by optimizer step.
 
     train/loss; train/loss_q1 … q4, unweighted, by quartile of t (q1: the least noise); train/grad_norm before clipping,
-    train/lr and train/ema_distance (‖θ̄ − θ‖ / ‖θ‖) at the window's end; train/images_per_s over all processes;
+    train/lr and train/ema_distance (‖θ̄ − θ‖ / ‖θ‖) at the window's end; train/images_per_s over all processes, while
+    nothing is measured, drawn or saved;
     train/memory_gib, the most that was in use so far; time/train_s, time/measure_s, time/draw_s, time/save_s, and
     time/rest_s, which is waiting for data above all: where the window's seconds went.
     """
@@ -59,7 +60,7 @@ class TrainingMetrics(L.Callback):
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         self.began = time.perf_counter()
         if self.batches == 0:  # so that pictures drawn between two windows do not count as time to train
-            self.opened = self.began
+            self.opened, self.apart = self.began, PHASES.besides("train")
 
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: L.Trainer, module: DDPM, outputs: dict[str, Tensor], batch: Any, batch_idx: int
@@ -76,11 +77,16 @@ class TrainingMetrics(L.Callback):
         if self.batches > 0:
             self._close_window(trainer, module)
 
+    def on_test_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        spent = _named(PHASES.take())  # since the last window closed: the final pictures above all
+        for logger in trainer.loggers:
+            logger.log_metrics(spent, step=trainer.global_step)
+
     def _open_window(self, device: torch.device) -> None:
         self.by_t = new_sums(QUARTILES, device)
         self.losses = torch.zeros(2, device=device)  # their sum, and how many
         self.batches = 0
-        self.opened = time.perf_counter()
+        self.opened, self.apart = time.perf_counter(), PHASES.besides("train")
 
     def _close_window(self, trainer: L.Trainer, module: DDPM) -> None:
         metrics = self._metrics(trainer, module) | self._seconds()
@@ -91,13 +97,14 @@ class TrainingMetrics(L.Callback):
     def _metrics(self, trainer: L.Trainer, module: DDPM) -> dict[str, float]:
         sums, counts = add_up(trainer, self.by_t)
         total, batches = add_up(trainer, self.losses).tolist()  # waits for the device, so the clock is right
+        passed = time.perf_counter() - self.opened - (PHASES.besides("train") - self.apart)
         return {
             "train/loss": total / batches if batches else math.nan,
             **{f"train/loss_q{q + 1}": float(sums[q] / counts[q]) for q in range(QUARTILES) if counts[q] > 0},
             "train/grad_norm": float(module.grad_norm),
             "train/skipped_steps": float(module.skipped[0]),
             "train/lr": trainer.optimizers[0].param_groups[0]["lr"],
-            "train/images_per_s": float(counts.sum()) / (time.perf_counter() - self.opened),
+            "train/images_per_s": float(counts.sum()) / passed,
             "train/memory_gib": memory_gib(module.device),
             **({} if (behind := distance(trainer)) is None else {"train/ema_distance": behind}),
         }
@@ -108,7 +115,11 @@ class TrainingMetrics(L.Callback):
         spent = PHASES.take()
         rest = now - self.closed - sum(spent.values())
         self.closed = now
-        return {f"time/{phase}_s": seconds for phase, seconds in {**spent, "rest": rest}.items()}
+        return _named({**spent, "rest": rest})
+
+
+def _named(seconds: dict[str, float]) -> dict[str, float]:
+    return {f"time/{phase}_s": value for phase, value in seconds.items()}
 
 
 def memory_gib(device: torch.device) -> float:

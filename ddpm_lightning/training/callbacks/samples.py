@@ -51,8 +51,8 @@ class Preview(Recurrent):
         check_drawable(image_shape(trainer)[0], advice)
 
     @abstractmethod
-    def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> dict[str, Image.Image]:
-        """Pictures of the model as it now is, by name."""
+    def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler, called: str) -> dict[str, Image.Image]:
+        """Pictures of the model as it now is, by name. called: what the names of numbers end in."""
 
     def walk(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> Iterator[Step]:
         """The steps of the chain for the fixed noise, with a bar, for there may be many."""
@@ -63,21 +63,21 @@ class Preview(Recurrent):
     def on_fit_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
         # Not on_train_end: a run that was stopped here has no step left to train, and still wants its pictures.
         with PHASES.timed(self.phase):
-            self._show(trainer, module, module.sampler, "final")
+            self._show(trainer, module, module.sampler, "final", called="_final")
 
     def act(self, trainer: L.Trainer, module: DDPM) -> None:
         fewer = self.num_steps < module.model.process.T
         sampler = DDIMSampler(num_steps=self.num_steps if fewer else None)
         self._show(trainer, module, sampler, f"{trainer.global_step:07d}")
 
-    def _show(self, trainer: L.Trainer, module: DDPM, sampler: Sampler, when: str) -> None:
+    def _show(self, trainer: L.Trainer, module: DDPM, sampler: Sampler, when: str, called: str = "") -> None:
         if not trainer.is_global_zero:
             return
         with averaged(trainer, module):
-            drawn = self.draw(trainer, module, sampler)
+            drawn = self.draw(trainer, module, sampler, called)
         for name, image in drawn.items():
             save(image, Path(trainer.default_root_dir) / "samples" / f"{name}_{when}.png")
-            show(trainer, f"samples/{name}", image)
+            show(trainer, f"samples/{name}{called}", image)
 
 
 class SampleGrid(Preview):
@@ -87,10 +87,10 @@ class SampleGrid(Preview):
     name = "grid"
     of_data: PerImage | None = None
 
-    def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> dict[str, Image.Image]:
+    def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler, called: str) -> dict[str, Image.Image]:
         samples = to_bytes(trainer, end_of(self.walk(trainer, module, sampler)))
         self.of_data = self.of_data or brightness_and_contrast(self._real(trainer))  # the images are always the same
-        compare_pixels(trainer, brightness_and_contrast(samples), self.of_data)
+        compare_pixels(trainer, brightness_and_contrast(samples), self.of_data, called)
         return {self.name: picture(samples)}
 
     def _real(self, trainer: L.Trainer) -> Pixels:
@@ -109,7 +109,7 @@ class DenoisingStrip(Preview):
         check_whole("callbacks.strip.num_columns", num_columns, 2, "a strip has a start and an end")
         self.num_columns = num_columns
 
-    def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> dict[str, Image.Image]:
+    def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler, called: str) -> dict[str, Image.Image]:
         last = sampler.chain(module.model).process.T - 1
         shown = torch.linspace(0, last, min(self.num_columns, last + 1)).round().long().tolist()
         steps = [step for i, step in enumerate(self.walk(trainer, module, sampler)) if i in shown]
@@ -125,15 +125,16 @@ def in_columns(trainer: L.Trainer, moments: list[Images]) -> Image.Image:
     return picture(to_bytes(trainer, rows.flatten(0, 1)), columns=len(moments))
 
 
-def compare_pixels(trainer: L.Trainer, ours: PerImage, theirs: PerImage) -> None:
+def compare_pixels(trainer: L.Trainer, ours: PerImage, theirs: PerImage, called: str) -> None:
     """Logs how much brighter (train-set mean taken off) and richer in contrast the samples are, of 0..255, and to W&B
-    the histograms of both by image."""
+    the histograms of both by image. called: what the names end in."""
     for name, our, their in zip(("brightness", "contrast"), ours, theirs, strict=True):
         for logger in trainer.loggers:
-            logger.log_metrics({f"samples/{name}_shift": float(our.mean() - their.mean())}, step=trainer.global_step)
+            shift = float(our.mean() - their.mean())
+            logger.log_metrics({f"samples/{name}_shift{called}": shift}, step=trainer.global_step)
             if isinstance(logger, BackgroundWandbLogger):
                 histograms = {
-                    f"samples/{name}": partial(Histogram, our.tolist()),
+                    f"samples/{name}{called}": partial(Histogram, our.tolist()),
                     f"data/{name}": partial(Histogram, their.tolist()),
                 }
                 logger.log_objects(trainer.global_step, **histograms)
