@@ -24,7 +24,8 @@ from tests.conftest import ROOT
 from tests.training.commands import SMALL, command, error_of, results, train
 from tests.training.test_quality import QUALITY
 from tests.training.test_stopped import wait_for
-from tests.training.wandb_records import Written, read_run
+from tests.training.wandb_records import Written, read_folder, read_run
+from tests.training.wandb_server import serving
 
 TWICE = ("callbacks.loss_by_t.every_n_steps=2", "callbacks.loss_by_t.bins=4")
 
@@ -293,12 +294,43 @@ def alone() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key != "WANDB_SERVICE"}
 
 
+def online(url: str) -> dict[str, str]:
+    """The environment of a process that has a key of this server."""
+    known = {**alone(), "WANDB_BASE_URL": url, "WANDB_API_KEY": "0" * 40}
+    del known["WANDB_MODE"]
+    return known
+
+
+def test_online_the_server_hears_of_everything(tmp_path: Path) -> None:
+    options = (*SMALL, f"hydra.run.dir={tmp_path}", "logger=wandb_online", "logger.wandb.entity=someone")
+    with serving() as server:
+        subprocess.run(
+            [sys.executable, "train.py", *options], cwd=ROOT, env=online(server.url), check=True, timeout=180
+        )
+    assert [row["trainer/global_step"] for row in server.history if "train/loss" in row] == [1, 2, 3, 4]
+    assert server.runs[0]["entity"] == "someone"
+    assert "schedule:linear" in server.runs[0]["tags"]
+
+
+def test_a_network_that_goes_away_leaves_what_can_be_synced(tmp_path: Path) -> None:
+    """In the run's own file, which W&B's service does not close, for it is still trying when patience ends."""
+    few = ("callbacks.grid=null", "callbacks.strip=null", "logger.wandb.patience=5", "trainer.max_steps=30")
+    start = [sys.executable, "train.py", *SMALL, f"hydra.run.dir={tmp_path}", "logger=wandb_online", *few]
+    with serving() as server, subprocess.Popen(start, cwd=ROOT, env=online(server.url)) as process:
+        wait_for(lambda: bool(server.runs))
+        server.shutdown()
+        server.server_close()
+        assert process.wait(timeout=180) == 0
+    (folder,) = (tmp_path / "wandb").glob("run-*")
+    run = read_folder(folder)
+    assert [step for step, _ in run.values("train/loss")] == list(range(1, 31))
+
+
 def test_what_cannot_be_sent_is_kept_to_be_synced(tmp_path: Path) -> None:
     """W&B online, with a key, where nobody answers."""
-    nobody = {**alone(), "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}
-    del nobody["WANDB_MODE"]
     options = (*SMALL, f"hydra.run.dir={tmp_path}", "logger=wandb_online", "+logger.wandb.settings.init_timeout=3")
-    subprocess.run([sys.executable, "train.py", *options], cwd=ROOT, env=nobody, check=True, timeout=180)
+    start = [sys.executable, "train.py", *options]
+    subprocess.run(start, cwd=ROOT, env=online("http://127.0.0.1:9"), check=True, timeout=180)
     (run,) = read_run(tmp_path)
     assert [step for step, _ in run.values("train/loss")] == [1, 2, 3, 4]
     assert run.exit_code == 0

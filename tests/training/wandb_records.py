@@ -28,10 +28,11 @@ class Written(NamedTuple):
 
 def read_run(run_dir: Path) -> list[Written]:
     """One for each time that the run was started."""
-    return [_read(folder) for folder in sorted((run_dir / "wandb").glob("offline-run-*"))]
+    return [read_folder(folder) for folder in sorted((run_dir / "wandb").glob("offline-run-*"))]
 
 
-def _read(folder: Path) -> Written:
+def read_folder(folder: Path) -> Written:
+    """What one start of a run has written."""
     (path,) = folder.glob("*.wandb")
     wandb = str(Path(sys.executable).parent / "wandb")
     said = subprocess.run([wandb, "leet", "inspect", "--json", path], capture_output=True, text=True, check=True).stdout
