@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from typing import Any
 
 import lightning as L
 import torch
@@ -91,6 +92,18 @@ class ImageDataModule(L.LightningDataModule):
                 f"data.batch_size={self.batch_size} does not divide among {world_size} processes × "
                 f"{turns} accumulated batches (it counts the images of them all, which make one step); choose a "
                 f"multiple of {world_size * turns}"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many images it trains on, for their order is drawn by that."""
+        return {"num_images": len(self.images("train"))}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        before, now = state_dict.get("num_images"), len(self.images("train"))
+        if before != now:
+            raise UserError(
+                f"the run began with {before} training images, and now there are {now}: it would not see those that it "
+                "has not seen yet; give it the same data, or begin anew in another hydra.run.dir="
             )
 
     def train_dataloader(self) -> DataLoader[Batch]:
