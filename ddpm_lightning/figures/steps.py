@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import torch
@@ -47,11 +48,10 @@ class Steps(Figure):
     def check(self, subject: Subject) -> None:
         """Raises UserError where there is no model, nothing to measure by, or no such chain."""
         trained, images = self.trained(subject), self.generated(subject)
-        if not are_points(trained):
-            self.check_model(subject)
-            self.check_distance(images.n, "generated")
-        if not are_points(trained) and self.extractor is None:
-            raise UserError("steps measures a distance, and nothing tells near from far; add extractor=digits, say")
+        if are_points(trained):
+            self._check_points(images.n)
+        else:
+            self._check_images(subject, images.n)
         check_whole(self.option("num_draws"), self.num_draws, 2, "an error needs two; use 3")
         check_at_most(self.option("num_draws"), self.num_draws, 1000, "each is num_images images; use 3")
         if not self.calls or not any(self.samplers.values()):
@@ -59,6 +59,17 @@ class Steps(Figure):
         for _, calls, sampler in self._all():
             check_whole(self.option("calls"), calls, 2, "the chain has a first and a last step; use 5")
             sampler.chain(trained.model)  # raises where there is none
+
+    def _check_points(self, n: int) -> None:
+        check_whole("num_images", n, 2, "the distance is of pairs; use 1000")
+        if self.extractor is not None:
+            raise UserError("points are near or far by their places, and extractor= sees images; leave it out")
+
+    def _check_images(self, subject: Subject, n: int) -> None:
+        self.check_model(subject)
+        if self.extractor is None:
+            raise UserError("steps measures a distance, and nothing tells near from far; add extractor=digits, say")
+        self.check_distance(n, "generated")
 
     def look(self, subject: Subject) -> None:
         """Sees to the features of the real images."""
@@ -80,10 +91,9 @@ class Steps(Figure):
 
     def _all(self) -> Iterator[tuple[str, int, Sampler]]:
         """Every sampler at every number of calls."""
-        for name, sampler in self.samplers.items():
-            for calls in self.calls if sampler is not None else ():
-                assert sampler is not None
-                yield name, calls, replace(sampler, num_steps=calls // sampler.calls_per_step)
+        kept = {name: sampler for name, sampler in self.samplers.items() if sampler is not None}
+        for (name, sampler), calls in product(kept.items(), self.calls):
+            yield name, calls, replace(sampler, num_steps=calls // sampler.calls_per_step)
 
     def _draws(self, chain: Chain, bar: "tqdm[Any]") -> MeanAndError:
         draws = torch.split(torch.arange(self.num_draws * chain.images.n), chain.images.n)

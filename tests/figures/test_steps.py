@@ -55,7 +55,7 @@ def test_it_is_the_mean_over_draws_of_what_evaluate_measures(checkpoint: Path, t
     assert error == pytest.approx(abs(one - other) / 2, rel=1e-2)
 
 
-def test_points_are_judged_by_their_energy_distance(tmp_path: Path) -> None:
+def test_points_are_judged_by_their_energy_distance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = ["callbacks.bound.num_images=8", "module.test_strata=2", "network.width=16", "trainer.accelerator=cpu"]
     run, drawn = tmp_path / "run", tmp_path / "figure"
     command("train", *TOY, *NO_IMAGES, *few, f"hydra.run.dir={run}")
@@ -67,6 +67,8 @@ def test_points_are_judged_by_their_energy_distance(tmp_path: Path) -> None:
     test = torch.cat([batch.x_0 for batch in data.in_order("test")]).flatten(1)
     far = energy_distance(torch.randn(1000, 2, generator=torch.Generator().manual_seed(0)), test)
     assert 0 < found["value"] < 3 * far  # three steps of training lead some of the way from noise, or astray
+    here = [f"checkpoint={last}", f"hydra.run.dir={tmp_path}/none", *HERE, "figure.steps.calls=[8]"]
+    assert "leave it out" in " ".join(error_of(capsys, "figure", *here, "extractor=digits").split())
 
 
 WRONG = [
