@@ -88,10 +88,19 @@ class Row:
         finished = [run for run in self.runs if run.state == "finished"]
         parts = [f"{len(finished)} of {len(self.runs) + len(self.missing)} finished"]
         parts += [f"seed {run.seed} diverged at step {run.diverged['step']}" for run in self.runs if run.diverged]
-        parts += [f"seed {run.seed}: {len(run.warnings)} numbers with a warning" for run in finished if run.warnings]
+        for number in sorted({len(run.warnings) for run in finished} - {0}):
+            warned = [run.seed for run in finished if len(run.warnings) == number]
+            parts.append(f"{_seeds(warned)}: {number} numbers with a warning")
         parts += [f"seed {seed} more than once" for seed, n in Counter(run.seed for run in self.runs).items() if n > 1]
-        parts += [f"seed {run.seed} unfinished" for run in self.runs if run.state == "unfinished"]
-        return "; ".join(parts + [f"{each} not begun" for each in self.missing])
+        if unfinished := [run.seed for run in self.runs if run.state == "unfinished"]:
+            parts.append(f"{_seeds(unfinished)} unfinished")
+        if self.missing:
+            parts.append(f"{', '.join(self.missing)} not begun")
+        return "; ".join(parts)
+
+
+def _seeds(numbers: list[int]) -> str:
+    return f"seed{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
 def rows_of(sweep: Sweep) -> list[Row]:
