@@ -14,9 +14,9 @@ from ddpm_lightning.diffusion.variances import (
     BetaTildeVariance,
     BetaVariance,
     LearnedRangeVariance,
+    LearnedSigmoidVariance,
     LearnedVariance,
     LogSpace,
-    Sigmoid,
 )
 
 SCHEDULES = [
@@ -43,7 +43,7 @@ VARIANCES = [
     *FIXED_VARIANCES,
     LearnedVariance(),
     LearnedRangeVariance(LogSpace()),
-    LearnedRangeVariance(Sigmoid()),
+    LearnedSigmoidVariance(),
 ]
 
 

@@ -102,8 +102,9 @@ class ImageDataModule(L.LightningDataModule):
         before, now = state_dict.get("num_images"), len(self.images("train"))
         if before != now:
             raise UserError(
-                f"the run began with {before} training images, and now there are {now}: it would not see those that it "
-                "has not seen yet; give it the same data, or begin anew in another hydra.run.dir="
+                f"the run began with {before} training images, and now there are {now}: their order is drawn by their "
+                "number, so it would see some again and others never; give it the same data, or begin anew in another "
+                "hydra.run.dir="
             )
 
     def train_dataloader(self) -> DataLoader[Batch]:

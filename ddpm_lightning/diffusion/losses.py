@@ -82,8 +82,9 @@ class TruncatedSNR(SquaredError):
 
 @dataclass(frozen=True)
 class P2(SquaredError):
-    """(k + SNR(t))^−γ · mean (ε − ε̂)² (Choi et al., 2022, Eq. 8): the less, the less noise there is. With γ = 1 the
-    sigmoid weight of Kingma & Gao (2023), times 1/k. Unit: squared units of ε, times the weight.
+    """(k + SNR(t))^−γ · mean (ε − ε̂)² (Choi et al., 2022, Eq. 8): the less, the less noise there is. With γ = 1 it is
+    sigmoid(log k − log SNR)/k, the weight of Kingma & Gao (2023) where log SNR is drawn evenly, as by
+    schedule=logsnr_linear. Unit: squared units of ε, times the weight.
 
     k: the SNR from which on steps weigh less. gamma: how much so; 0 is L_simple of ε.
     """

@@ -53,6 +53,11 @@ class Sampler(ABC):
         return True
 
     @property
+    def follows_variance(self) -> bool:
+        """Whether the model's own σ_t² has a part in the walk."""
+        return False
+
+    @property
     def calls_per_step(self) -> int:
         """How often the network is asked at each step."""
         return 1
@@ -111,6 +116,10 @@ class AncestralSampler(Sampler):
     """Algorithm 2: x_{t−1} ~ p_θ(x_{t−1} | x_t). On a subset of the steps, β is recomputed from ᾱ."""
 
     name = "ancestral"
+
+    @property
+    def follows_variance(self) -> bool:
+        return True
 
     def chain(self, model: DenoisingDiffusion) -> DenoisingDiffusion:
         if self.num_steps is not None and not model.variance.rescales:

@@ -107,3 +107,12 @@ class LearnedRangeVariance(Variance):
     def log_variance(self, process: GaussianDiffusion, t: Timesteps, x_t: Images, v: Images | None) -> Broadcast:
         assert v is not None
         return self.interpolation(at(process.log_beta_tilde, t, x_t), at(process.beta.log(), t, x_t), v)
+
+
+@dataclass(frozen=True)
+class LearnedSigmoidVariance(LearnedRangeVariance):
+    """The same, which never leaves the two bounds."""
+
+    interpolation: Interpolation = field(default_factory=Sigmoid)
+
+    name = "learned_sigmoid"

@@ -67,7 +67,8 @@ class Schedules(Figure):
         ways = {f"{name.replace('_', ' ')}: {found[name]['value']:.3g}": p for name, p in times.items()}
         self._draw(process, terms, ways, subject.run_dir / f"{self.name}.png")
         return {
-            f"bound_std_{name}{trained.suffix}": {**record, **self._origin(trained)} for name, record in found.items()
+            f"bound_std_{name}{trained.swapped}{trained.suffix}": {**record, **self._origin(trained)}
+            for name, record in found.items()
         }
 
     def _terms(self, subject: Subject, split: str) -> Terms:

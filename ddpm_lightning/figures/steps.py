@@ -1,5 +1,6 @@
 """Steps against quality: how near to the data samplers come, by how often they ask the network."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler, end_of
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.figures.canvas import draw_errors, save_curves
@@ -16,11 +18,14 @@ from ddpm_lightning.figures.latents import Chain
 from ddpm_lightning.figures.plane import are_points
 from ddpm_lightning.metrics.energy import energy_distance
 from ddpm_lightning.metrics.extractor import Extractor, extract_all
+from ddpm_lightning.metrics.scores import Value
 from ddpm_lightning.training.evaluation.subject import Subject
 from ddpm_lightning.training.figures import new_figure
 from ddpm_lightning.training.generate import counted
 from ddpm_lightning.training.results import MeanAndError, metric_name
-from ddpm_lightning.typing import FeatureVectors, Images, Indices
+from ddpm_lightning.typing import FeatureVectors, Images, Indices, PointCloud
+
+log = logging.getLogger(__name__)
 
 MOST_TEST_POINTS = 5000
 """All their distances to the points made are held at once."""
@@ -56,9 +61,24 @@ class Steps(Figure):
         check_at_most(self.option("num_draws"), self.num_draws, 1000, "each is num_images images; use 3")
         if not self.calls or not any(self.samplers.values()):
             raise UserError("steps has no samplers or no calls to compare; leave the options out for the usual ones")
-        for _, calls, sampler in self._all():
+        if len(set(self.calls)) < len(self.calls):
+            raise UserError(f"{self.option('calls')}={self.calls} names a number twice; give each once")
+        for calls in self.calls:
             check_whole(self.option("calls"), calls, 2, "the chain has a first and a last step; use 5")
-            sampler.chain(trained.model)  # raises where there is none
+        for name, calls, sampler in self._all():
+            self._check_chain(name, calls, sampler, trained.model)
+
+    def _check_chain(self, name: str, calls: int, sampler: Sampler, model: DenoisingDiffusion) -> None:
+        """Raises UserError where the sampler cannot walk so that it asks the network so often."""
+        mend = f"{self.option('samplers')}.{name}=null leaves it out, {self.option('calls')}= asks for others"
+        if calls % sampler.calls_per_step:
+            raise UserError(
+                f"{name} makes {sampler.calls_per_step} network calls at each step, so never {calls}; {mend}"
+            )
+        try:
+            sampler.chain(model)
+        except UserError as error:
+            raise UserError(f"{name} cannot walk in {calls} network calls ({error}); {mend}") from error
 
     def _check_points(self, n: int) -> None:
         check_whole("num_images", n, 2, "the distance is of pairs; use 1000")
@@ -98,7 +118,10 @@ class Steps(Figure):
     def _draws(self, chain: Chain, bar: "tqdm[Any]") -> MeanAndError:
         draws = torch.split(torch.arange(self.num_draws * chain.images.n), chain.images.n)
         found = [self._distance(chain.subject, self._made(chain, numbers, bar)) for numbers in draws]
-        return MeanAndError.of(torch.tensor(found, dtype=torch.float64))
+        for each in found:
+            if each.warning:
+                log.warning("A distance of %s is %s", chain.images.sampler, each.warning)
+        return MeanAndError.of(torch.tensor([each.value for each in found], dtype=torch.float64))
 
     def _made(self, chain: Chain, numbers: Indices, bar: "tqdm[Any]") -> FeatureVectors:
         """What is seen of the images of these numbers."""
@@ -111,13 +134,13 @@ class Steps(Figure):
             return x_0.flatten(1).cpu()
         return extract_all(self.extractor.to(chain.device), [chain.images.data.pixels.to_bytes(x_0)]).features
 
-    def _distance(self, subject: Subject, seen: FeatureVectors) -> float:
+    def _distance(self, subject: Subject, seen: FeatureVectors) -> Value:
         if self.extractor is None:
-            return energy_distance(seen, self.images_of(subject, "test", first=MOST_TEST_POINTS).flatten(1).cpu())
-        return self.distance(subject, self.extractor, seen).value
+            return Value(energy_distance(seen, self._test_points(subject)))
+        return self.distance(subject, self.extractor, seen)
 
-    def _measured(self) -> str:
-        return "energy_distance" if self.extractor is None else self.extractor.name
+    def _test_points(self, subject: Subject) -> PointCloud:
+        return self.images_of(subject, "test", first=MOST_TEST_POINTS).flatten(1).cpu()
 
     def _draw(self, subject: Subject, found: By) -> None:
         figure, axes = new_figure()
@@ -141,19 +164,31 @@ class Steps(Figure):
         save_curves(figure, sentence, subject.run_dir / f"{self.name}.png")
 
     def _records(self, subject: Subject, found: By) -> dict[str, dict[str, Any]]:
-        images, trained = self.generated(subject), self.trained(subject)
-        compared = "test" if self.extractor is None else subject.reference_name
-        suffix = ("" if self.extractor is None else self.extractor.suffix) + trained.suffix + trained.swapped
-        origin = {**({} if self.extractor is None else self.extractor.origin), **trained.origin}
-        return {
-            metric_name(f"{self.name}_{name}_{calls}_{self._measured()}", images.n, compared, suffix): {
+        trained = self.trained(subject)
+        records = {}
+        for name, calls, sampler in self._all():
+            each = found[name][calls]
+            swapped = trained.swapped if sampler.follows_variance else ""
+            records[self._called(subject, f"{name}_{calls}", swapped + trained.suffix)] = {
                 "value": each.mean,
                 "standard_error_over_draws": each.standard_error,
                 "num_draws": self.num_draws,
-                "num_images": images.n,
-                "network_calls": calls,
-                **origin,
+                "num_images": self.generated(subject).n,
+                "sampler": str(sampler),
+                "network_calls": sampler.calls(trained.model),
+                **self._compared_with(subject),
+                **trained.origin,
             }
-            for name, by_calls in found.items()
-            for calls, each in by_calls.items()
-        }
+        return records
+
+    def _called(self, subject: Subject, which: str, suffix: str) -> str:
+        n = self.generated(subject).n
+        if self.extractor is None:
+            return metric_name(f"{self.name}_{which}_energy_distance", n, "test", suffix)
+        suffix = self.extractor.suffix + suffix
+        return metric_name(f"{self.name}_{which}_{self.extractor.name}", n, subject.reference_name, suffix)
+
+    def _compared_with(self, subject: Subject) -> dict[str, Any]:
+        if self.extractor is None:
+            return {"num_test_points": len(self._test_points(subject))}
+        return {"reference": subject.reference_described, **self.extractor.origin}

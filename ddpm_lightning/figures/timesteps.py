@@ -65,7 +65,7 @@ class TimestepsCompared(Figure):
         found = {name: self._compare(subject, x_0, name) for name in self.distributions}
         self._draw(found, subject.run_dir / f"{self.name}.png")
         return {
-            f"gradient_variance_{name}{trained.suffix}": {**variation.told(), **self._origin(trained)}
+            f"gradient_variance_{name}{trained.swapped}{trained.suffix}": {**variation.told(), **self._origin(trained)}
             for name, variation in found.items()
         }
 

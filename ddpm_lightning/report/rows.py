@@ -130,7 +130,7 @@ def _row(key: tuple[str, ...], runs: list[Run], sweep: Sweep) -> Row:
 
 
 HARMLESS = ("logger", "trainer", "trainer.devices", "trainer.max_steps", "data.root", "data.num_workers", "compile")
-"""Options that make no other row; nor do they name another folder, in conf/study/table2.yaml."""
+"""Options that make no other row; nor do they name another folder, in conf/study/always_here.yaml."""
 
 
 def _varied(sweep: Sweep) -> set[str]:

@@ -145,8 +145,8 @@ def make_wandb_logger(*, save_dir: str, offline: bool, patience: float | None = 
     """A logger of the run whose id lies in save_dir/wandb/run_id; options: WandbLogger's own.
 
     The run bears the options that were typed as its name, the sweep as its group, and its choices as tags, unless the
-    options say otherwise. Raises UserError for an option that W&B does not take, and where it is to be online, and W&B
-    knows no key.
+    options say otherwise. Raises UserError for an option or a project's name that W&B does not know, and where it is to
+    be online, and W&B knows no key.
     """
     check_boolean("logger.wandb.offline", offline, "use logger=wandb_offline or logger=wandb_online")
     check_options(options)
@@ -166,7 +166,7 @@ def make_wandb_logger(*, save_dir: str, offline: bool, patience: float | None = 
 
 
 def check_options(options: dict[str, Any]) -> None:
-    """Raises UserError where W&B would refuse an option, which it does in the background, and then logs nothing."""
+    """Raises UserError for an option or a project that W&B would refuse in the background, and then log nothing."""
     for name in options.keys() - KNOWN:
         raise UserError(f"logger.wandb.{name} is no option of W&B's; python train.py --help shows the usual ones")
     try:

@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from ddpm_lightning.diffusion.samplers import AncestralSampler, end_of
 from ddpm_lightning.metrics.classifier import DataSetClassifier
 from ddpm_lightning.metrics.energy import energy_distance
 from ddpm_lightning.metrics.extractor import extract_all
 from ddpm_lightning.metrics.reference import frechet_distance, statistics_of
 from ddpm_lightning.training.checkpoint import load_model
 from ddpm_lightning.training.evaluation.shards import Shards
+from ddpm_lightning.training.generate import walk
 from tests.figures.test_plane import NO_IMAGES, TOY
 from tests.training.commands import command, error_of, results, train
 
@@ -63,10 +65,11 @@ def test_points_are_judged_by_their_energy_distance(tmp_path: Path, capsys: pyte
     two = ["figure.steps.calls=[8]", "figure.steps.num_draws=2", *FEW]
     command("figure", f"checkpoint={last}", f"hydra.run.dir={drawn}", *HERE, *two)
     found = results(drawn)["metrics"]["steps_ancestral_8_energy_distance_70_test"]
-    _, data, _ = load_model(last, use_ema=True)
+    _, data, model = load_model(last, use_ema=True)
     test = torch.cat([batch.x_0 for batch in data.in_order("test")]).flatten(1)
-    far = energy_distance(torch.randn(1000, 2, generator=torch.Generator().manual_seed(0)), test)
-    assert 0 < found["value"] < 3 * far  # three steps of training lead some of the way from noise, or astray
+    draws = [end_of(walk(model, AncestralSampler(), (2, 1, 1), 70, seed=0, first=first)) for first in (0, 70)]
+    expected = sum(energy_distance(x_0.flatten(1), test) for x_0 in draws) / 2
+    assert found["value"] == pytest.approx(expected, rel=1e-5)
     here = [f"checkpoint={last}", f"hydra.run.dir={tmp_path}/none", *HERE, "figure.steps.calls=[8]"]
     assert "leave it out" in " ".join(error_of(capsys, "figure", *here, "extractor=digits").split())
 
@@ -74,7 +77,12 @@ def test_points_are_judged_by_their_energy_distance(tmp_path: Path, capsys: pyte
 WRONG = [
     ([], "nothing tells near from far; add extractor=digits"),
     (["extractor=digits", "figure.steps.calls=[1]"], "figure.steps.calls=1 "),
-    (["extractor=digits", "figure.steps.calls=[9]"], "sampler.num_steps=9 lies outside 2..8"),
+    (["extractor=digits", "figure.steps.calls=[9]"], "ancestral cannot walk in 9 network calls"),
+    (["extractor=digits", "figure.steps.calls=[4,4]"], "names a number twice"),
+    (
+        ["extractor=digits", "figure.steps.calls=[5]", "sampler@figure.steps.samplers.unipc=predictor_corrector"],
+        "unipc makes 2 network calls at each step, so never 5",
+    ),
     (["extractor=digits", "figure.steps.calls=[]"], "no samplers or no calls"),
     (["extractor=digits", "figure.steps.calls=[4]", "figure.steps.num_draws=1"], "figure.steps.num_draws=1"),
 ]

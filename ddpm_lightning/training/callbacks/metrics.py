@@ -26,7 +26,8 @@ class TrainingMetrics(L.Callback):
     train/lr and train/ema_distance (‖θ̄ − θ‖ / ‖θ‖) at the window's end; train/images_per_s over all processes, while
     nothing is measured, drawn or saved;
     train/memory_gib, the most that was in use so far; time/train_s, time/measure_s, time/draw_s, time/save_s, and
-    time/rest_s, which is waiting for data above all: where the window's seconds went.
+    time/rest_s, which is waiting for data above all: where the window's seconds went; time/after_…_s: those after the
+    last window, of the final pictures above all.
     """
 
     def __init__(self, every_n_steps: int = 50) -> None:
@@ -49,8 +50,8 @@ class TrainingMetrics(L.Callback):
         self.loaded = state_dict
 
     def on_train_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
-        self._open_window(module.device)
         PHASES.take()  # what an earlier run of this process left there
+        self._open_window(module.device)
         self.closed = self.began = time.perf_counter()
         if self.loaded and trainer.is_global_zero:  # else what all processes had counted would count for each
             self.by_t = torch.stack([self.loaded["sums"], self.loaded["counts"]]).to(module.device)
@@ -78,8 +79,8 @@ class TrainingMetrics(L.Callback):
             self._close_window(trainer, module)
 
     def on_test_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        spent = _named(PHASES.take())  # since the last window closed: the final pictures above all
-        for logger in trainer.loggers:
+        spent = {f"time/after_{phase}_s": seconds for phase, seconds in PHASES.take().items()}
+        for logger in trainer.loggers if spent else ():
             logger.log_metrics(spent, step=trainer.global_step)
 
     def _open_window(self, device: torch.device) -> None:
@@ -115,11 +116,7 @@ class TrainingMetrics(L.Callback):
         spent = PHASES.take()
         rest = now - self.closed - sum(spent.values())
         self.closed = now
-        return _named({**spent, "rest": rest})
-
-
-def _named(seconds: dict[str, float]) -> dict[str, float]:
-    return {f"time/{phase}_s": value for phase, value in seconds.items()}
+        return {f"time/{phase}_s": seconds for phase, seconds in {**spent, "rest": rest}.items()}
 
 
 def memory_gib(device: torch.device) -> float:

@@ -116,6 +116,8 @@ def check_options(config: dict[str, Any]) -> None:
     """Raises UserError where evaluate.py's own options cannot work."""
     if config["checkpoint"] is None and config["images"] is None:
         raise UserError("nothing to evaluate; add checkpoint=PATH, or images=FOLDER with reference=")
+    if config["checkpoint"] is None and config.get("variance") is not None:
+        raise UserError("variance= is of a model, and only images were given; leave it out, or add checkpoint=PATH")
     if not any((config.get("metrics") or {}).values()):
         raise UserError("no metric asked for; add metrics=[bpd] or others of: python evaluate.py --help")
     check_whole("num_images", config["num_images"], 1, "the paper has 50000")
@@ -168,14 +170,13 @@ def load(config: dict[str, Any], fabric: Fabric) -> Trained:
     }
     suffix = ("" if config["use_ema"] else "_raw") + ("" if precision == "32-true" else f"_{precision}")
     parts = {part: checkpoint[CONFIG][part] for part in MODEL_PARTS}
-    if swapped:
-        parts["variance"] = config["variance"]
     return Trained(model, data, parts, origin, suffix, swapped)
 
 
 def from_checkpoint(config: dict[str, Any], trained: Trained, sampler: Any, device: str) -> Generated:
     """The images that the model makes, in a folder beside the checkpoints unless another is given."""
-    label = sampler.label(trained.model) + trained.swapped  # raises where there is no such chain
+    swapped = trained.swapped if sampler.follows_variance else ""
+    label = sampler.label(trained.model) + swapped  # raises where there is no such chain
     step, weights = trained.origin["step"], trained.origin["weights"]
     name = f"step{step:07d}_{weights}_{label}_seed{config['seed']}"
     beside = Path(config["checkpoint"]).parent.parent / "generated" / name
@@ -186,7 +187,7 @@ def from_checkpoint(config: dict[str, Any], trained: Trained, sampler: Any, devi
         shards=Shards(beside if config["generated"] is None else Path(config["generated"])),
         recipe={
             "weights_sha256": digest(trained.model.state_dict()),
-            "model": trained.parts,
+            "model": {**trained.parts, **({"variance": config["variance"]} if swapped else {})},
             "sampler": config["sampler"],
             "seed": config["seed"],
             "precision": trained.origin["precision"],

@@ -23,7 +23,7 @@ class Trained:
 
     parts: the configuration that the model is made by.
     suffix: what a result's name adds where the weights are not the averaged ones, or the precision is not float32.
-    swapped: what the name of its images adds where σ_t² is not that of training.
+    swapped: what a result's name adds where σ_t² is not that of training, and has a part in it.
     """
 
     model: DenoisingDiffusion
