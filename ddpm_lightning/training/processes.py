@@ -28,6 +28,7 @@ from lightning.fabric.plugins.environments.lightning import find_free_network_po
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
+from torch.distributed import destroy_process_group, is_initialized
 
 from ddpm_lightning.errors import Diverged, UserError, check_at_most
 from ddpm_lightning.training.build import plain
@@ -236,6 +237,8 @@ def _member(
     try:
         with told_plainly():
             work(config)
+        if is_initialized():
+            destroy_process_group()  # whose threads would now and then abort Python as it ends
     except Interrupted as stop:
         raise SystemExit(stop.exit_code) from None
     except CompactHydraException as error:
