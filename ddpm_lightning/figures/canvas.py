@@ -83,6 +83,12 @@ def draw_errors(axes: Any, found: Mapping[int, MeanAndError], label: str | None 
     axes.errorbar(list(found), means, errors, marker="o", markersize=4, capsize=3, label=label)
 
 
+def mark(axes: Any, xs: Sequence[int]) -> None:
+    """Ticks at these x alone, which a logarithmic axis would not choose."""
+    axes.set_xticks(xs, xs)
+    axes.set_xticks([], minor=True)
+
+
 def save_animation(frames: Sequence[Image.Image], path: Path, seconds: float = 6.0, hold: float = 2.0) -> None:
     """Writes a GIF that shows all frames in so many seconds, the last one longer, again and again."""
     durations = [round(1000 * seconds / len(frames))] * (len(frames) - 1) + [round(1000 * hold)]

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ddpm_lightning.diffusion.probability_flow import CALLS_PER_STEP, ProbabilityFlow, check_num_steps
 from ddpm_lightning.diffusion.variance_exploding import VarianceExploding
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
-from ddpm_lightning.figures.canvas import draw_errors, save_curves, save_grid
+from ddpm_lightning.figures.canvas import draw_errors, mark, save_curves, save_grid
 from ddpm_lightning.figures.figure import Figure
 from ddpm_lightning.figures.latents import Chain
 from ddpm_lightning.figures.plane import are_points, draw_ways
@@ -162,8 +162,7 @@ class Flow(Figure):
         draw_errors(trips, errors)
         unit = self._unit(chain.subject)
         trips.set(xscale="log", yscale="log", xlabel="steps of the solver", ylabel=f"RMSE after both ways ({unit})")
-        trips.set_xticks(list(errors), list(errors))
-        trips.set_xticks([], minor=True)
+        mark(trips, list(errors))
         line = torch.linspace(-4, 4, 200)
         latents.hist(x_T.flatten().cpu().numpy(), bins=BINS, range=(-4, 4), density=True, label="x_T of test data")
         latents.plot(line, (-line.square() / 2).exp() / math.sqrt(2 * math.pi), color="black", label="N(0, 1)")

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from tqdm import tqdm
@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler, end_of
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
-from ddpm_lightning.figures.canvas import draw_errors, save_curves
+from ddpm_lightning.figures.canvas import draw_errors, mark, save_curves
 from ddpm_lightning.figures.figure import Figure
 from ddpm_lightning.figures.latents import Chain
 from ddpm_lightning.figures.plane import are_points
@@ -99,15 +99,15 @@ class Steps(Figure):
         """The distance by sampler and calls; steps.png."""
         if not subject.fabric.is_global_zero:
             return {}
-        images = self.generated(subject)
+        images, judge = self.generated(subject), self._judge(subject)
         total = images.n * self.num_draws * sum(sampler.chain(images.model).process.T for *_, sampler in self._all())
         found: By = {}
         with tqdm(total=total, desc=self.name, unit="image step", unit_scale=True, leave=False) as bar:
             for name, calls, sampler in self._all():
                 chain = Chain(subject, replace(images, sampler=sampler))
-                found.setdefault(name, {})[calls] = self._draws(chain, bar)
-        self._draw(subject, found)
-        return self._records(subject, found)
+                found.setdefault(name, {})[calls] = self._draws(judge, chain, bar)
+        self._draw(judge, subject, found)
+        return self._records(judge, subject, found)
 
     def _all(self) -> Iterator[tuple[str, int, Sampler]]:
         """Every sampler at every number of calls."""
@@ -115,80 +115,111 @@ class Steps(Figure):
         for (name, sampler), calls in product(kept.items(), self.calls):
             yield name, calls, replace(sampler, num_steps=calls // sampler.calls_per_step)
 
-    def _draws(self, chain: Chain, bar: "tqdm[Any]") -> MeanAndError:
+    def _judge(self, subject: Subject) -> "Judge":
+        if self.extractor is not None:
+            return ByFeatures(self, subject, self.extractor.to(subject.fabric.device))
+        return ByPlace(self.images_of(subject, "test", first=MOST_TEST_POINTS).flatten(1).cpu())
+
+    def _draws(self, judge: "Judge", chain: Chain, bar: "tqdm[Any]") -> MeanAndError:
         draws = torch.split(torch.arange(self.num_draws * chain.images.n), chain.images.n)
-        found = [self._distance(chain.subject, self._made(chain, numbers, bar)) for numbers in draws]
+        found = [judge.distance(self._made(judge, chain, numbers, bar)) for numbers in draws]
         for each in found:
             if each.warning:
                 log.warning("A distance of %s is %s", chain.images.sampler, each.warning)
         return MeanAndError.of(torch.tensor([each.value for each in found], dtype=torch.float64))
 
-    def _made(self, chain: Chain, numbers: Indices, bar: "tqdm[Any]") -> FeatureVectors:
+    def _made(self, judge: "Judge", chain: Chain, numbers: Indices, bar: "tqdm[Any]") -> FeatureVectors:
         """What is seen of the images of these numbers."""
         batches = [part.tolist() for part in torch.split(numbers, chain.images.batch_size)]
-        return torch.cat([self._seen(chain, end_of(counted(chain.whole(b), bar, len(b)))) for b in batches])
+        return torch.cat([judge.see(chain, end_of(counted(chain.whole(b), bar, len(b)))) for b in batches])
 
-    def _seen(self, chain: Chain, x_0: Images) -> FeatureVectors:
-        """The features of images, and points themselves."""
-        if self.extractor is None:
-            return x_0.flatten(1).cpu()
-        return extract_all(self.extractor.to(chain.device), [chain.images.data.pixels.to_bytes(x_0)]).features
-
-    def _distance(self, subject: Subject, seen: FeatureVectors) -> Value:
-        if self.extractor is None:
-            return Value(energy_distance(seen, self._test_points(subject)))
-        return self.distance(subject, self.extractor, seen)
-
-    def _test_points(self, subject: Subject) -> PointCloud:
-        return self.images_of(subject, "test", first=MOST_TEST_POINTS).flatten(1).cpu()
-
-    def _draw(self, subject: Subject, found: By) -> None:
+    def _draw(self, judge: "Judge", subject: Subject, found: By) -> None:
         figure, axes = new_figure()
         for name, by_calls in found.items():
             draw_errors(axes, by_calls, label=name.replace("_", " "))
-        axes.set(xscale="log", xlabel="network calls a sample")
-        if self.extractor is None:
-            axes.set_yscale("symlog", linthresh=1e-3)
-            axes.set_ylabel("energy distance to test points")
-        else:
-            axes.set(yscale="log", ylabel=f"Fréchet distance by {self.extractor.name}")
-            self.draw_floor(axes, subject, self.extractor, self.generated(subject).n)
-        axes.set_xticks(self.calls, self.calls)
-        axes.set_xticks([], minor=True)
-        axes.legend(fontsize="x-small")
         n = self.generated(subject).n
+        axes.set(xscale="log", xlabel="network calls a sample")
+        judge.scale(axes, n)
+        mark(axes, self.calls)
+        axes.legend(fontsize="x-small")
         sentence = (
             f"How far {n} samples are from the data, by network calls; means and standard errors over "
             f"{self.num_draws} draws, each from the same noise for all samplers."
         )
         save_curves(figure, sentence, subject.run_dir / f"{self.name}.png")
 
-    def _records(self, subject: Subject, found: By) -> dict[str, dict[str, Any]]:
-        trained = self.trained(subject)
+    def _records(self, judge: "Judge", subject: Subject, found: By) -> dict[str, dict[str, Any]]:
+        trained, n = self.trained(subject), self.generated(subject).n
         records = {}
         for name, calls, sampler in self._all():
             each = found[name][calls]
-            swapped = trained.swapped if sampler.follows_variance else ""
-            records[self._called(subject, f"{name}_{calls}", swapped + trained.suffix)] = {
+            suffix = judge.suffix + trained.swapped_for(sampler) + trained.suffix
+            records[metric_name(f"{self.name}_{name}_{calls}_{judge.name}", n, judge.against, suffix)] = {
                 "value": each.mean,
                 "standard_error_over_draws": each.standard_error,
                 "num_draws": self.num_draws,
-                "num_images": self.generated(subject).n,
+                "num_images": n,
                 "sampler": str(sampler),
                 "network_calls": sampler.calls(trained.model),
-                **self._compared_with(subject),
+                **judge.origin,
                 **trained.origin,
             }
         return records
 
-    def _called(self, subject: Subject, which: str, suffix: str) -> str:
-        n = self.generated(subject).n
-        if self.extractor is None:
-            return metric_name(f"{self.name}_{which}_energy_distance", n, "test", suffix)
-        suffix = self.extractor.suffix + suffix
-        return metric_name(f"{self.name}_{which}_{self.extractor.name}", n, subject.reference_name, suffix)
 
-    def _compared_with(self, subject: Subject) -> dict[str, Any]:
-        if self.extractor is None:
-            return {"num_test_points": len(self._test_points(subject))}
-        return {"reference": subject.reference_described, **self.extractor.origin}
+class Judge(Protocol):
+    """Tells how far samples are from the data. name, against, suffix: in the names of its numbers. origin: what
+    results.json says of it."""
+
+    name: str
+    against: str
+    suffix: str
+    origin: dict[str, Any]
+
+    def see(self, chain: Chain, x_0: Images) -> FeatureVectors:
+        """What it sees of a batch of samples, on the CPU."""
+
+    def distance(self, seen: FeatureVectors) -> Value:
+        """Of all samples together."""
+
+    def scale(self, axes: Any, n: int) -> None:
+        """The axis of its distances, for n samples."""
+
+
+class ByFeatures(Judge):
+    """Images: by the Fréchet distance of their features."""
+
+    def __init__(self, figure: Figure, subject: Subject, extractor: Extractor) -> None:
+        self.figure, self.subject, self.extractor = figure, subject, extractor
+        self.name, self.against, self.suffix = extractor.name, subject.reference_name, extractor.suffix
+        self.origin = {"reference": subject.reference_described, **extractor.origin}
+
+    def see(self, chain: Chain, x_0: Images) -> FeatureVectors:
+        return extract_all(self.extractor, [chain.images.data.pixels.to_bytes(x_0)]).features
+
+    def distance(self, seen: FeatureVectors) -> Value:
+        return self.figure.distance(self.subject, self.extractor, seen)
+
+    def scale(self, axes: Any, n: int) -> None:
+        axes.set(yscale="log", ylabel=f"Fréchet distance by {self.name}")
+        self.figure.draw_floor(axes, self.subject, self.extractor, n)
+
+
+class ByPlace(Judge):
+    """Points: by their energy distance to test points."""
+
+    name, against, suffix = "energy_distance", "test", ""
+
+    def __init__(self, test_points: PointCloud) -> None:
+        self.test_points = test_points
+        self.origin = {"num_test_points": len(test_points)}
+
+    def see(self, chain: Chain, x_0: Images) -> FeatureVectors:
+        return x_0.flatten(1).cpu()
+
+    def distance(self, seen: FeatureVectors) -> Value:
+        return Value(energy_distance(seen, self.test_points))
+
+    def scale(self, axes: Any, n: int) -> None:
+        axes.set_yscale("symlog", linthresh=1e-3)
+        axes.set_ylabel("energy distance to test points")

@@ -17,7 +17,7 @@ from ddpm_lightning.diffusion.mixture import BestNetwork, Mixture
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
 from ddpm_lightning.diffusion.spacing import QuadraticSpacing
-from ddpm_lightning.figures.canvas import save_curves
+from ddpm_lightning.figures.canvas import mark, save_curves
 from ddpm_lightning.metrics.energy import energy_distance
 from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.training.checkpoint import load_model
@@ -84,8 +84,7 @@ def draw(record: Record, path: Path) -> None:
         axes.set(xscale="log", title=f"{which} network", xlabel="network calls a point")
         axes.set_yscale("symlog", linthresh=1e-3)
         axes.set(ylim=(-2e-3, 1), yticks=[-1e-3, 0, 1e-3, 1e-2, 1e-1, 1], ylabel="energy distance to test points")
-        axes.set_xticks(CALLS[which], CALLS[which])
-        axes.set_xticks([], minor=True)
+        mark(axes, CALLS[which])
     panes[1].legend(fontsize="x-small")
     sentence = (
         f"Energy distance of {record['num_points']} points to test points, by network calls: mean and standard error "

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import torch
-from matplotlib.figure import Figure
 
 from ddpm_lightning.data.points import GaussiansDataModule
 from ddpm_lightning.diffusion.interpolate import interpolate
@@ -30,7 +29,8 @@ from ddpm_lightning.diffusion.schedules import (
 )
 from ddpm_lightning.diffusion.time_spent import fading
 from ddpm_lightning.diffusion.variances import BetaTildeVariance
-from ddpm_lightning.figures.canvas import draw_errors
+from ddpm_lightning.figures.canvas import draw_errors, save_curves
+from ddpm_lightning.training.figures import new_figure
 from ddpm_lightning.training.results import MeanAndError, commit
 
 STEPS = (10, 20, 50, 100, 200, 500, 1000, 2000, 4000, 8000)
@@ -78,19 +78,15 @@ def measure(steps: tuple[int, ...] = STEPS, calls: int = CALLS) -> dict[str, dic
 
 def draw(found: dict[str, dict[int, MeanAndError]], calls: int, path: Path) -> None:
     """The bound against T, a line a schedule."""
-    figure = Figure(figsize=(7, 4.4), layout="constrained")
-    axes = figure.add_subplot(
-        xlabel="T, steps of the chain", ylabel="Σ L over t > 1, bits/dim", xscale="log", yscale="log"
-    )
+    figure, axes = new_figure()
+    axes.set(xlabel="T, steps of the chain", ylabel="Σ L over t > 1, bits/dim", xscale="log", yscale="log")
     for name, by_T in found.items():
         draw_errors(axes, by_T, label=name.removesuffix("Schedule"))
     axes.legend(fontsize="small")
-    axes.grid(alpha=0.3)
     sentence = (
         f"A ring of eight Gaussians, its best network; all schedules from one SNR_1 to one SNR_T; {calls:,} calls."
     )
-    figure.supxlabel(sentence, fontsize="small", x=0.01, ha="left")
-    figure.savefig(path, dpi=150)
+    save_curves(figure, sentence, path)
 
 
 def main(folder: Path | None, calls: int = CALLS) -> None:

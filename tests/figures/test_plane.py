@@ -14,11 +14,13 @@ TOY = ["network=mlp", "data=gaussians", "data.num_points=60", "data.batch_size=2
 NO_IMAGES = ["callbacks.grid=null", "callbacks.strip=null", "schedule.T=8", "trainer.max_steps=3", "logger=none"]
 
 
+FEW = ["callbacks.bound.num_images=8", "module.test_strata=2", "network.width=16", "trainer.accelerator=cpu"]
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("toy")
-    few = ["callbacks.bound.num_images=8", "module.test_strata=2", "network.width=16", "trainer.accelerator=cpu"]
-    command("train", *TOY, *NO_IMAGES, *few, f"hydra.run.dir={folder}")
+    command("train", *TOY, *NO_IMAGES, *FEW, f"hydra.run.dir={folder}")
     return folder / "checkpoints" / "last.ckpt"
 
 

@@ -13,29 +13,23 @@ from ddpm_lightning.metrics.reference import frechet_distance, statistics_of
 from ddpm_lightning.training.checkpoint import load_model
 from ddpm_lightning.training.evaluation.shards import Shards
 from ddpm_lightning.training.generate import walk
-from tests.figures.test_plane import NO_IMAGES, TOY
+from tests.figures.test_plane import FEW, NO_IMAGES, TOY
 from tests.training.commands import command, error_of, results, train
+from tests.training.evaluation.test_evaluate import LIKE_DIGITS
 
 HERE = ["figure=[steps]", "trainer.accelerator=cpu", "num_images=70"]
-FEW = [f"figure.steps.samplers.{name}=null" for name in ("ancestral_quadratic", "ddim_eta02", "ddim_eta05", "unipc")]
+SOME = [f"figure.steps.samplers.{name}=null" for name in ("ancestral_quadratic", "ddim_eta02", "ddim_eta05", "unipc")]
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    more = (
-        "data.size=[8,8]",
-        "data.num_images=81",
-        "schedule.beta_T=0.6",
-        "callbacks.grid=null",
-        "callbacks.strip=null",
-    )
-    return train(tmp_path_factory.mktemp("run"), *more) / "checkpoints" / "last.ckpt"
+    return train(tmp_path_factory.mktemp("run"), *LIKE_DIGITS, "schedule.beta_T=0.6") / "checkpoints" / "last.ckpt"
 
 
 def test_it_is_the_mean_over_draws_of_what_evaluate_measures(checkpoint: Path, tmp_path: Path) -> None:
     """Two draws of 70 images are the first 140 images of sample.py and evaluate.py."""
     drawn = tmp_path / "figure"
-    two = ["figure.steps.calls=[4,8]", "figure.steps.num_draws=2", "batch_size=33", *FEW]
+    two = ["figure.steps.calls=[4,8]", "figure.steps.num_draws=2", "batch_size=33", *SOME]
     command("figure", f"checkpoint={checkpoint}", f"hydra.run.dir={drawn}", *HERE, "extractor=digits", *two)
     found = results(drawn)["metrics"]
     samplers = ("ancestral", "ddim", "ddim_quadratic", "ddim_eta1", "dpm_solver")
@@ -58,11 +52,10 @@ def test_it_is_the_mean_over_draws_of_what_evaluate_measures(checkpoint: Path, t
 
 
 def test_points_are_judged_by_their_energy_distance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    few = ["callbacks.bound.num_images=8", "module.test_strata=2", "network.width=16", "trainer.accelerator=cpu"]
     run, drawn = tmp_path / "run", tmp_path / "figure"
-    command("train", *TOY, *NO_IMAGES, *few, f"hydra.run.dir={run}")
+    command("train", *TOY, *NO_IMAGES, *FEW, f"hydra.run.dir={run}")
     last = run / "checkpoints" / "last.ckpt"
-    two = ["figure.steps.calls=[8]", "figure.steps.num_draws=2", *FEW]
+    two = ["figure.steps.calls=[8]", "figure.steps.num_draws=2", *SOME]
     command("figure", f"checkpoint={last}", f"hydra.run.dir={drawn}", *HERE, *two)
     found = results(drawn)["metrics"]["steps_ancestral_8_energy_distance_70_test"]
     _, data, model = load_model(last, use_ema=True)

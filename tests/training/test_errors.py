@@ -12,6 +12,8 @@ from PIL import Image
 from tests.conftest import ROOT
 from tests.training.commands import SMALL, command, error_of, train
 
+WITHOUT_DATA = [override for override in SMALL if not override.startswith("data")]
+
 
 @pytest.mark.parametrize(
     ("mistake", "words"),
@@ -174,9 +176,8 @@ def test_a_broken_image_met_while_reading_ahead(tmp_path: Path, capsys: pytest.C
     folder.mkdir()
     for i in range(10):
         (folder / f"{i}.png").write_bytes(b"no image")
-    small = [override for override in SMALL if not override.startswith("data")]
     options = ["data=image_folder", f"data.root={folder}", "data.side=4", "data.batch_size=4", "data.num_workers=1"]
-    said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}/run", *small, *options)
+    said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}/run", *WITHOUT_DATA, *options)
     assert ".png cannot be read as an image" in said
 
 
@@ -235,9 +236,8 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path: Path, capsys: pytest.Cap
     for number in range(20):
         Image.new("L", (4, 4), number).save(folder / f"{number:02}.png")
     options = ["data=image_folder", f"data.root={folder}", "data.side=4", "data.channels=1", "data.batch_size=4"]
-    small = [option for option in SMALL if not option.startswith("data")]
-    command("train", f"hydra.run.dir={run}", *small, *options, "trainer.max_steps=2")
+    command("train", f"hydra.run.dir={run}", *WITHOUT_DATA, *options, "trainer.max_steps=2")
     for number in (3, 4):
         (folder / f"{number:02}.png").unlink()
-    said = error_of(capsys, "train", f"hydra.run.dir={run}", *small, *options, "trainer.max_steps=4")
+    said = error_of(capsys, "train", f"hydra.run.dir={run}", *WITHOUT_DATA, *options, "trainer.max_steps=4")
     assert "the run began with 18 training images, and now there are 17" in " ".join(said.split())

@@ -295,6 +295,11 @@ LONG = (
 )
 
 
+def train_py(run_dir: Path, *options: str) -> list[str]:
+    """The command of a run in a process of its own."""
+    return [sys.executable, "train.py", *options, f"hydra.run.dir={run_dir}"]
+
+
 def steps_in(path: Path) -> list[int]:
     """Which steps metrics.csv has a loss of."""
     return [int(row["step"]) for row in read_rows(path) if row["train/loss"]]
@@ -321,11 +326,9 @@ def online(url: str) -> dict[str, str]:
 
 
 def test_online_the_server_hears_of_everything(tmp_path: Path) -> None:
-    options = (*SMALL, f"hydra.run.dir={tmp_path}", "logger=wandb_online", "logger.wandb.entity=someone")
+    start = train_py(tmp_path, *SMALL, "logger=wandb_online", "logger.wandb.entity=someone")
     with serving() as server:
-        subprocess.run(
-            [sys.executable, "train.py", *options], cwd=ROOT, env=online(server.url), check=True, timeout=180
-        )
+        subprocess.run(start, cwd=ROOT, env=online(server.url), check=True, timeout=180)
     assert [row["trainer/global_step"] for row in server.history if "train/loss" in row] == [1, 2, 3, 4]
     assert server.runs[0]["entity"] == "someone"
     assert "schedule:linear" in server.runs[0]["tags"]
@@ -333,7 +336,7 @@ def test_online_the_server_hears_of_everything(tmp_path: Path) -> None:
 
 def test_a_network_that_goes_away_leaves_what_can_be_synced(tmp_path: Path) -> None:
     """In the run's own file, which W&B's service does not close, for it is still trying when patience ends."""
-    start = [sys.executable, "train.py", *LONG, f"hydra.run.dir={tmp_path}", "logger=wandb_online"]
+    start = train_py(tmp_path, *LONG, "logger=wandb_online")
     with serving() as server, subprocess.Popen(start, cwd=ROOT, env=online(server.url)) as process:
         wait_for(lambda: bool(server.history))
         server.shutdown()
@@ -349,8 +352,7 @@ def test_a_network_that_goes_away_leaves_what_can_be_synced(tmp_path: Path) -> N
 
 def test_what_cannot_be_sent_is_kept_to_be_synced(tmp_path: Path) -> None:
     """W&B online, with a key, where nobody answers."""
-    options = (*SMALL, f"hydra.run.dir={tmp_path}", "logger=wandb_online", "+logger.wandb.settings.init_timeout=3")
-    start = [sys.executable, "train.py", *options]
+    start = train_py(tmp_path, *SMALL, "logger=wandb_online", "+logger.wandb.settings.init_timeout=3")
     subprocess.run(start, cwd=ROOT, env=online("http://127.0.0.1:9"), check=True, timeout=180)
     (run,) = read_run(tmp_path)
     assert [step for step, _ in run.values("train/loss")] == [1, 2, 3, 4]
@@ -358,7 +360,7 @@ def test_what_cannot_be_sent_is_kept_to_be_synced(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_killed_has_all_but_its_last_second(tmp_path: Path) -> None:
-    start = [sys.executable, "train.py", *LONG, f"hydra.run.dir={tmp_path}", "logger=wandb_offline"]
+    start = train_py(tmp_path, *LONG, "logger=wandb_offline")
     with subprocess.Popen(start, cwd=ROOT, env=alone(), stderr=subprocess.DEVNULL) as process:
         wait_for(lambda: has_rows(tmp_path))
         known = steps_in(tmp_path / "metrics.csv")
@@ -416,8 +418,7 @@ def test_a_service_that_dies_or_hangs_ends_no_run(tmp_path: Path, how: signal.Si
     """The process that W&B starts, in the middle of a run of a process of its own."""
     before = services()
     steps = ("trainer.max_steps=1000", "callbacks.grid=null", "callbacks.strip=null", "callbacks.checkpoint=null")
-    options = (*SMALL, f"hydra.run.dir={tmp_path}", "logger=wandb_offline", *steps)
-    start = [sys.executable, "train.py", *options, "logger.wandb.patience=3"]
+    start = train_py(tmp_path, *SMALL, "logger=wandb_offline", *steps, "logger.wandb.patience=3")
     with subprocess.Popen(start, cwd=ROOT, env=alone(), stderr=subprocess.PIPE, text=True) as process:
         metrics = tmp_path / "metrics.csv"
         wait_for(lambda: metrics.is_file() and len(metrics.read_text().splitlines()) >= 20)

@@ -61,7 +61,7 @@ class TrainingMetrics(L.Callback):
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         self.began = time.perf_counter()
         if self.batches == 0:  # so that pictures drawn between two windows do not count as time to train
-            self.opened, self.apart = self.began, PHASES.besides("train")
+            self._start_clock()
 
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: L.Trainer, module: DDPM, outputs: dict[str, Tensor], batch: Any, batch_idx: int
@@ -87,6 +87,9 @@ class TrainingMetrics(L.Callback):
         self.by_t = new_sums(QUARTILES, device)
         self.losses = torch.zeros(2, device=device)  # their sum, and how many
         self.batches = 0
+        self._start_clock()
+
+    def _start_clock(self) -> None:
         self.opened, self.apart = time.perf_counter(), PHASES.besides("train")
 
     def _close_window(self, trainer: L.Trainer, module: DDPM) -> None:

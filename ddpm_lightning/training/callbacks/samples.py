@@ -63,20 +63,21 @@ class Preview(Recurrent):
     def on_fit_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
         # Not on_train_end: a run that was stopped here has no step left to train, and still wants its pictures.
         with PHASES.timed(self.phase):
-            self._show(trainer, module, module.sampler, "final", called="_final")
+            self._show(trainer, module, module.sampler, called="_final")
 
     def act(self, trainer: L.Trainer, module: DDPM) -> None:
         fewer = self.num_steps < module.model.process.T
         sampler = DDIMSampler(num_steps=self.num_steps if fewer else None)
-        self._show(trainer, module, sampler, f"{trainer.global_step:07d}")
+        self._show(trainer, module, sampler)
 
-    def _show(self, trainer: L.Trainer, module: DDPM, sampler: Sampler, when: str, called: str = "") -> None:
+    def _show(self, trainer: L.Trainer, module: DDPM, sampler: Sampler, called: str = "") -> None:
         if not trainer.is_global_zero:
             return
         with averaged(trainer, module):
             drawn = self.draw(trainer, module, sampler, called)
         for name, image in drawn.items():
-            save(image, Path(trainer.default_root_dir) / "samples" / f"{name}_{when}.png")
+            file = f"{name}{called or f'_{trainer.global_step:07d}'}.png"
+            save(image, Path(trainer.default_root_dir) / "samples" / file)
             show(trainer, f"samples/{name}{called}", image)
 
 
@@ -129,8 +130,8 @@ def compare_pixels(trainer: L.Trainer, ours: PerImage, theirs: PerImage, called:
     """Logs how much brighter (train-set mean taken off) and richer in contrast the samples are, of 0..255, and to W&B
     the histograms of both by image. called: what the names end in."""
     for name, our, their in zip(("brightness", "contrast"), ours, theirs, strict=True):
+        shift = float(our.mean() - their.mean())
         for logger in trainer.loggers:
-            shift = float(our.mean() - their.mean())
             logger.log_metrics({f"samples/{name}_shift{called}": shift}, step=trainer.global_step)
             if isinstance(logger, BackgroundWandbLogger):
                 histograms = {

@@ -175,7 +175,7 @@ def load(config: dict[str, Any], fabric: Fabric) -> Trained:
 
 def from_checkpoint(config: dict[str, Any], trained: Trained, sampler: Any, device: str) -> Generated:
     """The images that the model makes, in a folder beside the checkpoints unless another is given."""
-    swapped = trained.swapped if sampler.follows_variance else ""
+    swapped = trained.swapped_for(sampler)
     label = sampler.label(trained.model) + swapped  # raises where there is no such chain
     step, weights = trained.origin["step"], trained.origin["weights"]
     name = f"step{step:07d}_{weights}_{label}_seed{config['seed']}"

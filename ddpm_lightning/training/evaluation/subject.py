@@ -7,6 +7,7 @@ from typing import Any
 from lightning.fabric import Fabric
 
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.metrics.extractor import Extracted, Extractor, extract_all
 from ddpm_lightning.metrics.reference import Reference, load_reference, save_reference
@@ -32,6 +33,10 @@ class Trained:
     origin: dict[str, Any]
     suffix: str = ""
     swapped: str = ""
+
+    def swapped_for(self, sampler: Sampler) -> str:
+        """The same for the name of images that this sampler makes."""
+        return self.swapped if sampler.follows_variance else ""
 
 
 @dataclass
