@@ -1,4 +1,4 @@
-"""The figures of a sweep's page: how the runs trained, and what the bound of each is made of. Each is an SVG."""
+"""The figures of a sweep: quality against code length, how the runs trained, and what the bound of each is made of."""
 
 import io
 from collections.abc import Iterator
@@ -7,23 +7,48 @@ from typing import Any
 import numpy as np
 
 from ddpm_lightning.npz import read_npz
-from ddpm_lightning.report.rows import Row
+from ddpm_lightning.report.rows import BITS, DISTANCE, Row
 from ddpm_lightning.report.runs import Run
+from ddpm_lightning.training.figures import panels
 from ddpm_lightning.training.metrics_csv import METRICS_FILE, read_rows
 
 WIDTH = 10.0
 """Inches, which the page scales to its own width."""
 
+LINES, MARKERS = ("--", "-", ":", "-."), ("s", "o", "^", "D")
+
 ADVICE = "remove it, and run the sweep again"
 
 
-def curves(rows: list[Row]) -> str | None:
+def drawn(rows: list[Row]) -> dict[str, Any]:
+    """The figures that there is something to draw for, by name."""
+    figures = {"tradeoff": tradeoff(rows), "training": curves(rows), "bound": bounds(rows)}
+    return {name: figure for name, figure in figures.items() if figure is not None}
+
+
+def tradeoff(rows: list[Row]) -> Any | None:
+    """The distance of samples against bits/dim, a point a row: means and standard errors over seeds."""
+    figure, (axes,) = panels(1, WIDTH, 4.6)
+    found = [(row, style) for row, style in _styled(rows) if row.cell(BITS).values and row.cell(DISTANCE).values]
+    for row, style in found:
+        x, y = row.cell(BITS), row.cell(DISTANCE)
+        style = {"color": style["color"], "marker": style["marker"], "linestyle": "", "capsize": 3}
+        axes.errorbar(x.mean, y.mean, y.error, x.error, **style, label=row.label)
+    axes.set(xlabel="bits/dim, test images", ylabel="Fréchet distance of samples", xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):
+        _write_plainly(axis)
+    return _with_legend(figure, axes) if found else None
+
+
+def curves(rows: list[Row]) -> Any | None:
     """Bits/dim of the same test images and the distance of samples, against the step; a line a run."""
-    figure, (bound, distance) = _figure()
+    figure, (bound, distance) = panels(2, WIDTH, 4.2)
     bound.set(xlabel="optimizer step", ylabel="bits/dim, test images", yscale="log")
     distance.set(xlabel="optimizer step", ylabel="distance of samples to the training images", yscale="log")
-    drawn = [_curve(bound, rows, ("val/bpd_",)), _curve(distance, rows, ("fid_", "fd_"))]
-    return _svg(figure, bound) if any(drawn) else None
+    for axes in (bound, distance):
+        _write_plainly(axes.yaxis)
+    found = [_curve(bound, rows, ("val/bpd_",)), _curve(distance, rows, ("fid_", "fd_"))]
+    return _with_legend(figure, bound) if any(found) else None
 
 
 def _curve(axes: Any, rows: list[Row], prefix: tuple[str, ...]) -> bool:
@@ -32,7 +57,8 @@ def _curve(axes: Any, rows: list[Row], prefix: tuple[str, ...]) -> bool:
         for points in (points for run in row.runs for points in _lines(run, prefix)):
             label = None if row.label in labelled else row.label
             labelled.add(row.label)
-            axes.plot(*zip(*points, strict=True), **style, label=label)
+            line = {"color": style["color"], "linestyle": style["linestyle"], "marker": ".", "linewidth": 1.3}
+            axes.plot(*zip(*points, strict=True), **line, label=label)
     return bool(labelled)
 
 
@@ -47,16 +73,17 @@ def _lines(run: Run, prefix: tuple[str, ...]) -> Iterator[list[tuple[int, float]
         yield [(step, value) for step, value in points if np.isfinite(value) and value > 0]
 
 
-def bounds(rows: list[Row]) -> str | None:
+def bounds(rows: list[Row]) -> Any | None:
     """The terms of the bound by t, and the rate against the distortion as the chain runs, of the first seed."""
-    figure, (terms, trade) = _figure()
+    figure, (terms, trade) = panels(2, WIDTH, 4.2)
     found = [(row, style, arrays) for row, style in _styled(rows) if (arrays := _arrays(row))]
     for row, style, arrays in found:
-        terms.loglog(arrays["t"][1:], np.abs(arrays["term"][1:]), **style, label=row.label)
-        trade.plot(arrays["rate"], arrays["rmse"], **style)
+        line = {"color": style["color"], "linestyle": style["linestyle"]}
+        terms.loglog(arrays["t"][1:], np.abs(arrays["term"][1:]), **line, label=row.label)
+        trade.plot(arrays["rate"], arrays["rmse"], **line)
     terms.set(xlabel="t", ylabel="L_{t−1} (bits/dim)")
     trade.set(xlabel="rate (bits/dim)", ylabel="distortion (RMSE of 0–255)", xscale="symlog")
-    return _svg(figure, terms) if found else None
+    return _with_legend(figure, terms) if found else None
 
 
 def _arrays(row: Row) -> dict[str, np.ndarray] | None:
@@ -67,27 +94,31 @@ def _arrays(row: Row) -> dict[str, np.ndarray] | None:
 
 
 def _styled(rows: list[Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
-    """A colour for each objective; the prediction is told by the line."""
-    objectives = list(dict.fromkeys(row.objective for row in rows))
-    dashes = ["--", "-", ":", "-."]
+    """A colour for each objective; the prediction is told by the line and the marker."""
+    objectives = list(dict.fromkeys(row.key[1:] for row in rows))
     predictions = list(dict.fromkeys(row.prediction for row in rows))
     for row in rows:
-        line = dashes[(predictions.index(row.prediction)) % len(dashes)]
-        yield row, {"color": f"C{objectives.index(row.objective)}", "linestyle": line, "linewidth": 1.3}
+        place = predictions.index(row.prediction) % len(LINES)
+        yield row, {"color": f"C{objectives.index(row.key[1:])}", "linestyle": LINES[place], "marker": MARKERS[place]}
 
 
-def _figure() -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
+def _write_plainly(axis: Any) -> None:
+    """0.5 and 3 on a logarithmic axis, and not 3 × 10⁰."""
+    from matplotlib.ticker import LogLocator, NullLocator
 
-    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
-    axes = figure.subplots(1, 2)
-    for each in axes:
-        each.grid(alpha=0.3)
-    return figure, axes
+    axis.set_major_locator(LogLocator(subs=(1, 2, 3, 4, 5, 7)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter("{x:g}")
 
 
-def _svg(figure: Any, legend_of: Any) -> str:
-    figure.legend(*legend_of.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize="small")
+def _with_legend(figure: Any, axes: Any) -> Any:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(labels) < 10 else 3, fontsize="small")
+    return figure
+
+
+def as_svg(figure: Any) -> str:
+    """The figure as SVG, to stand inside a page."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
     svg = text.getvalue()

@@ -2,13 +2,15 @@
 
 from base64 import b64encode
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ddpm_lightning.report.figures import bounds, curves
+from ddpm_lightning.report.figures import as_svg
 from ddpm_lightning.report.plan import command_of
 from ddpm_lightning.report.rows import COLUMNS, Row
 from ddpm_lightning.report.runs import Run, Sweep
@@ -25,8 +27,8 @@ class Grid:
     step: str
 
 
-def page(sweep: Sweep, rows: list[Row]) -> str:
-    """The page, as HTML."""
+def page(sweep: Sweep, rows: list[Row], figures: Mapping[str, Any]) -> str:
+    """The page, as HTML. figures: by name, those of them that there are."""
     # The name of the template is Jinja's to find: beside this file.
     environment = Environment(
         loader=PackageLoader("ddpm_lightning.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -39,8 +41,7 @@ def page(sweep: Sweep, rows: list[Row]) -> str:
         is_best=is_best,
         published=published,
         grids=grids_of(rows),
-        curves=_markup(curves(rows)),
-        bounds=_markup(bounds(rows)),
+        figures={name: Markup(as_svg(figure)) for name, figure in figures.items()},  # matplotlib escapes its text
         command_of=command_of,
     )
 
@@ -67,7 +68,3 @@ def _step(path: Path) -> str:
 def data_uri(path: Path) -> str:
     """A PNG as an address that holds it."""
     return "data:image/png;base64," + b64encode(path.read_bytes()).decode()
-
-
-def _markup(svg: str | None) -> Markup | None:
-    return None if svg is None else Markup(svg)  # matplotlib's, in which it escapes what it was given

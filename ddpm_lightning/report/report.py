@@ -1,4 +1,4 @@
-"""What report.py does: a sweep's directory in; table2.md, table2.csv, report.html and a W&B table out."""
+"""What report.py does: a sweep's directory in; table2.md, table2.csv, report.html, its figures and a W&B table out."""
 
 import logging
 from pathlib import Path
@@ -9,11 +9,13 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.report.figures import drawn
 from ddpm_lightning.report.page import page
 from ddpm_lightning.report.rows import Row, rows_of
 from ddpm_lightning.report.runs import read_sweep
 from ddpm_lightning.report.table import as_csv, markdown, records
 from ddpm_lightning.training.build import make_all, plain
+from ddpm_lightning.training.figures import as_image
 from ddpm_lightning.training.manners import closing, quiet, relative, told_plainly
 from ddpm_lightning.training.text_file import write_whole
 from ddpm_lightning.training.wandb_logger import BackgroundWandbLogger
@@ -41,7 +43,10 @@ def write_report(folder: Path) -> list[Row]:
     rows = rows_of(sweep)
     write_whole(folder / "table2.md", markdown(rows, sweep.missing))
     write_whole(folder / "table2.csv", as_csv(rows))
-    write_whole(folder / "report.html", page(sweep, rows))
+    figures = drawn(rows)
+    for name, figure in figures.items():
+        as_image(figure).save(folder / f"{name}.png")
+    write_whole(folder / "report.html", page(sweep, rows, figures))
     for row in rows:
         log.info("%s: %s", row.label, row.state)
     for damage in sweep.damaged:

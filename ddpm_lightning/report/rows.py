@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ddpm_lightning.report.paper import TABLE_2, Published
+from ddpm_lightning.report.paper import PREDICTIONS, TABLE_2, Published
 from ddpm_lightning.report.runs import Run, Sweep
 
 ABOUT_SEED = "seed="
@@ -28,10 +28,12 @@ class Column:
     paper: Callable[[Published], str | None] | None = None
 
 
+DISTANCE = Column("Fréchet distance", re.compile(r"^(fid|fd)_"), min, lambda row: row.fid)
+BITS = Column("bits/dim", re.compile(r"^test/bpd_"), min)
 COLUMNS = (
     Column("score", re.compile(r"^(isc|score)_"), max, lambda row: row.isc),
-    Column("Fréchet distance", re.compile(r"^(fid|fd)_"), min, lambda row: row.fid),
-    Column("bits/dim", re.compile(r"^test/bpd_"), min),
+    DISTANCE,
+    BITS,
     Column("rate", re.compile(r"^test/rate_")),
     Column("distortion", re.compile(r"^test/distortion_")),
 )
@@ -88,9 +90,9 @@ class Row:
         finished = [run for run in self.runs if run.state == "finished"]
         parts = [f"{len(finished)} of {len(self.runs) + len(self.missing)} finished"]
         parts += [f"seed {run.seed} diverged at step {run.diverged['step']}" for run in self.runs if run.diverged]
-        for number in sorted({len(run.warnings) for run in finished} - {0}):
-            warned = [run.seed for run in finished if len(run.warnings) == number]
-            parts.append(f"{_seeds(warned)}: {number} numbers with a warning")
+        for names in dict.fromkeys(run.suspect for run in finished if run.suspect):
+            warned = [run.seed for run in finished if run.suspect == names]
+            parts.append(f"{_seeds(warned)}: a warning of {', '.join(names)}")
         parts += [f"seed {seed} more than once" for seed, n in Counter(run.seed for run in self.runs).items() if n > 1]
         if unfinished := [run.seed for run in self.runs if run.state == "unfinished"]:
             parts.append(f"{_seeds(unfinished)} unfinished")
@@ -122,7 +124,7 @@ def _place(key: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
 def _row(key: tuple[str, ...], runs: list[Run], sweep: Sweep) -> Row:
     parameterization, variance, loss, *rest = key
     published = TABLE_2.get((parameterization, variance, loss))
-    prediction = published.prediction if published else f"{parameterization} prediction"
+    prediction = PREDICTIONS.get(parameterization, f"{parameterization} prediction")
     objective = published.objective if published else f"{loss}, {variance}"
     missing = tuple(seed_of(job) for job in sweep.missing if _without_seed(job) == _without_seed(runs[0].overrides))
     runs = sorted(runs, key=lambda run: run.seed)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.report.plan import command_of, read_plan, read_yaml
 from ddpm_lightning.training.outcome import has_all_steps, wanted
+
+STATES = ("finished", "diverged", "unfinished")
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,12 @@ class Run:
     @property
     def warnings(self) -> list[str]:
         """What is wrong with its numbers, in words."""
-        return [f"{name} is {record['warning']}" for name, record in self.metrics.items() if record.get("warning")]
+        return [f"{name} is {self.metrics[name]['warning']}" for name in self.suspect]
+
+    @property
+    def suspect(self) -> tuple[str, ...]:
+        """The names of its numbers that have a warning."""
+        return tuple(name for name, record in self.metrics.items() if record.get("warning"))
 
     @property
     def is_finished(self) -> bool:
@@ -55,7 +63,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """finished, diverged or unfinished."""
+        """One of STATES."""
         return "diverged" if self.diverged else "finished" if self.is_finished else "unfinished"
 
     @property
@@ -85,6 +93,14 @@ class Sweep:
     @property
     def name(self) -> str:
         return self.folder.resolve().name
+
+    @property
+    def states(self) -> str:
+        """How many runs came to what: 16 finished, 2 diverged."""
+        counts = Counter(run.state for run in self.runs)
+        return ", ".join(
+            f"{counts[state]} {state}" for state in ("finished", "diverged", "unfinished") if counts[state]
+        )
 
     @cached_property
     def missing(self) -> list[tuple[str, ...]]:

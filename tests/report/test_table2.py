@@ -11,12 +11,14 @@ from typing import NamedTuple
 from unittest.mock import patch
 
 import pytest
+from PIL import Image
 
 from ddpm_lightning.diffusion.losses import Simple
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.report.dashboard import TABLE
+from ddpm_lightning.report.figures import drawn
 from ddpm_lightning.report.report import write_report
-from ddpm_lightning.report.rows import COLUMNS, Cell, with_error
+from ddpm_lightning.report.rows import BITS, COLUMNS, DISTANCE, Cell, rows_of, with_error
 from ddpm_lightning.report.runs import read_run, read_sweep
 from ddpm_lightning.training.evaluation.bound import ExactBound
 from ddpm_lightning.training.results import with_warnings
@@ -26,7 +28,8 @@ from tests.training.wandb_records import read_run as read_logged
 
 SEEDS = (0, 1)
 DIVERGED = "mu_beta_simple"
-DISTANCE = "Fréchet distance ↓ fd_digits_70_train"
+DISTANCE_HEAD = "Fréchet distance ↓ fd_digits_70_train"
+FIGURES = ("tradeoff", "training", "bound")
 
 
 class Swept(NamedTuple):
@@ -100,7 +103,7 @@ def test_the_table_has_the_papers_layout(swept: Swept) -> None:
 
 def test_every_number_is_that_of_the_runs_files(swept: Swept) -> None:
     """Mean and standard error by hand from the twelve results.json."""
-    names = {f"{DISTANCE}": "fd_digits_70_train", "score ↑ score_digits_70": "score_digits_70"}
+    names = {DISTANCE_HEAD: "fd_digits_70_train", "score ↑ score_digits_70": "score_digits_70"}
     names |= {"bits/dim ↓ test/bpd": "test/bpd_{}", "rate test/rate": "test/rate_{}"}
     names |= {"distortion test/distortion": "test/distortion_{}"}
     with (swept.folder / "table2.csv").open(newline="") as file:
@@ -120,7 +123,7 @@ def test_the_best_of_a_column_is_bold(swept: Swept) -> None:
     lines = [line.split("|")[1:-1] for line in (swept.folder / "table2.md").read_text().splitlines()]
     place = next(i for i, head in enumerate(lines[0]) if "distance" in head)
     with (swept.folder / "table2.csv").open(newline="") as file:
-        values = [float(row[DISTANCE] or "inf") for row in csv.DictReader(file)]
+        values = [float(row[DISTANCE_HEAD] or "inf") for row in csv.DictReader(file)]
     cells = [line[place].strip() for line in lines[2:] if line[place].strip()]
     assert [cell.startswith("**") for cell in cells] == [value == min(values) for value in values]
 
@@ -128,12 +131,31 @@ def test_the_best_of_a_column_is_bold(swept: Swept) -> None:
 def test_the_page_needs_nothing_else(swept: Swept) -> None:
     page = (swept.folder / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 5  # nothing was drawn before the first step, at which one diverged
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == len(FIGURES)
     assert not re.search(r"(src|href)=\"(?!data:)(?!#)", page)
     assert "<script" not in page
+    assert "12 runs have begun: 10 finished, 2 diverged" in page
     for run in swept.folder.glob("*/results.json"):
         assert f"hydra.run.dir={run.parent}" in page
         assert json.loads(run.read_text())["commit"] in page
+
+
+def test_each_figure_is_a_picture_too(swept: Swept) -> None:
+    for name in FIGURES:
+        with Image.open(swept.folder / f"{name}.png") as picture:
+            assert picture.width == 1500
+
+
+def test_the_tradeoff_has_the_tables_means_and_errors(swept: Swept) -> None:
+    rows = [row for row in rows_of(read_sweep(swept.folder)) if row.cell(BITS).values]
+    (axes,) = drawn(rows)["tradeoff"].axes
+    assert len(axes.containers) == len(rows) == len(ROWS) - 1
+    for row, container in zip(rows, axes.containers, strict=True):
+        (place,) = container.lines[0].get_xydata()
+        assert place.tolist() == [row.cell(BITS).mean, row.cell(DISTANCE).mean]
+        (across,), (up,) = (bar.get_segments() for bar in container.lines[2])
+        assert across[1, 0] - across[0, 0] == pytest.approx(2 * row.cell(BITS).error)
+        assert up[1, 1] - up[0, 1] == pytest.approx(2 * row.cell(DISTANCE).error)
 
 
 def test_the_command_reports_a_sweep_and_tells_wandb(swept: Swept, tmp_path: Path) -> None:
@@ -203,7 +225,7 @@ def test_what_is_shown_is_what_was_measured_after_training(copy: Path) -> None:
     outcome = json.loads(path.read_text())
     outcome["metrics"] = {"fd_1_train": {"value": -1.0, "step": 2}, **outcome["metrics"]}
     path.write_text(json.dumps(outcome))
-    assert read_run(path.parent).measured(COLUMNS[1].pattern) == (
+    assert read_run(path.parent).measured(DISTANCE.pattern) == (
         "fd_digits_70_train",
         outcome["metrics"]["fd_digits_70_train"]["value"],
     )
