@@ -15,7 +15,7 @@ from ddpm_lightning.training.metrics_csv import METRICS_FILE, read_rows
 WIDTH = 10.0
 """Inches, which the page scales to its own width."""
 
-LINES, MARKERS = ("--", "-", ":", "-."), ("s", "o", "^", "D")
+LINES, MARKERS = ("-", "--", ":", "-."), ("s", "o", "^", "D")
 
 ADVICE = "remove it, and run the sweep again"
 

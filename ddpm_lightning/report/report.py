@@ -13,6 +13,7 @@ from ddpm_lightning.report.figures import drawn
 from ddpm_lightning.report.page import page
 from ddpm_lightning.report.rows import Row, rows_of
 from ddpm_lightning.report.runs import read_sweep
+from ddpm_lightning.report.samples import samples
 from ddpm_lightning.report.table import as_csv, markdown, records
 from ddpm_lightning.training.build import make_all, plain
 from ddpm_lightning.training.figures import as_image
@@ -44,8 +45,9 @@ def write_report(folder: Path) -> list[Row]:
     write_whole(folder / "table2.md", markdown(rows, sweep.missing))
     write_whole(folder / "table2.csv", as_csv(rows))
     figures = drawn(rows)
-    for name, figure in figures.items():
-        as_image(figure).save(folder / f"{name}.png")
+    for name, figure in {**figures, "samples": samples(rows)}.items():
+        if figure is not None:
+            as_image(figure).save(folder / f"{name}.png")
     write_whole(folder / "report.html", page(sweep, rows, figures))
     for row in rows:
         log.info("%s: %s", row.label, row.state)

@@ -1,0 +1,61 @@
+"""The samples of a sweep, side by side."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ddpm_lightning.report.rows import Row
+from ddpm_lightning.report.runs import Run
+
+MOST_ACROSS = 5
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The samples of a run, as it drew them."""
+
+    row: Row
+    run: Run
+    path: Path
+
+    @property
+    def when(self) -> str:
+        """Of which weights they are."""
+        step = self.path.stem.removeprefix("grid_")
+        return "at the end" if step == "final" else f"at step {int(step)}"
+
+
+def grids_of(rows: list[Row]) -> list[Grid]:
+    """Of the seed that most rows have a grid of, for another seed is other noise; the final one if there is one."""
+    drawn = {(row.key, run.seed): _last_grid(run) for row in rows for run in row.runs}
+    seeds = Counter(seed for (_, seed), path in drawn.items() if path)
+    if not seeds:
+        return []
+    seed = seeds.most_common(1)[0][0]
+    found = ((row, run, drawn[row.key, seed]) for row in rows for run in row.runs if run.seed == seed)
+    return [Grid(row, run, path) for row, run, path in found if path]
+
+
+def _last_grid(run: Run) -> Path | None:
+    return max((run.folder / "samples").glob("grid_*.png"), default=None)  # digits come before letters
+
+
+def samples(rows: list[Row]) -> Any | None:
+    """The grids as one figure: of one seed, so from the same noise."""
+    from matplotlib.figure import Figure
+
+    grids = grids_of(rows)
+    if not grids:
+        return None
+    across = min(len(grids), MOST_ACROSS)
+    down = -(-len(grids) // across)
+    figure = Figure(figsize=(2 * across, 2.2 * down), layout="constrained")
+    for place, grid in enumerate(grids):
+        axes = figure.add_subplot(down, across, place + 1, xticks=[], yticks=[])
+        axes.set_title(grid.row.label, fontsize=7, loc="left")
+        with Image.open(grid.path) as image:
+            axes.imshow(image.convert("RGB"), interpolation="nearest")
+    return figure
