@@ -20,7 +20,7 @@ from ddpm_lightning.metrics.energy import energy_distance
 from ddpm_lightning.metrics.extractor import Extractor, extract_all
 from ddpm_lightning.metrics.scores import Value
 from ddpm_lightning.training.evaluation.subject import Subject
-from ddpm_lightning.training.figures import new_figure
+from ddpm_lightning.training.figures import new_figure, write_plainly
 from ddpm_lightning.training.generate import counted
 from ddpm_lightning.training.results import MeanAndError, metric_name
 from ddpm_lightning.typing import FeatureVectors, Images, Indices, PointCloud
@@ -202,6 +202,7 @@ class ByFeatures(Judge):
 
     def scale(self, axes: Any, n: int) -> None:
         axes.set(yscale="log", ylabel=f"Fréchet distance by {self.name}")
+        write_plainly(axes.yaxis)
         self.figure.draw_floor(axes, self.subject, self.extractor, n)
 
 

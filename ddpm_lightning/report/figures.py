@@ -9,7 +9,7 @@ import numpy as np
 from ddpm_lightning.npz import read_npz
 from ddpm_lightning.report.rows import BITS, DISTANCE, Row
 from ddpm_lightning.report.runs import Run
-from ddpm_lightning.training.figures import panels
+from ddpm_lightning.training.figures import panels, write_plainly
 from ddpm_lightning.training.metrics_csv import METRICS_FILE, read_rows
 
 WIDTH = 10.0
@@ -36,7 +36,7 @@ def tradeoff(rows: list[Row]) -> Any | None:
         axes.errorbar(x.mean, y.mean, y.error, x.error, **style, label=row.label)
     axes.set(xlabel="bits/dim, test images", ylabel="Fréchet distance of samples", xscale="log", yscale="log")
     for axis in (axes.xaxis, axes.yaxis):
-        _write_plainly(axis)
+        write_plainly(axis)
     return _with_legend(figure, axes) if found else None
 
 
@@ -46,7 +46,7 @@ def curves(rows: list[Row]) -> Any | None:
     bound.set(xlabel="optimizer step", ylabel="bits/dim, test images", yscale="log")
     distance.set(xlabel="optimizer step", ylabel="distance of samples to the training images", yscale="log")
     for axes in (bound, distance):
-        _write_plainly(axes.yaxis)
+        write_plainly(axes.yaxis)
     found = [_curve(bound, rows, ("val/bpd_",)), _curve(distance, rows, ("fid_", "fd_"))]
     return _with_legend(figure, bound) if any(found) else None
 
@@ -100,15 +100,6 @@ def _styled(rows: list[Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
     for row in rows:
         place = predictions.index(row.prediction) % len(LINES)
         yield row, {"color": f"C{objectives.index(row.key[1:])}", "linestyle": LINES[place], "marker": MARKERS[place]}
-
-
-def _write_plainly(axis: Any) -> None:
-    """0.5 and 3 on a logarithmic axis, and not 3 × 10⁰."""
-    from matplotlib.ticker import LogLocator, NullLocator
-
-    axis.set_major_locator(LogLocator(subs=(1, 2, 3, 4, 5, 7)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter("{x:g}")
 
 
 def _with_legend(figure: Any, axes: Any) -> Any:

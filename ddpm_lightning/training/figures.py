@@ -23,6 +23,15 @@ def panels(count: int, width: float = 7, height: float = 4) -> tuple[Any, list[A
     return figure, all_axes
 
 
+def write_plainly(axis: Any) -> None:
+    """0.5 and 3 on a logarithmic axis, and not 3 × 10⁰."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 3, 4, 5, 7)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter("{x:g}")
+
+
 def as_image(figure: Any) -> Image.Image:
     """The figure as a picture, 150 dots an inch."""
     buffer = io.BytesIO()
