@@ -44,11 +44,13 @@ def curves(rows: list[Row]) -> Any | None:
     """Bits/dim of the same test images and the distance of samples, against the step; a line a run."""
     figure, (bound, distance) = panels(2, WIDTH, 4.2)
     bound.set(xlabel="optimizer step", ylabel="bits/dim, test images", yscale="log")
-    distance.set(xlabel="optimizer step", ylabel="distance of samples to the training images", yscale="log")
+    distance.set(xlabel="optimizer step", ylabel="distance to training images", yscale="log")
     for axes in (bound, distance):
         write_plainly(axes.yaxis)
-    found = [_curve(bound, rows, ("val/bpd_",)), _curve(distance, rows, ("fid_", "fd_"))]
-    return _with_legend(figure, bound) if any(found) else None
+    found = {bound: _curve(bound, rows, ("val/bpd_",)), distance: _curve(distance, rows, ("fid_", "fd_"))}
+    for axes, drawn_there in found.items():
+        axes.set_visible(drawn_there)
+    return _with_legend(figure, bound if found[bound] else distance) if any(found.values()) else None
 
 
 def _curve(axes: Any, rows: list[Row], prefix: tuple[str, ...]) -> bool:
