@@ -1,14 +1,16 @@
 """The figures of a sweep: quality against code length, how the runs trained, and what the bound of each is made of."""
 
 import io
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from ddpm_lightning.npz import read_npz
-from ddpm_lightning.report.rows import BITS, DISTANCE, Row
+from ddpm_lightning.report.rows import BITS, DISTANCE, Cell, Row
 from ddpm_lightning.report.runs import Run
+from ddpm_lightning.report.table import title
 from ddpm_lightning.training.figures import panels, write_plainly
 from ddpm_lightning.training.metrics_csv import METRICS_FILE, read_rows
 
@@ -28,40 +30,48 @@ def drawn(rows: list[Row]) -> dict[str, Any]:
 
 def tradeoff(rows: list[Row]) -> Any | None:
     """The distance of samples against bits/dim, a point a row: means and standard errors over seeds."""
+    found = [(row, style) for row, style in _styled(rows) if all(map(_fits_log_axis, _place(row)))]
+    if not found:
+        return None
     figure, (axes,) = panels(1, WIDTH, 4.6)
-    found = [(row, style) for row, style in _styled(rows) if row.cell(BITS).values and row.cell(DISTANCE).values]
     for row, style in found:
-        x, y = row.cell(BITS), row.cell(DISTANCE)
-        style = {"color": style["color"], "marker": style["marker"], "linestyle": "", "capsize": 3}
+        x, y = _place(row)
+        style = {"color": style["color"], "marker": style["marker"], "linestyle": "", "capsize": 3, "fillstyle": "none"}
         axes.errorbar(x.mean, y.mean, y.error, x.error, **style, label=row.label)
-    axes.set(xlabel="bits/dim, test images", ylabel="Fréchet distance of samples", xscale="log", yscale="log")
+    axes.set(xlabel=" ".join(title(BITS, rows)), ylabel=" ".join(title(DISTANCE, rows)), xscale="log", yscale="log")
     for axis in (axes.xaxis, axes.yaxis):
         write_plainly(axis)
-    return _with_legend(figure, axes) if found else None
+    return _with_legend(figure, axes)
+
+
+def _place(row: Row) -> tuple[Cell, Cell]:
+    return row.cell(BITS), row.cell(DISTANCE)
+
+
+def _fits_log_axis(cell: Cell) -> bool:
+    return math.isfinite(cell.mean) and cell.mean > 0
 
 
 def curves(rows: list[Row]) -> Any | None:
     """Bits/dim of the same test images and the distance of samples, against the step; a line a run."""
-    figure, (bound, distance) = panels(2, WIDTH, 4.2)
-    bound.set(xlabel="optimizer step", ylabel="bits/dim, test images", yscale="log")
-    distance.set(xlabel="optimizer step", ylabel="distance to training images", yscale="log")
-    for axes in (bound, distance):
-        write_plainly(axes.yaxis)
-    found = {bound: _curve(bound, rows, ("val/bpd_",)), distance: _curve(distance, rows, ("fid_", "fd_"))}
-    for axes, drawn_there in found.items():
-        axes.set_visible(drawn_there)
-    return _with_legend(figure, bound if found[bound] else distance) if any(found.values()) else None
-
-
-def _curve(axes: Any, rows: list[Row], prefix: tuple[str, ...]) -> bool:
-    labelled = set()
-    for row, style in _styled(rows):
-        for points in (points for run in row.runs for points in _lines(run, prefix)):
-            label = None if row.label in labelled else row.label
-            labelled.add(row.label)
+    wanted = {"bits/dim, test images": ("val/bpd_",), "distance to training images": ("fid_", "fd_")}
+    lines = {label: _lines_of(rows, prefix) for label, prefix in wanted.items()}
+    found = {label: each for label, each in lines.items() if each}
+    if not found:
+        return None
+    figure, panes = panels(len(found), WIDTH, 4.2)
+    for axes, (label, each) in zip(panes, found.items(), strict=True):
+        axes.set(xlabel="optimizer step", ylabel=label, yscale="log")
+        for row, style, points in each:
             line = {"color": style["color"], "linestyle": style["linestyle"], "marker": ".", "linewidth": 1.3}
-            axes.plot(*zip(*points, strict=True), **line, label=label)
-    return bool(labelled)
+            axes.plot(*zip(*points, strict=True), **line, label=row.label)
+        write_plainly(axes.yaxis)
+    return _with_legend(figure, panes[0])
+
+
+def _lines_of(rows: list[Row], prefix: tuple[str, ...]) -> list[tuple[Row, dict[str, Any], list[tuple[int, float]]]]:
+    found = ((row, style, points) for row, style in _styled(rows) for run in row.runs for points in _lines(run, prefix))
+    return [each for each in found if each[-1]]
 
 
 def _lines(run: Run, prefix: tuple[str, ...]) -> Iterator[list[tuple[int, float]]]:
@@ -100,12 +110,15 @@ def _styled(rows: list[Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
     objectives = list(dict.fromkeys(row.key[1:] for row in rows))
     predictions = list(dict.fromkeys(row.prediction for row in rows))
     for row in rows:
-        place = predictions.index(row.prediction) % len(LINES)
-        yield row, {"color": f"C{objectives.index(row.key[1:])}", "linestyle": LINES[place], "marker": MARKERS[place]}
+        objective = objectives.index(row.key[1:])
+        place = (predictions.index(row.prediction) + objective // 10) % len(LINES)  # there are ten colours
+        yield row, {"color": f"C{objective}", "linestyle": LINES[place], "marker": MARKERS[place]}
 
 
 def _with_legend(figure: Any, axes: Any) -> Any:
-    handles, labels = axes.get_legend_handles_labels()
+    """A line for each row, however many runs it has."""
+    by_label = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    handles, labels = list(by_label.values()), list(by_label)
     figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(labels) < 10 else 3, fontsize="small")
     return figure
 

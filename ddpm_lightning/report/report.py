@@ -18,6 +18,7 @@ from ddpm_lightning.report.table import as_csv, markdown, records
 from ddpm_lightning.training.build import make_all, plain
 from ddpm_lightning.training.figures import as_image
 from ddpm_lightning.training.manners import closing, quiet, relative, told_plainly
+from ddpm_lightning.training.pictures import save
 from ddpm_lightning.training.text_file import write_whole
 from ddpm_lightning.training.wandb_logger import BackgroundWandbLogger
 
@@ -47,7 +48,7 @@ def write_report(folder: Path) -> list[Row]:
     figures = drawn(rows)
     for name, figure in {**figures, "samples": samples(rows)}.items():
         if figure is not None:
-            as_image(figure).save(folder / f"{name}.png")
+            save(as_image(figure), folder / f"{name}.png")
     write_whole(folder / "report.html", page(sweep, rows, figures))
     for row in rows:
         log.info("%s: %s", row.label, row.state)

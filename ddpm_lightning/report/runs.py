@@ -98,9 +98,7 @@ class Sweep:
     def states(self) -> str:
         """How many runs came to what: 16 finished, 2 diverged."""
         counts = Counter(run.state for run in self.runs)
-        return ", ".join(
-            f"{counts[state]} {state}" for state in ("finished", "diverged", "unfinished") if counts[state]
-        )
+        return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
 
     @cached_property
     def missing(self) -> list[tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from PIL import Image
@@ -11,6 +12,8 @@ from ddpm_lightning.report.rows import Row
 from ddpm_lightning.report.runs import Run
 
 MOST_ACROSS = 5
+
+FINAL = "at the end"
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Grid:
     def when(self) -> str:
         """Of which weights they are."""
         step = self.path.stem.removeprefix("grid_")
-        return "at the end" if step == "final" else f"at step {int(step)}"
+        return FINAL if step == "final" else f"at step {step.lstrip('0') or '0'}"
 
 
 def grids_of(rows: list[Row]) -> list[Grid]:
@@ -52,10 +55,12 @@ def samples(rows: list[Row]) -> Any | None:
         return None
     across = min(len(grids), MOST_ACROSS)
     down = -(-len(grids) // across)
-    figure = Figure(figsize=(2 * across, 2.2 * down), layout="constrained")
+    figure = Figure(figsize=(2 * across, 2.3 * down), layout="constrained")
+    figure.suptitle(f"seed {grids[0].run.seed}: all from the same noise", fontsize=8, x=0.01, ha="left")
     for place, grid in enumerate(grids):
         axes = figure.add_subplot(down, across, place + 1, xticks=[], yticks=[])
-        axes.set_title(grid.row.label, fontsize=7, loc="left")
+        said = grid.row.label if grid.when == FINAL else f"{grid.row.label}, {grid.when}"
+        axes.set_title("\n".join(wrap(said, 36)), fontsize=7, loc="left")
         with Image.open(grid.path) as image:
             axes.imshow(image.convert("RGB"), interpolation="nearest")
     return figure

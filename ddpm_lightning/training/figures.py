@@ -1,6 +1,7 @@
 """Figures of matplotlib as pictures."""
 
 import io
+import math
 from typing import Any
 
 from PIL import Image
@@ -24,10 +25,14 @@ def panels(count: int, width: float = 7, height: float = 4) -> tuple[Any, list[A
 
 
 def write_plainly(axis: Any) -> None:
-    """0.5 and 3 on a logarithmic axis, and not 3 × 10⁰."""
-    from matplotlib.ticker import LogLocator, NullLocator
+    """0.5 and 3 on a logarithmic axis, and not 3 × 10⁰: a few, whatever it spans. To be called once all is drawn."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-    axis.set_major_locator(LogLocator(subs=(1, 2, 3, 4, 5, 7)))
+    axis.axes.autoscale_view()
+    lowest, highest = axis.get_view_interval()
+    decades = math.log10(highest / lowest)
+    digits = (1, 2, 3, 4, 5, 7) if decades < 1.5 else (1, 2, 5) if decades < 3 else (1,)
+    axis.set_major_locator(MaxNLocator(6) if decades < 0.7 else LogLocator(subs=digits))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter("{x:g}")
 

@@ -20,6 +20,7 @@ from ddpm_lightning.report.figures import drawn
 from ddpm_lightning.report.report import write_report
 from ddpm_lightning.report.rows import BITS, COLUMNS, DISTANCE, Cell, rows_of, with_error
 from ddpm_lightning.report.runs import read_run, read_sweep
+from ddpm_lightning.report.samples import samples
 from ddpm_lightning.training.evaluation.bound import ExactBound
 from ddpm_lightning.training.results import with_warnings
 from tests.report.small_sweep import ROWS, killed_in, mu_with_simple_diverging, options
@@ -156,6 +157,24 @@ def test_the_tradeoff_has_the_tables_means_and_errors(swept: Swept) -> None:
         (across,), (up,) = (bar.get_segments() for bar in container.lines[2])
         assert across[1, 0] - across[0, 0] == pytest.approx(2 * row.cell(BITS).error)
         assert up[1, 1] - up[0, 1] == pytest.approx(2 * row.cell(DISTANCE).error)
+
+
+def test_a_number_that_no_axis_has_costs_its_point_alone(copy: Path) -> None:
+    for place, row in enumerate(sorted(copy.glob(f"{ROWS[4]}_seed*"))):
+        path = row / "results.json"
+        outcome = json.loads(path.read_text())
+        outcome["metrics"]["fd_digits_70_train"]["value"] = (-1.0, math.nan)[place]
+        path.write_text(json.dumps(outcome))
+    (axes,) = drawn(write_report(copy))["tradeoff"].axes
+    assert len(axes.containers) == len(ROWS) - 2
+
+
+def test_there_is_nothing_to_draw_of_runs_without_numbers(copy: Path) -> None:
+    for path in [*copy.glob("*/metrics.csv"), *copy.glob("*/results.json"), *copy.glob("*/samples/*.png")]:
+        path.unlink()
+    rows = write_report(copy)
+    assert not drawn(rows)
+    assert samples(rows) is None
 
 
 def test_the_command_reports_a_sweep_and_tells_wandb(swept: Swept, tmp_path: Path) -> None:
