@@ -3,17 +3,21 @@ or half a result."""
 
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from tests.fuzz.runner import Runner, assert_whole_or_told
 from tests.training.commands import SMALL
-from tests.training.test_choices import composed, options
+from tests.training.test_choices import CONF, composed, options
 
 NOT_HERE = {"wandb_online", "fid"}
 """What needs a network."""
@@ -23,9 +27,6 @@ EXTREMES = (
     *("1000000000", "-1000000000", "9223372036854775808", "1" + "0" * 60, "null", "''", "abc", "true", "false"),
     *("[]", "[0]", "[-1,2]", "[1000000000,1000000000]", "[null]", "[nan,inf]", "{{}}", "{{a:1}}"),
 )
-
-SWEEPS = {option for option in options("experiment") if option.startswith("table2")}
-"""Experiments that are many runs, in a folder of their own."""
 
 MAY_BE_LONG = {"trainer.max_steps", "trainer.devices"}
 """Where a large number is no mistake, but takes its time."""
@@ -54,6 +55,18 @@ def leaves(node: Any, name: str = "") -> Iterator[str]:
             yield from leaves(value, f"{name}.{key}" if name else key)
 
 
+@cache
+def single_runs() -> list[str]:
+    """The experiments but toy, which has no pictures, and those that are many runs, each in a folder of its own."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        found = {
+            option: compose("train", overrides=[f"experiment={option}"], return_hydra_config=True).hydra.mode
+            for option in options("experiment")
+        }
+    return sorted({option for option, mode in found.items() if mode != RunMode.MULTIRUN} - {"toy"})
+
+
 @st.composite
 def choices(draw: DrawFn) -> list[str]:
     """An option of every group, at tiny sizes."""
@@ -66,8 +79,7 @@ def choices(draw: DrawFn) -> list[str]:
     variance = draw(st.sampled_from(options("variance")))
     loss = draw(st.sampled_from(["elbo", "hybrid"] if "learned" in variance else options("loss")))
     sampler = draw(st.sampled_from(["ancestral", "ddim sampler.num_steps=4", "ddim sampler.num_steps=null"])).split()
-    single = sorted({*options("experiment")} - SWEEPS - {"toy"})  # which has no pictures
-    experiment = draw(st.sampled_from([[], *([f"experiment={option}"] for option in single)]))
+    experiment = draw(st.sampled_from([[], *([f"experiment={option}"] for option in single_runs())]))
     return [
         *(*experiment, f"data={data}", "quality=none", f"variance={variance}", f"loss={loss}"),
         *(f"sampler={sampler[0]}", *sampler[1:], *chosen, *SIZES, *DATA[data]),
