@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/installed-from-lock
+QUICK := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not slurm" -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train table2 test test-slow test-slurm bench bench-check lint format lock clean
@@ -23,8 +24,9 @@ train: setup ## train on real digits, about 5 minutes of 2 cores; no network, no
 table2: setup ## the paper's Table 2 on digits, three seeds: some hours of 2 cores; goes on where it was stopped
 	$(BIN)/python train.py experiment=table2_digits
 
-test: setup ## the offline test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not slurm" -n auto --dist loadfile --cov=ddpm_lightning.diffusion --cov-fail-under=100
+test: setup ## the offline test suite; coverage, which costs time, of the mathematics alone
+	$(QUICK) tests/diffusion --cov=ddpm_lightning.diffusion --cov-fail-under=100
+	$(QUICK) --ignore=tests/diffusion
 
 test-slow: setup ## the longer checks
 	$(BIN)/python -m pytest -m slow

@@ -108,7 +108,7 @@ class Figure(ABC):
         """A line at the distance that n fresh real images would have, if that is known."""
         floor = subject.reference_features(extractor).floor(n)
         if floor is not None:
-            axes.axhline(floor, color="grey", linestyle="--", label="as many fresh real images, about")
+            axes.axhline(floor, color="black", linestyle="--", label="as many fresh real images, about")
 
     def origin(self, subject: Subject, extractor: Extractor | None = None) -> dict[str, Any]:
         """What results.json says of a number: the model, the sampler, and the extractor if it has a part in it."""

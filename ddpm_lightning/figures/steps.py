@@ -223,4 +223,6 @@ class ByPlace(Judge):
 
     def scale(self, axes: Any, n: int) -> None:
         axes.set_yscale("symlog", linthresh=1e-3)
+        low, high = axes.dataLim.intervaly
+        axes.set_ylim(1.5 * min(0, low), 1.5 * high)
         axes.set_ylabel("energy distance to test points")

@@ -190,6 +190,7 @@ def test_every_number_has_its_provenance(drawn: Path) -> None:
     assert results(drawn)["commit"]
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_does(checkpoint: Path, drawn: Path, tmp_path: Path) -> None:
     more = (*SMALL, "trainer.devices=2", "batch_size=16")
     call = [sys.executable, "figure.py", *options(checkpoint, tmp_path, *more)]

@@ -148,7 +148,12 @@ def compare(model: DenoisingDiffusion, sampler: Sampler, theirs: list[Tensor], x
     return max(float((step.x - x).abs().max()) for step, x in zip(steps, theirs, strict=True))
 
 
-@pytest.mark.parametrize("name", MODELS)
+QUICK = ("beta", "learned_range")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
+)
 def test_the_whole_ancestral_trajectory_is_diffusers(tmp_path: Path, name: str) -> None:
     """1000 steps with the same noise; diffusers' tables are float32, ours float64."""
     model, folder = exported(tmp_path, name)
@@ -158,7 +163,7 @@ def test_the_whole_ancestral_trajectory_is_diffusers(tmp_path: Path, name: str) 
     assert compare(model, AncestralSampler(), theirs, x_T, noise) < 1e-3
 
 
-@pytest.mark.parametrize("eta", [0.0, 1.0])
+@pytest.mark.parametrize("eta", [0.0, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_a_whole_ddim_trajectory_is_diffusers(tmp_path: Path, eta: float) -> None:
     model, folder = exported(tmp_path, "beta")
     noise = Noise()
@@ -168,6 +173,7 @@ def test_a_whole_ddim_trajectory_is_diffusers(tmp_path: Path, eta: float) -> Non
     assert compare(model, DDIMSampler(eta=eta), theirs, x_T, noise) < 1e-3
 
 
+@pytest.mark.slow
 def test_the_pipeline_makes_our_images(tmp_path: Path) -> None:
     """As a user of diffusers calls it."""
     model, folder = exported(tmp_path, "beta")

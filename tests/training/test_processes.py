@@ -134,6 +134,7 @@ def children(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
+@pytest.mark.slow
 def test_a_sweep_of_runs_of_two_processes(tmp_path: Path) -> None:
     before = dict(os.environ)
     command("train", "-m", f"hydra.sweep.dir={tmp_path}", *SMALL, TWO, "seed=0,1", "trainer.max_steps=2")

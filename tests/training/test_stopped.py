@@ -97,6 +97,7 @@ def test_three_kills_leave_no_trace(whole: Path, tmp_path: Path) -> None:
     assert_same_run(whole, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_no_trace_in_a_run_on_shards(tmp_path: Path) -> None:
     """Read ahead by two processes before the kill, by one after it, and by none in the run that never stopped."""
     write_folder(tmp_path / "images", 40)

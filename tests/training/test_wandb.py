@@ -177,6 +177,7 @@ def test_a_failed_job_of_a_sweep_is_shown_as_failed_and_the_next_as_itself(tmp_p
     assert failed.run["run_id"] != other.run["run_id"]
 
 
+@pytest.mark.slow
 def test_of_two_processes_one_logs_and_the_group_is_the_sweep(tmp_path: Path) -> None:
     """In the sweep's default folder, whose name has the time in it."""
     start = [
@@ -334,6 +335,7 @@ def test_online_the_server_hears_of_everything(tmp_path: Path) -> None:
     assert "schedule:linear" in server.runs[0]["tags"]
 
 
+@pytest.mark.slow
 def test_a_network_that_goes_away_leaves_what_can_be_synced(tmp_path: Path) -> None:
     """In the run's own file, which W&B's service does not close, for it is still trying when patience ends."""
     start = train_py(tmp_path, *LONG, "logger=wandb_online")
@@ -413,7 +415,9 @@ def services() -> set[int]:
     return found
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hanging"])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)], ids=["killed", "hanging"]
+)
 def test_a_service_that_dies_or_hangs_ends_no_run(tmp_path: Path, how: signal.Signals) -> None:
     """The process that W&B starts, in the middle of a run of a process of its own."""
     before = services()
