@@ -123,3 +123,10 @@ def test_coarse_chain_of_all_steps_is_the_fine_one() -> None:
     ours, theirs = fine.coarsen(list(range(1, 1001))).reverse(x_t, t), fine.reverse(x_t, t)
     assert torch.allclose(ours.mean, theirs.mean, atol=1e-9)
     assert torch.allclose(ours.log_variance, theirs.log_variance, atol=1e-9)
+
+
+def test_the_place_on_a_coarse_chain_is_the_nearest_step() -> None:
+    model = model_that_says(torch.zeros(1), Epsilon())
+    coarse = model.coarsen([1, 10, 300, 301, 1000])
+    assert [coarse.place(t) for t in (1, 5, 6, 200, 301, 600, 700, 1000)] == [1, 1, 2, 3, 4, 4, 5, 5]
+    assert [model.place(t) for t in (1, 500, 1000)] == [1, 500, 1000]

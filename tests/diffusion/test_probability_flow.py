@@ -175,3 +175,18 @@ def test_uniform_draws_fill_the_bin_evenly() -> None:
     assert y.abs().max().item() <= 1 / 16
     assert y.var().item() == pytest.approx((2 / 16) ** 2 / 12, rel=0.03)
     assert torch.allclose(cost, torch.tensor(-math.log(2 / 16)))
+
+
+def test_it_asks_the_network_as_often_as_it_says() -> None:
+    """For each image: at two t in each of Runge–Kutta's four stages."""
+    flow, seen = gaussian_flow(num_steps=7), []
+    flow.model.network.register_forward_hook(lambda _, seen_by, __: seen.append(len(seen_by[0])))
+    flow.encode(points(n=20))
+    assert sum(seen) == 20 * flow.calls == 20 * 8 * 7
+
+
+def test_a_result_says_how_integers_were_made_real() -> None:
+    model = exact_model(PROCESS, Epsilon(), BetaVariance())
+    uniform, decoder = UniformDequantization(), DecoderDequantization()
+    assert (uniform.label(model), uniform.origin) == ("uniform", {})
+    assert (decoder.label(model), decoder.origin) == ("decoder_beta", {"clip_x_0": True})

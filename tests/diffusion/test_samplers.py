@@ -1,6 +1,7 @@
 """Samplers with the exact network recover the data's distribution, and walk as diffusers' do."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -266,3 +267,15 @@ def test_impossible_samplers_are_refused() -> None:
     with pytest.raises(UserError, match=r"eta=1\.5"):
         DDIMSampler(eta=1.5)
     assert DDIMSampler(num_steps=50).chain(model).process.T == 50  # DDIM has its own variance
+
+
+@pytest.mark.parametrize("sampler", [AncestralSampler, DDIMSampler, DPMSolver, UniPC])
+def test_a_sampler_follows_the_variance_where_it_says_so(sampler: Callable[..., Sampler]) -> None:
+    """Of two models that differ in σ_t² alone."""
+    walker, network, x_T = sampler(num_steps=10), Random(), torch.randn(2, 2, 4, 4, dtype=torch.float64)
+    process = GaussianDiffusion(LinearSchedule())
+    one, other = (
+        walker.sample(DenoisingDiffusion(network, process, Epsilon(), variance), x_T, randn_like=noise_from(0))
+        for variance in (BetaVariance(), BetaTildeVariance())
+    )
+    assert torch.equal(one, other) == (not walker.follows_variance)

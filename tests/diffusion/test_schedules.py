@@ -12,6 +12,7 @@ from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.schedules import (
     ConstantSchedule,
     CosineSchedule,
+    GivenSchedule,
     JSDSchedule,
     LinearSchedule,
     LogSNRLinearSchedule,
@@ -100,3 +101,15 @@ def test_default_ends_of_the_logsnr_schedule_are_those_of_the_linear_one() -> No
 def test_impossible_schedules_are_refused(make: Callable[[], Schedule], words: str) -> None:
     with pytest.raises(UserError, match=re.escape(words)):
         make()
+
+
+def test_a_given_schedule_is_what_was_given() -> None:
+    betas = LinearSchedule(T=20).betas()
+    given = GivenSchedule(beta=betas.tolist())
+    assert given.T == 20
+    assert torch.equal(given.betas(), betas)
+
+
+def test_a_given_beta_that_is_no_probability_is_named() -> None:
+    with pytest.raises(UserError, match=r"beta_2=1.5 lies outside \(0, 1\)"):
+        GivenSchedule(beta=[0.1, 1.5])
