@@ -201,7 +201,7 @@ class ByFeatures(Judge):
         return self.figure.distance(self.subject, self.extractor, seen)
 
     def scale(self, axes: Any, n: int) -> None:
-        axes.set(yscale="log", ylabel=f"Fréchet distance by {self.name}")
+        axes.set(yscale="log", ylabel=f"Fréchet distance\nby {self.name}")
         write_plainly(axes.yaxis)
         self.figure.draw_floor(axes, self.subject, self.extractor, n)
 
