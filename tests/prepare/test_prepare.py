@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from ddpm_lightning.prepare import prepare, writing
 from ddpm_lightning.training.durable import written_durably
 from tests.conftest import ROOT
 from tests.data.formats import encoded, everything, picture, write_folder, write_lsun
+from tests.kills import killed_at_random
 from tests.training.commands import command, error_of
 
 BROKEN = (7, 31)
@@ -99,19 +99,17 @@ def killed_after(seconds: float, folder: Path, into: Path) -> bool:
 
 
 def test_kills_at_random_moments_leave_no_trace(folder: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
-    """At each, several shards are half written; processes that outlive the command may even go on for a while.
+    """At each, several shards are half written; processes that outlive the command may even go on for a while."""
 
-    A quick machine may have finished before: then all begins anew, in a folder of its own, and the next kill is sooner.
-    """
-    draws, latest, hits, into = random.Random(0), 1.0, 0, tmp_path / "0"
-    while hits < 8:
-        if killed_after(draws.uniform(0, latest), folder, into):
-            hits += 1
-        else:
-            assert content(into) == whole
-            latest, into = latest / 2, tmp_path / str(1 + int(into.name))
+    def kill(into: Path, seconds: float) -> bool:
+        return killed_after(seconds, folder, into)
+
+    def check(into: Path) -> None:
+        assert content(into) == whole
+
+    into = killed_at_random(tmp_path, kill, check, latest=1, hits=8)
     command("prepare", *options(folder, into))
-    assert content(into) == whole
+    check(into)
 
 
 def test_a_half_written_shard_counts_for_nothing(folder: Path, whole: dict[str, bytes], tmp_path: Path) -> None:

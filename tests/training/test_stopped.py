@@ -19,6 +19,7 @@ from ddpm_lightning.training.checkpoint import PREVIOUS, AtomicCheckpointIO, rea
 from ddpm_lightning.training.metrics_csv import read_rows
 from tests.conftest import ROOT
 from tests.data.formats import write_folder
+from tests.kills import killed_at_random
 from tests.training.commands import SMALL, command, error_of, results, train
 from tests.training.moments import MOMENTS
 from tests.training.test_quality import NAME
@@ -119,18 +120,23 @@ def test_a_kill_at_any_moment_leaves_no_trace(whole: Path, tmp_path: Path, momen
     assert_same_run(whole, tmp_path)
 
 
+def killed_after(folder: Path, seconds: float) -> bool:
+    """So many seconds after it has said its first word; whether it was hit."""
+    run = start(folder)
+    assert run.stdout
+    run.stdout.readline()
+    time.sleep(seconds)
+    hit = run.poll() is None
+    run.send_signal(signal.SIGKILL)
+    run.communicate()
+    return hit
+
+
 @pytest.mark.slow
 def test_kills_at_random_times_leave_no_trace(whole: Path, tmp_path: Path) -> None:
-    draws, hit = random.Random(0), 0
-    for _ in range(10):
-        run = start(tmp_path)
-        time.sleep(draws.uniform(5, 14))
-        hit += run.poll() is None
-        run.send_signal(signal.SIGKILL)
-        run.communicate()
-    assert hit >= 3
-    kill_and_go_on(tmp_path, [])
-    assert_same_run(whole, tmp_path)
+    folder = killed_at_random(tmp_path, killed_after, lambda folder: assert_same_run(whole, folder), latest=8, hits=8)
+    kill_and_go_on(folder, [])
+    assert_same_run(whole, folder)
 
 
 ASKED = [

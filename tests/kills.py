@@ -1,0 +1,24 @@
+"""Commands killed at random moments, on machines of any speed."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+
+def killed_at_random(
+    folder: Path, kill: Callable[[Path, float], bool], check: Callable[[Path], None], latest: float, hits: int
+) -> Path:
+    """`hits` runs of which `kill(folder, seconds)`, at most `latest` seconds each, says that it hit them; their folder.
+
+    Each goes on where the one before was killed. One that had ended before is checked; after it all begins anew, in a
+    folder of its own, and the kills come sooner.
+    """
+    draws, missed = random.Random(0), 0
+    while hits:
+        into = folder / str(missed)
+        if kill(into, draws.uniform(0, latest)):
+            hits -= 1
+        else:
+            check(into)
+            latest, missed = latest / 2, missed + 1
+    return folder / str(missed)
