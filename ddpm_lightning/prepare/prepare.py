@@ -18,7 +18,7 @@ from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.prepare.writing import Shard, ShardWriting
 from ddpm_lightning.training.build import make, plain
 from ddpm_lightning.training.durable import written_durably
-from ddpm_lightning.training.manners import python, quiet, relative, told_plainly
+from ddpm_lightning.training.manners import option, python, quiet, relative, told_plainly
 from ddpm_lightning.training.recipe import open_folder
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def prepare(cfg: DictConfig) -> None:
             raise UserError("data=shards are shards already; say what they are made of: data=image_folder or data=lsun")
         images = convert(data, folder, config["images_per_shard"], config["workers"])
         told, where = " and ".join(f"{n} {split} images" for split, n in images.items()), relative(folder)
-        options = f"data=shards data.root={where} data.side={data.side} data.channels={data.channels}"
+        options = f"data=shards {option('data.root', where)} data.side={data.side} data.channels={data.channels}"
         log.info("%s in %s; train on them: %s %s", told, where, python("train.py"), options)
 
 

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import re
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator
@@ -82,6 +84,16 @@ def closing(loggers: list[Any]) -> Iterator[None]:
 def relative(path: Path) -> Path:
     """The path as one types it here."""
     return Path(os.path.relpath(path)) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path
+
+
+def option(name: str, value: str | Path) -> str:
+    """`name=value` as one types it: in quotes for Hydra where its grammar would read the value's marks as its own, as
+    in the name of a sweep's folder, and for the shell where that would."""
+    words = str(value)
+    if not re.fullmatch(r"[\w/.+@%:-]+", words, re.ASCII):
+        escaped = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + found[2].replace('"', r"\""), words)
+        words = f'"{escaped}"'
+    return shlex.quote(f"{name}={words}")
 
 
 def python(script: str) -> str:

@@ -16,7 +16,7 @@ from ddpm_lightning.training.callbacks.ema import keeps_average
 from ddpm_lightning.training.callbacks.periodic import Periodic
 from ddpm_lightning.training.callbacks.showing import show
 from ddpm_lightning.training.checkpoint import fingerprint
-from ddpm_lightning.training.manners import python, relative
+from ddpm_lightning.training.manners import option, python, relative
 from ddpm_lightning.training.metrics_csv import METRICS_FILE
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.processes import is_first
@@ -86,7 +86,7 @@ def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer, kept: dict[
     run_dir = relative(Path(config["run_dir"]))
     how = ""
     if keeps_checkpoints(trainer):
-        how = f" Sample from it with: {python('sample.py')} checkpoint={last_checkpoint(run_dir)}"
+        how = f" Sample from it with: {python('sample.py')} {option('checkpoint', last_checkpoint(run_dir))}"
     log.info("The run lies in %s.%s", run_dir, how)
     return results
 

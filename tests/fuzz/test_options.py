@@ -1,0 +1,18 @@
+"""Commands that the program tells, of any path: what the shell and then Hydra read is the path."""
+
+import shlex
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddpm_lightning.training.manners import option
+
+MARKS = st.text(st.sampled_from("a0/._-+@%:=~[]{}(),;!#&*?<>|'\"\\$ ü"), max_size=12)
+
+
+@given(MARKS)
+def test_a_path_is_read_as_it_is(marks: str) -> None:
+    path = f"runs/{marks}"
+    (word,) = shlex.split(option("checkpoint", path))
+    assert OverridesParser.create().parse_overrides([word])[0].value() == path
