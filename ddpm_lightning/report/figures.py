@@ -38,7 +38,7 @@ def tradeoff(rows: list[Row]) -> Any | None:
         x, y = _place(row)
         style = {"color": style["color"], "marker": style["marker"], "linestyle": "", "capsize": 3, "fillstyle": "none"}
         axes.errorbar(x.mean, y.mean, y.error, x.error, **style, label=row.label)
-    axes.set(xlabel=" ".join(title(BITS, rows)), ylabel=" ".join(title(DISTANCE, rows)), xscale="log", yscale="log")
+    axes.set(xlabel=" ".join(title(BITS, rows)), ylabel="\n".join(title(DISTANCE, rows)), xscale="log", yscale="log")
     for axis in (axes.xaxis, axes.yaxis):
         write_plainly(axis)
     return _with_legend(figure, axes)
