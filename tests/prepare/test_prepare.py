@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 import torch
+from tqdm import tqdm
 
 from ddpm_lightning.data.shards import ShardsDataModule
 from ddpm_lightning.errors import UserError
@@ -87,9 +89,15 @@ def test_a_broken_image_may_have_any_name(tmp_path: Path, capfd: pytest.CaptureF
     assert named in capfd.readouterr().out.replace("Left out: ", "")
 
 
+def prepare_apart(folder: Path, into: Path) -> None:
+    """With a lock of its own for the progress bar: who is killed with the one that copies share leaves it locked."""
+    tqdm.set_lock(threading.RLock())
+    command("prepare", *options(folder, into))
+
+
 def killed_after(seconds: float, folder: Path, into: Path) -> bool:
     """Runs the command in a copy of this process, which has imported everything, and kills that. Whether it was hit."""
-    run = multiprocessing.get_context("fork").Process(target=command, args=("prepare", *options(folder, into)))
+    run = multiprocessing.get_context("fork").Process(target=prepare_apart, args=(folder, into))
     run.start()
     run.join(seconds)
     hit = run.is_alive()
