@@ -148,11 +148,8 @@ def compare(model: DenoisingDiffusion, sampler: Sampler, theirs: list[Tensor], x
     return max(float((step.x - x).abs().max()) for step, x in zip(steps, theirs, strict=True))
 
 
-QUICK = ("beta", "learned_range")
-
-
 @pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
+    "name", [name if name == "beta" else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
 )
 def test_the_whole_ancestral_trajectory_is_diffusers(tmp_path: Path, name: str) -> None:
     """1000 steps with the same noise; diffusers' tables are float32, ours float64."""

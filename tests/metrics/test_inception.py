@@ -53,6 +53,7 @@ def ours(one: Path, other: Path, weights: Path) -> float:
     return FrechetDistance()(extract_all(extractor, Given(one).batches()), real)[0].value
 
 
+@pytest.mark.slow
 def test_every_number_equals_torch_fidelitys_command_line(weights: Path, tmp_path: Path) -> None:
     one, other = folder_of_images(tmp_path / "one", 24, 200), folder_of_images(tmp_path / "other", 30, 255)
     theirs = torch_fidelity(one, other, weights, "--isc", "--kid", "--prc", "--fid")

@@ -212,8 +212,12 @@ def test_wrong_options_of_sampling(
         (["hydra.run.dir={file}/run"], "cannot be written"),  # even root cannot write below a file
         (["-m", "hydra.sweep.dir={file}/sweep", "seed=1,2"], "choose another with hydra.sweep.dir=PATH"),
         (["hydra.run.dir={folder}", "schedule.T=many"], "T=many is not a whole number"),
-        (["hydra.run.dir={folder}", "seed=abc"], "seed=abc is not a whole number"),
-        (["hydra.run.dir={folder}", "data.batch_size=2.5"], "data.batch_size=2.5 is not a whole number"),
+        pytest.param(["hydra.run.dir={folder}", "seed=abc"], "seed=abc is not a whole number", marks=pytest.mark.slow),
+        pytest.param(
+            ["hydra.run.dir={folder}", "data.batch_size=2.5"],
+            "data.batch_size=2.5 is not a whole number",
+            marks=pytest.mark.slow,
+        ),
         # told before any data are looked for
         (["hydra.run.dir={folder}", "data=cifar10", "data.root={folder}", "loss=hybrid"], "variance=beta is fixed"),
     ],

@@ -116,7 +116,8 @@ def test_asked_to_stop_both_stop_at_one_step_and_go_on(tmp_path: Path) -> None:
     assert_same_run(tmp_path / "whole", tmp_path / "halves")
 
 
-@pytest.mark.parametrize("signum", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL])
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
 def test_what_happens_to_the_first_happens_to_all(tmp_path: Path, signum: int) -> None:
     call = [sys.executable, "train.py", f"hydra.run.dir={tmp_path}", *SMALL, TWO, "trainer.max_steps=1000000"]
     run = subprocess.Popen(call, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -352,6 +352,7 @@ def test_a_network_that_goes_away_leaves_what_can_be_synced(tmp_path: Path) -> N
     assert [step for step, _ in read_folder(folder).values("train/loss")][: len(known)] == known
 
 
+@pytest.mark.slow
 def test_what_cannot_be_sent_is_kept_to_be_synced(tmp_path: Path) -> None:
     """W&B online, with a key, where nobody answers."""
     start = train_py(tmp_path, *SMALL, "logger=wandb_online", "+logger.wandb.settings.init_timeout=3")
@@ -415,9 +416,8 @@ def services() -> set[int]:
     return found
 
 
-@pytest.mark.parametrize(
-    "how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)], ids=["killed", "hanging"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hanging"])
 def test_a_service_that_dies_or_hangs_ends_no_run(tmp_path: Path, how: signal.Signals) -> None:
     """The process that W&B starts, in the middle of a run of a process of its own."""
     before = services()
