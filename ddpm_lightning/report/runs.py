@@ -10,6 +10,7 @@ from typing import Any
 
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.report.plan import command_of, read_plan, read_yaml
+from ddpm_lightning.training.manners import override
 from ddpm_lightning.training.outcome import has_all_steps, wanted
 
 STATES = ("finished", "diverged", "unfinished")
@@ -69,7 +70,7 @@ class Run:
     @property
     def command(self) -> str:
         """What makes this run alone."""
-        return command_of((*self.overrides, "hydra.mode=RUN", f"hydra.run.dir={self.folder}"))
+        return command_of((*self.overrides, "hydra.mode=RUN", override("hydra.run.dir", self.folder)))
 
     def measured(self, pattern: "re.Pattern[str]") -> tuple[str, float] | None:
         """The metric whose name fits, and its value: one of those measured after training, if there is any, and else

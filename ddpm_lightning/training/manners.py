@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from hydra.errors import CompactHydraException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import CompactHydraException, HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from ddpm_lightning.errors import UserError
@@ -86,14 +87,26 @@ def relative(path: Path) -> Path:
     return Path(os.path.relpath(path)) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path
 
 
-def option(name: str, value: str | Path) -> str:
-    """`name=value` as one types it: in quotes for Hydra where its grammar would read the value's marks as its own, as
-    in the name of a sweep's folder, and for the shell where that would."""
+def override(name: str, value: str | Path) -> str:
+    """`name=value` as Hydra takes it: in quotes where its grammar would read the value as something else, as with the
+    name of a sweep's folder. (`${…}` in a path is still OmegaConf's.)"""
     words = str(value)
-    if not re.fullmatch(r"[\w/.+@%:-]+", words, re.ASCII):
-        escaped = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + found[2].replace('"', r"\""), words)
-        words = f'"{escaped}"'
-    return shlex.quote(f"{name}={words}")
+    if _reads(f"{name}={words}", words):
+        return f"{name}={words}"
+    escaped = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + found[2].replace('"', r"\""), words)
+    return f'{name}="{escaped}"'
+
+
+def _reads(typed: str, words: str) -> bool:
+    try:
+        return bool(OverridesParser.create().parse_override(typed).value() == words)
+    except HydraException:
+        return False
+
+
+def option(name: str, value: str | Path) -> str:
+    """`name=value` as one types it into a shell."""
+    return shlex.quote(override(name, value))
 
 
 def python(script: str) -> str:

@@ -29,7 +29,7 @@ from ddpm_lightning.training.evaluation.after_training import (
     is_finished,
     measured_before,
 )
-from ddpm_lightning.training.manners import closing, quiet, relative, told_plainly
+from ddpm_lightning.training.manners import closing, option, quiet, relative, told_plainly
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.outcome import (
     log_values,
@@ -128,10 +128,10 @@ def tell_how_to_go_on(trainer: L.Trainer, why: str) -> None:
     run_dir = relative(Path(trainer.default_root_dir))
     found = last_checkpoint(run_dir).exists()
     log.info(
-        "Stopped by %s at step %d; the same options with hydra.run.dir=%s go on from %s",
+        "Stopped by %s at step %d; the same options with %s go on from %s",
         why,
         trainer.global_step,
-        run_dir,
+        option("hydra.run.dir", run_dir),
         last_checkpoint(run_dir) if found else "the start, for there is no checkpoint yet",
     )
 

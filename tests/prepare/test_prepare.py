@@ -89,6 +89,11 @@ def test_a_broken_image_may_have_any_name(tmp_path: Path, capfd: pytest.CaptureF
     assert named in capfd.readouterr().out.replace("Left out: ", "")
 
 
+def names(into: Path) -> set[str]:
+    """Of shards, whole or half written."""
+    return {path.name for path in into.glob("t*-*")}
+
+
 def prepare_apart(folder: Path, into: Path) -> None:
     """With a lock of its own for the progress bar: who is killed with the one that copies share leaves it locked."""
     tqdm.set_lock(threading.RLock())
@@ -96,9 +101,14 @@ def prepare_apart(folder: Path, into: Path) -> None:
 
 
 def killed_after(seconds: float, folder: Path, into: Path) -> bool:
-    """Runs the command in a copy of this process, which has imported everything, and kills that. Whether it was hit."""
+    """Runs the command in a copy of this process, which has imported everything, and kills that so long after it has
+    begun a shard. Whether it was hit."""
+    before, deadline = names(into), time.monotonic() + 120
     run = multiprocessing.get_context("fork").Process(target=prepare_apart, args=(folder, into))
     run.start()
+    while run.is_alive() and names(into) == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
     run.join(seconds)
     hit = run.is_alive()
     run.kill()
@@ -107,7 +117,7 @@ def killed_after(seconds: float, folder: Path, into: Path) -> bool:
 
 
 def test_kills_at_random_moments_leave_no_trace(folder: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
-    """At each, several shards are half written; processes that outlive the command may even go on for a while."""
+    """Each while shards are written, of which some are whole; processes that outlive the command may go on a while."""
 
     def kill(into: Path, seconds: float) -> bool:
         return killed_after(seconds, folder, into)
@@ -115,7 +125,7 @@ def test_kills_at_random_moments_leave_no_trace(folder: Path, whole: dict[str, b
     def check(into: Path) -> None:
         assert content(into) == whole
 
-    into = killed_at_random(tmp_path, kill, check, latest=1, hits=8)
+    into = killed_at_random(tmp_path, kill, check, latest=0.2, hits=8)
     command("prepare", *options(folder, into))
     check(into)
 
