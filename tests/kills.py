@@ -14,11 +14,11 @@ def killed_at_random(
     folder of its own, and the kills come sooner.
     """
     draws, missed = random.Random(0), 0
-    while hits:
+    while True:
         into = folder / str(missed)
-        if kill(into, draws.uniform(0, latest)):
+        while kill(into, draws.uniform(0, latest / 2**missed)):
             hits -= 1
-        else:
-            check(into)
-            latest, missed = latest / 2, missed + 1
-    return folder / str(missed)
+            if not hits:
+                return into
+        check(into)
+        missed += 1

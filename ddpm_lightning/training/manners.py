@@ -99,7 +99,7 @@ def override(name: str, value: str | Path) -> str:
 
 def _reads(typed: str, words: str) -> bool:
     try:
-        return bool(OverridesParser.create().parse_override(typed).value() == words)
+        return OverridesParser.create().parse_override(typed).value() == words
     except HydraException:
         return False
 

@@ -9,12 +9,10 @@ from hypothesis import strategies as st
 from ddpm_lightning.training.manners import option
 
 MARKS = st.text(st.sampled_from("a0/._-+@%:=~[]{}(),;!#&*?<>|'\"\\$ ü"), max_size=12)
-
-
 WORDS = st.sampled_from(["2024", "1.0", "1e3", "1_000", "null", "True", "nan", "-inf", "", " ", "a", "choice(a)"])
 
 
 @given(MARKS | WORDS)
 def test_a_path_is_read_as_it_is(path: str) -> None:
     (word,) = shlex.split(option("checkpoint", path))
-    assert OverridesParser.create().parse_overrides([word])[0].value() == path
+    assert OverridesParser.create().parse_override(word).value() == path

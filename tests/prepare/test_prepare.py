@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -23,6 +23,7 @@ from tests.conftest import ROOT
 from tests.data.formats import encoded, everything, picture, write_folder, write_lsun
 from tests.kills import killed_at_random
 from tests.training.commands import command, error_of
+from tests.training.test_stopped import wait_for
 
 BROKEN = (7, 31)
 
@@ -100,15 +101,13 @@ def prepare_apart(folder: Path, into: Path) -> None:
     command("prepare", *options(folder, into))
 
 
-def killed_after(seconds: float, folder: Path, into: Path) -> bool:
+def killed_after(folder: Path, into: Path, seconds: float) -> bool:
     """Runs the command in a copy of this process, which has imported everything, and kills that so long after it has
     begun a shard. Whether it was hit."""
-    before, deadline = names(into), time.monotonic() + 120
+    before = names(into)
     run = multiprocessing.get_context("fork").Process(target=prepare_apart, args=(folder, into))
     run.start()
-    while run.is_alive() and names(into) == before:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    wait_for(lambda: names(into) != before or not run.is_alive(), every=0.001)
     run.join(seconds)
     hit = run.is_alive()
     run.kill()
@@ -119,13 +118,10 @@ def killed_after(seconds: float, folder: Path, into: Path) -> bool:
 def test_kills_at_random_moments_leave_no_trace(folder: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     """Each while shards are written, of which some are whole; processes that outlive the command may go on a while."""
 
-    def kill(into: Path, seconds: float) -> bool:
-        return killed_after(seconds, folder, into)
-
     def check(into: Path) -> None:
         assert content(into) == whole
 
-    into = killed_at_random(tmp_path, kill, check, latest=0.2, hits=8)
+    into = killed_at_random(tmp_path, partial(killed_after, folder), check, latest=0.2, hits=8)
     command("prepare", *options(folder, into))
     check(into)
 
@@ -169,10 +165,7 @@ def test_ctrl_c_ends_it_with_the_word_how_to_go_on(folder: Path, whole: dict[str
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("train-*.json")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(lambda: any(tmp_path.glob("train-*.json")), every=0.05)
     os.killpg(run.pid, signal.SIGINT)  # as a terminal does: all of its processes
     said, _ = run.communicate(timeout=60)
     assert run.returncode == 130

@@ -186,12 +186,12 @@ def test_ctrl_c_while_the_command_starts_ends_it_with_a_word(tmp_path: Path) -> 
     assert "Traceback" not in said
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
-    """Returns when it holds; fails if that takes longer."""
+def wait_for(condition: Callable[[], bool], seconds: float = 120, every: float = 0.1) -> None:
+    """Returns when it holds, which is looked at so often; fails if that takes longer."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        time.sleep(every)
 
 
 def test_what_was_measured_before_a_kill_stands_in_the_results(tmp_path: Path) -> None:
