@@ -45,8 +45,7 @@ class SquaredError(Loss):
 
 def squared_error(model: DenoisingDiffusion, output: Output, x_0: Images, x_t: Images, t: Timesteps) -> PerExample:
     """mean (target − f)²: [b]; with the ε-parameterization, Eq. 14."""
-    target = model.parameterization.target(model.process, x_0, x_t, t)
-    return (target - output.f).square().flatten(1).mean(1)
+    return (model.target(x_0, x_t, t) - output.f).square().flatten(1).mean(1)
 
 
 class Simple(SquaredError):
@@ -104,8 +103,8 @@ class P2(SquaredError):
 def x_0_weight(model: DenoisingDiffusion, weight: Table) -> Table:
     """The weight of (target − f)² that makes it `weight` · (x_0 − x̂_0)², since x_0 − x̂_0 = c_out (target − f). Row 0,
     where SNR is infinite, weighs nothing."""
-    _, c_out = model.parameterization.coefficients(model.process)
-    return torch.cat([weight.new_zeros(1), (weight * c_out.square())[1:]])
+    _, c_out = model.parameterization.coefficients(model.learned_process)
+    return torch.cat([weight.new_zeros(1), (weight * c_out[model.steps].square())[1:]])
 
 
 class VDM(SquaredError):

@@ -74,7 +74,20 @@ class DenoisingDiffusion(nn.Module):
         return Denoised(x_0_hat, Gaussian(mean, self.variance.log_variance(self.process, t, x_t, output.v)))
 
     def _x_0_hat(self, f: Images, x_t: Images, t: Timesteps) -> Images:
-        return self.parameterization.x_0(self.process, f, x_t, t)
+        return self.parameterization.x_0(self.learned_process, f, x_t, self.learned_t(t))
+
+    @property
+    def learned_process(self) -> GaussianDiffusion:
+        """The process of the chain that the network was trained on, which says what its output means."""
+        return self.process
+
+    def learned_t(self, t: Timesteps) -> Timesteps:
+        """The step of that chain that step t of this one is."""
+        return t
+
+    def target(self, x_0: Images, x_t: Images, t: Timesteps) -> Images:
+        """The output f that gives x̂_0 = x_0: [b, *d]; t: [b] in 1..T."""
+        return self.parameterization.target(self.learned_process, x_0, x_t, self.learned_t(t))
 
     def denoise(self, x_t: Images, t: Timesteps, clip_x_0: bool = False) -> Denoised:
         """One network call at (x_t, t), interpreted."""
@@ -115,6 +128,12 @@ class _CoarseDiffusion(DenoisingDiffusion):
     def forward(self, x_t: Images, t: Timesteps) -> Output:
         return self.fine(x_t, self.steps[t])
 
-    def _x_0_hat(self, f: Images, x_t: Images, t: Timesteps) -> Images:
-        # The network learned f on the fine chain: μ̃ there is not μ̃ here.
-        return self.parameterization.x_0(self.fine.process, f, x_t, self.steps[t])
+    @property
+    def learned_process(self) -> GaussianDiffusion:
+        return self.fine.process
+
+    def learned_t(self, t: Timesteps) -> Timesteps:
+        return self.steps[t]
+
+    def coarsen(self, steps: list[int]) -> DenoisingDiffusion:
+        return self.fine.coarsen(self.steps[steps].tolist())

@@ -77,6 +77,14 @@ def test_vdm_is_the_bound_with_beta_tilde(schedule: Schedule, parameterization: 
     assert torch.allclose(VDM()(model, x_0, t, eps), ELBO()(model, x_0, t, eps), rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("parameterization", PARAMETERIZATIONS, ids=name)
+def test_vdm_is_the_bound_on_a_coarse_chain_too(parameterization: Parameterization) -> None:
+    process = GaussianDiffusion(LINEAR)
+    coarse = exact_model(process, parameterization, BetaTildeVariance(), s=0.4).coarsen([1, 20, 300, 1000])
+    x_0, t, eps = draw(4)
+    assert torch.allclose(VDM()(coarse, x_0, t, eps), ELBO()(coarse, x_0, t, eps), rtol=1e-6)
+
+
 @pytest.mark.parametrize("variance", FIXED_VARIANCES, ids=name)
 @pytest.mark.parametrize("parameterization", PARAMETERIZATIONS, ids=name)
 def test_bound_does_not_depend_on_the_parameterization(parameterization: Parameterization, variance: Variance) -> None:

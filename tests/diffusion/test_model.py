@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import Epsilon, Mu, Parameterization
 from ddpm_lightning.diffusion.process import GaussianDiffusion, at
-from ddpm_lightning.diffusion.schedules import LinearSchedule
-from ddpm_lightning.diffusion.variances import BetaTildeVariance, BetaVariance, LearnedVariance
-from tests.choices import PARAMETERIZATIONS, name
+from ddpm_lightning.diffusion.samplers import DDIMSampler
+from ddpm_lightning.diffusion.schedules import LinearSchedule, Schedule
+from ddpm_lightning.diffusion.variances import BetaTildeVariance, BetaVariance, LearnedVariance, Variance
+from tests.choices import PARAMETERIZATIONS, SHORT_SCHEDULES, VARIANCES, name
 from tests.exact import exact_model
 
 
@@ -130,3 +131,41 @@ def test_the_place_on_a_coarse_chain_is_the_nearest_step() -> None:
     coarse = model.coarsen([1, 10, 300, 301, 1000])
     assert [coarse.place(t) for t in (1, 5, 6, 200, 301, 600, 700, 1000)] == [1, 1, 2, 3, 4, 4, 5, 5]
     assert [model.place(t) for t in (1, 500, 1000)] == [1, 500, 1000]
+
+
+def random_model(schedule: Schedule, parameterization: Parameterization, variance: Variance) -> DenoisingDiffusion:
+    """A model of one-pixel images whose network depends on x_t and on t."""
+
+    class Random(nn.Module):
+        def forward(self, x: Tensor, t: Tensor) -> Tensor:
+            f = torch.sin(x + at(torch.arange(schedule.T, dtype=torch.float64), t, x))
+            return torch.cat([f] * (1 + variance.learned), dim=1)
+
+    return DenoisingDiffusion(Random(), GaussianDiffusion(schedule), parameterization, variance)
+
+
+@pytest.mark.parametrize("schedule", SHORT_SCHEDULES, ids=name)
+@pytest.mark.parametrize("parameterization", PARAMETERIZATIONS, ids=name)
+@pytest.mark.parametrize("variance", VARIANCES, ids=name)
+def test_a_chain_of_a_chain_is_the_chain_of_the_steps_that_both_visit(
+    schedule: Schedule, parameterization: Parameterization, variance: Variance
+) -> None:
+    fine = random_model(schedule, parameterization, variance)
+    outer, inner = [2, 3, 7, 11, 20, 31, 50], [1, 4, 5, 7]
+    twice = fine.coarsen(outer).coarsen(inner)
+    once = fine.coarsen([2, 11, 20, 50])
+    x_t, t = torch.randn(4, 1, 1, 1, dtype=torch.float64), torch.arange(1, 5)
+    ours, theirs = twice.denoise(x_t, t), once.denoise(x_t, t)
+    assert twice.steps.tolist() == once.steps.tolist() == [0, 2, 11, 20, 50]
+    assert torch.equal(twice.process.alpha_bar, once.process.alpha_bar)
+    assert torch.equal(ours.x_0_hat, theirs.x_0_hat)
+    assert torch.equal(ours.reverse.mean, theirs.reverse.mean)
+    assert torch.equal(ours.reverse.log_variance, theirs.reverse.log_variance)
+
+
+@pytest.mark.parametrize("parameterization", PARAMETERIZATIONS, ids=name)
+def test_a_sampler_walks_its_own_chain_as_it_walks_the_whole_model(parameterization: Parameterization) -> None:
+    model = random_model(LinearSchedule(T=50), parameterization, BetaVariance())
+    sampler, x_T = DDIMSampler(num_steps=7), torch.randn(3, 1, 1, 1, dtype=torch.float64)
+    expected = sampler.sample(model, x_T, randn_like=torch.randn_like)
+    assert torch.equal(sampler.sample(sampler.chain(model), x_T, randn_like=torch.randn_like), expected)
