@@ -23,7 +23,7 @@ from ddpm_lightning.training.build import (
     load_weights,
     make,
 )
-from ddpm_lightning.training.durable import sync_folder
+from ddpm_lightning.training.durable import link_or_copy, sync_folder
 from ddpm_lightning.training.targets import check_model_parts
 
 log = logging.getLogger(__name__)
@@ -43,11 +43,13 @@ PREVIOUS = "previous.ckpt"
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, syncs, renames: a reader sees the old file or the new one, both whole. The old one
-    stays as previous.ckpt, unless it is damaged: then what is there as previous.ckpt is the better one."""
+    stays as previous.ckpt, unless it is damaged: then what is there as previous.ckpt is the better one. Where the old
+    one cannot stay, a warning says so once, and the new one is saved all the same."""
 
     def __init__(self) -> None:
         super().__init__()
         self.written: set[Path] = set()
+        self.warned = False
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         target = Path(path)
@@ -59,7 +61,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             if target in self.written or is_whole(target):
-                _keep(target)
+                self._keep_old(target)
             beside.replace(target)
             self.written.add(target)
             sync_folder(target.parent)
@@ -71,6 +73,20 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 "hydra.run.dir=, then give the same command to go on from the last whole one"
             ) from error
 
+    def _keep_old(self, target: Path) -> None:
+        try:
+            if not _keep(target):
+                self._warn_once(f"{target.parent} has no hard links, so that {PREVIOUS} is a copy and takes time")
+        except FileNotFoundError:
+            log.info("%s was moved away, so that it is not kept as %s", target, PREVIOUS)
+        except OSError as error:
+            self._warn_once(f"{target.parent} keeps no second checkpoint, {PREVIOUS} ({error})")
+
+    def _warn_once(self, trouble: str) -> None:
+        if not self.warned:
+            self.warned = True
+            log.warning(trouble)
+
 
 def is_whole(path: Path) -> bool:
     """Whether there is a file whose checksums are right."""
@@ -81,11 +97,12 @@ def is_whole(path: Path) -> bool:
     return True
 
 
-def _keep(target: Path) -> None:
-    link = target.with_name(f"{PREVIOUS}.tmp")
-    link.unlink(missing_ok=True)
-    link.hardlink_to(target)  # so that there is a whole last.ckpt at any moment
-    link.replace(target.with_name(PREVIOUS))
+def _keep(target: Path) -> bool:
+    second = target.with_name(f"{PREVIOUS}.tmp")
+    second.unlink(missing_ok=True)
+    is_link = link_or_copy(target, second)  # and no renaming, so that there is a whole last.ckpt at any moment
+    second.replace(target.with_name(PREVIOUS))
+    return is_link
 
 
 def newest_whole(path: Path) -> tuple[Path, dict[str, Any]] | None:
