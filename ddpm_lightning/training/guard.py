@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ddpm_lightning.errors import UserError, shown
+from ddpm_lightning.training.command_line.flags import check_flags
 from ddpm_lightning.training.secrets import check_no_secrets, check_typed
 from ddpm_lightning.training.signals import ending_at_once, raise_on_ctrl_c
 from ddpm_lightning.training.targets import check_buildable
@@ -30,11 +31,13 @@ BUILT = (*PLUGINS, "callbacks", "job_logging", "hydra_logging")
 OUTWARD = re.compile(r"\$\{(?!hydra[.:])")
 """The start of an interpolation that leads out of that part."""
 
-ONLY_TYPED = {"setup", "python", "srun_args", "additional_parameters", "base_url"}
-"""Options by which a launcher runs commands, or W&B is sent elsewhere."""
+ONLY_TYPED = {"setup", "python", "srun_args", "additional_parameters", "custom_search_space", "base_url"}
+"""Options by which a launcher runs commands, a sweeper calls a function, or W&B is sent elsewhere."""
 
 LOGGING = {f"logging.{name}" for name in ("StreamHandler", "FileHandler", "NullHandler", "Formatter")}
 LOGGING |= {"colorlog.ColoredFormatter"}
+STREAMS = {"ext://sys.stdout", "ext://sys.stderr"}
+"""What logging may import: it imports whatever stands after ext://."""
 
 
 def guarded(main: Callable[[], None]) -> Callable[[], None]:
@@ -48,6 +51,7 @@ def guarded(main: Callable[[], None]) -> Callable[[], None]:
         hydra_itself.ConfigLoaderImpl = CheckedLoader
         try:
             with ending_at_once():
+                check_flags()
                 main()
         except KeyboardInterrupt:  # before the command listened, so that nothing is lost
             print("\nStopped.", file=sys.stderr)
@@ -154,6 +158,8 @@ def _check_leaf(name: str, value: Any) -> None:
         check_buildable({"_target_": value})
     if key in ("class", "()") and value not in LOGGING:
         raise UserError(f"{name}={value} would build what is no handler or formatter of logging; leave it out")
+    if isinstance(value, str) and value.startswith("ext://") and value not in STREAMS:
+        raise UserError(f"{name}={value} would import a module; use {' or '.join(sorted(STREAMS))}")
 
 
 def _leaves(node: Any, name: str) -> Iterator[tuple[str, Any]]:

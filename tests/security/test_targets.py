@@ -8,6 +8,7 @@ import pytest
 
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.training.build import make
+from ddpm_lightning.training.guard import check_only_typed
 from ddpm_lightning.training.targets import TRUST, check_buildable, check_model_parts
 from tests.training.commands import SMALL, error_of
 
@@ -126,6 +127,10 @@ SHARED: dict[str, tuple[str, Any]] = {
     "a callback that is resolved later": ("experiment", {"hydra": {"callbacks": {"evil": "${bad}"}}, "bad": LOUD}),
     "a handler of logging": ("experiment", {"hydra": {"job_logging": {"handlers": {"evil": HANDLER}}}}),
     "a formatter": ("experiment", {"hydra": {"hydra_logging": {"formatters": {"evil": {"()": "os.system"}}}}}),
+    "a stream of logging": (
+        "experiment",
+        {"hydra": {"job_logging": {"handlers": {"file": {"stream": "ext://evil.x"}}}}},
+    ),
     "logging that is resolved later": (
         "experiment",
         {"hydra": {"job_logging": {"handlers": {"evil": "${bad}"}}}, "bad": HANDLER},
@@ -136,7 +141,13 @@ SHARED: dict[str, tuple[str, Any]] = {
 }
 
 
-REFUSALS = ("asks to build", "would change the environment", "would build what is no handler", "would be resolved")
+REFUSALS = (
+    "asks to build",
+    "would import a module",
+    "would change the environment",
+    "would build what is no handler",
+    "would be resolved",
+)
 REFUSALS += ("has an unresolved", "raised while composing config")  # the latter are Hydra's own words
 
 
@@ -179,3 +190,10 @@ def test_what_runs_commands_or_takes_keys_must_be_typed(
 def test_our_functions_that_write_or_run_are_not_built(target: str) -> None:
     with pytest.raises(UserError, match="asks to build"):
         check_buildable({"_target_": f"ddpm_lightning.{target}"})
+
+
+def test_a_function_that_a_sweeper_would_call_must_be_typed() -> None:
+    config = {"hydra": {"sweeper": {"custom_search_space": "evil.function"}}}
+    with pytest.raises(UserError, match="custom_search_space stands in a file"):
+        check_only_typed(config, [])
+    check_only_typed(config, ["hydra.sweeper.custom_search_space=evil.function"])
