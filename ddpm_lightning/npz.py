@@ -3,7 +3,7 @@
 import os
 import platform
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,4 +46,16 @@ def written_whole(path: Path) -> Iterator[Path]:
     """Gives a path beside this one to write to, which then takes its name: a reader sees a whole file or none."""
     beside = path.with_name(f"{path.stem}.{platform.node()}.{os.getpid()}.tmp.npz")
     yield beside
+    beside.replace(path)
+
+
+def write_stream(path: Path, name: str, shape: tuple[int, ...], parts: Iterable[np.ndarray]) -> None:
+    """Writes parts of an array of this shape, uint8, one after another: the bytes of `np.savez_compressed` without the
+    whole array in memory. The file appears when it is complete."""
+    beside = path.with_name(f"{path.name}.tmp")
+    with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as file:
+        with file.open(f"{name}.npy", "w", force_zip64=True) as member:
+            np.lib.format.write_array_header_1_0(member, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            for part in parts:
+                member.write(np.ascontiguousarray(part))
     beside.replace(path)

@@ -1,10 +1,13 @@
-"""What sample.py writes; each format is a class. Images arrive as bytes, [n, c, h, w] in 0..255."""
+"""What sample.py writes; each format is a class. Images arrive as bytes, [n, c, h, w] in 0..255, batch by batch."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
-import numpy as np
+import torch
 
+from ddpm_lightning.npz import write_stream
 from ddpm_lightning.training.pictures import picture, save, single
 from ddpm_lightning.typing import Pixels
 
@@ -13,25 +16,26 @@ class Output(ABC):
     """Writes generated images into a folder."""
 
     @abstractmethod
-    def write(self, images: Pixels, folder: Path) -> Path:
-        """Writes them and returns the path of what it wrote."""
+    def write(self, batches: Iterator[Pixels], count: int, folder: Path) -> Path:
+        """Writes `count` images as they come and returns the path of what it wrote."""
 
 
 class GridOutput(Output):
-    """One PNG with all images side by side."""
+    """One PNG with all images side by side. It is in memory as a whole, for Pillow writes no other."""
 
-    def write(self, images: Pixels, folder: Path) -> Path:
-        save(picture(images), folder / "grid.png")
+    def write(self, batches: Iterator[Pixels], count: int, folder: Path) -> Path:
+        save(picture(torch.cat(list(batches))), folder / "grid.png")
         return folder / "grid.png"
 
 
 class PNGOutput(Output):
-    """One PNG an image, numbered from 00000.png."""
+    """One PNG an image, numbered from 00000.png, each written as soon as its batch is made."""
 
-    def write(self, images: Pixels, folder: Path) -> Path:
+    def write(self, batches: Iterator[Pixels], count: int, folder: Path) -> Path:
+        first = next(batches)
         for old in (folder / "images").glob("[0-9]*.png"):  # else fewer images than last time would be mixed with those
             old.unlink()
-        for number, image in enumerate(images):
+        for number, image in enumerate(chain.from_iterable(chain([first], batches))):
             save(single(image), folder / "images" / f"{number:05d}.png")
         return folder / "images"
 
@@ -39,6 +43,9 @@ class PNGOutput(Output):
 class NPZOutput(Output):
     """One .npz whose array `images` is uint8 [n, h, w, c]."""
 
-    def write(self, images: Pixels, folder: Path) -> Path:
-        np.savez_compressed(folder / "samples.npz", images=images.permute(0, 2, 3, 1).cpu().numpy())
+    def write(self, batches: Iterator[Pixels], count: int, folder: Path) -> Path:
+        first = next(batches)
+        channels, height, width = first.shape[1:]
+        parts = (batch.permute(0, 2, 3, 1).numpy() for batch in chain([first], batches))
+        write_stream(folder / "samples.npz", "images", (count, height, width, channels), parts)
         return folder / "samples.npz"

@@ -4,35 +4,34 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import torch
+from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig
-from tqdm import tqdm
 
-from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
-from ddpm_lightning.training.build import ImageData, check_compile, compile_network, make, plain, with_variance
-from ddpm_lightning.training.checkpoint import load_model
-from ddpm_lightning.training.generate import make_images
-from ddpm_lightning.training.manners import relative, told_plainly
+from ddpm_lightning.training.build import check_compile, compile_network, make, plain
+from ddpm_lightning.training.evaluation.evaluate import from_checkpoint, load
+from ddpm_lightning.training.evaluation.images import Generated
+from ddpm_lightning.training.evaluation.shards import Shards
+from ddpm_lightning.training.manners import option, relative, told_plainly
 from ddpm_lightning.training.outputs import Output
-from ddpm_lightning.typing import Pixels
+from ddpm_lightning.training.signals import STOP, Interrupted
+from ddpm_lightning.training.trainer import choose_accelerator
 
 log = logging.getLogger(__name__)
 
 
 def sample(cfg: DictConfig) -> None:
-    """Writes images from a checkpoint."""
+    """Writes images from a checkpoint. In the folder of a command that was stopped, it resumes."""
     with told_plainly():
         config = plain(cfg)
         check_options(config)
-        checkpoint, data, trained = load_model(Path(config["checkpoint"]), config["use_ema"])
-        model = with_variance(trained, config.get("variance"))
-        model.to("cuda" if torch.cuda.is_available() else "cpu")
-        compile_network(model, config["compile"])
-        images = sample_images(config, model, data)
-        written = make(config["output"], Output).write(images, Path(config["run_dir"]))
-        log.info("%d images of step %d: %s", len(images), checkpoint["global_step"], relative(written))
+        try:
+            with STOP.listening():
+                write_images(config)
+        except Interrupted as stop:
+            raise SystemExit(stop.exit_code) from None
 
 
 def check_options(config: dict[str, Any]) -> None:
@@ -46,14 +45,24 @@ def check_options(config: dict[str, Any]) -> None:
     check_compile(config["compile"])
 
 
-def sample_images(config: dict[str, Any], model: DenoisingDiffusion, data: ImageData) -> Pixels:
-    """num_images images, batch by batch, as bytes: [n, c, h, w]."""
-    sampler = make(config["sampler"], Sampler)
-    count, at_once = config["num_images"], config["batch_size"]
-    images = []
-    total = count * sampler.chain(model).process.T
-    with tqdm(total=total, desc="Sampling", unit="image step", unit_scale=True) as bar:
-        for first in range(0, count, at_once):
-            numbers = range(first, min(first + at_once, count))
-            images.append(make_images(model, sampler, data, numbers, seed=config["seed"], bar=bar).cpu())
-    return torch.cat(images)
+def write_images(config: dict[str, Any]) -> None:
+    """Makes the images, of which each batch is on disk before the next begins, and writes them as output= says."""
+    output = make(config["output"], Output)
+    environment = LightningEnvironment()  # one process, whatever started it
+    fabric = Fabric(accelerator=choose_accelerator("auto"), devices=1, plugins=environment)
+    images = generated_in(Path(config["run_dir"]), config, fabric)
+    images.open()
+    images.model.to(fabric.device)
+    compile_network(images.model, config["compile"])
+    written = output.write(images.as_they_come(fabric), images.n, Path(config["run_dir"]))
+    if images.shards.ranges()[-1].stop <= images.n:  # else a larger set was begun here, which can be resumed
+        images.shards.remove()
+    log.info("%d images of step %d: %s", images.n, images.origin["step"], relative(written))
+
+
+def generated_in(folder: Path, config: dict[str, Any], fabric: Fabric) -> Generated:
+    """The images that sample.py's options ask for. Until its output is written they are kept below this folder."""
+    shards = Shards(folder / "generated", option="hydra.run.dir=")
+    images = from_checkpoint(config, load(config, fabric), make(config["sampler"], Sampler), fabric.device.type, shards)
+    images.how_to_resume = f"give the same options with {option('hydra.run.dir', relative(folder))}"
+    return images

@@ -99,7 +99,7 @@ class StopRequest:
 
     def _hear(self, signum: int, frame: FrameType | None) -> None:
         if self.signum is not None and signum == signal.SIGINT:
-            os.write(2, b"\nStopped at once; the same command goes on from the last checkpoint.\n")
+            os.write(2, b"\nStopped at once; the same command resumes from what is saved.\n")
             os._exit(128 + signum)
         self.signum = self.signum or signum
 

@@ -152,7 +152,7 @@ def make_subject(config: dict[str, Any], fabric: Fabric) -> Subject:
 
 def load(config: dict[str, Any], fabric: Fabric) -> Trained:
     """The model of the checkpoint, with its weights, and its data."""
-    elsewhere = {key: value for key, value in config["data"].items() if value is not None}
+    elsewhere = {key: value for key, value in config.get("data", {}).items() if value is not None}
     path = Path(config["checkpoint"])
     checkpoint, data, trained = load_model(path, config["use_ema"], **elsewhere)
     model = with_variance(trained, config.get("variance"))
@@ -173,8 +173,10 @@ def load(config: dict[str, Any], fabric: Fabric) -> Trained:
     return Trained(model, data, parts, origin, suffix, swapped)
 
 
-def from_checkpoint(config: dict[str, Any], trained: Trained, sampler: Any, device: str) -> Generated:
-    """The images that the model makes, in a folder beside the checkpoints unless another is given."""
+def from_checkpoint(
+    config: dict[str, Any], trained: Trained, sampler: Any, device: str, shards: Shards | None = None
+) -> Generated:
+    """The images that the model makes. shards: where they are kept; None: in generated=, or beside the checkpoints."""
     swapped = trained.swapped_for(sampler)
     label = sampler.label(trained.model) + swapped  # raises where there is no such chain
     step, weights = trained.origin["step"], trained.origin["weights"]
@@ -184,7 +186,7 @@ def from_checkpoint(config: dict[str, Any], trained: Trained, sampler: Any, devi
         model=trained.model,
         data=trained.data,
         sampler=sampler,
-        shards=Shards(beside if config["generated"] is None else Path(config["generated"])),
+        shards=shards or Shards(Path(config["generated"] or beside)),
         recipe={
             "weights_sha256": digest(trained.model.state_dict()),
             "model": {**trained.parts, **({"variance": config["variance"]} if swapped else {})},

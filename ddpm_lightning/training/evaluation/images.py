@@ -54,7 +54,9 @@ class ImageSource(Protocol):
 
 @dataclass
 class Generated:
-    """The first n images of a seed, which are the same at any batch size and for any number of processes."""
+    """The first n images of a seed, which are the same at any batch size and for any number of processes.
+
+    how_to_resume: what a user who stops the command is told to do."""
 
     model: DenoisingDiffusion
     data: ImageData
@@ -66,6 +68,7 @@ class Generated:
     seed: int
     suffix: str
     origin: dict[str, Any] = field(default_factory=dict)
+    how_to_resume: str = "give the same command again"
 
     def check(self) -> None:
         self.shards.check(self.recipe)
@@ -78,14 +81,29 @@ class Generated:
 
     def make(self, fabric: Fabric, wanted: range) -> None:
         """Makes the images of these numbers, on all processes, where they are not there yet."""
+        for _ in self.made(fabric, wanted):
+            pass
+
+    def as_they_come(self, fabric: Fabric) -> Iterator[Pixels]:
+        """Yields all images in order, each batch as soon as it is on disk. For one process."""
+        done = 0
+        for numbers in self.made(fabric, range(self.n)):
+            yield from self.shards.read(numbers.stop, done)
+            done = numbers.stop
+        yield from self.shards.read(self.n, done)
+
+    def made(self, fabric: Fabric, wanted: range) -> Iterator[range]:
+        """Makes the missing images of these numbers, on all processes. Yields the numbers of each shard of this process
+        once it is on disk."""
         fabric.barrier()
         missing = self.shards.missing(wanted, self.batch_size)[fabric.global_rank :: fabric.world_size]
         fabric.barrier()  # before anyone writes, everyone has looked
         failure: UserError | Interrupted | None = None
-        with self._bar(fabric, sum(len(numbers) for numbers in missing)) as bar, self._kept():
+        with self._bar(fabric, sum(len(numbers) for numbers in missing)) as bar, self._kept(wanted):
             try:
                 for numbers in missing:
                     self.shards.write(numbers, self._make(fabric, numbers, bar))
+                    yield numbers
             except (UserError, Interrupted) as error:
                 failure = error
             together(fabric, failure)
@@ -96,11 +114,14 @@ class Generated:
         return tqdm(total=total, desc="Generating", unit="image step", unit_scale=True, disable=hidden)
 
     @contextmanager
-    def _kept(self) -> Iterator[None]:
+    def _kept(self, wanted: range) -> Iterator[None]:
         try:
             yield
         except (KeyboardInterrupt, Interrupted):
-            log.info("The images made so far are kept in %s; the same command goes on", relative(self.shards.folder))
+            left = sum(len(numbers) for numbers in self.shards.missing(wanted, self.batch_size))
+            done, folder = len(wanted) - left, relative(self.shards.folder)
+            log.info("Stopped with %d of %d images done", done, len(wanted))
+            log.info("The images made so far are kept in %s; to resume, %s", folder, self.how_to_resume)
             raise
 
     def batches(self) -> Iterator[Pixels]:

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,26 +14,28 @@ from torch import Tensor
 
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.npz import read_npz, written_whole
-from ddpm_lightning.training.recipe import check_recipe, open_folder
+from ddpm_lightning.training.recipe import RECIPE, check_recipe, open_folder
 from ddpm_lightning.typing import Pixels
 
 NAME = re.compile(r"(?P<first>\d{6,})-(?P<last>\d{6,})\.npz")
-OPTION = "generated="
 
 
 @dataclass(frozen=True)
 class Shards:
-    """A folder with an .npz for each run of image numbers, `000000-000255.npz`; its `images` is uint8 [n, c, h, w]."""
+    """A folder with an .npz for each run of image numbers, `000000-000255.npz`; its `images` is uint8 [n, c, h, w].
+
+    option: the one that names the folder; error messages advise it."""
 
     folder: Path
+    option: str = "generated="
 
     def open(self, recipe: Mapping[str, Any]) -> None:
         """Starts the folder, if it is not there. Raises UserError where that cannot be, or it is of another recipe."""
-        open_folder(self.folder, recipe, OPTION, holds_images=bool(self.ranges()))
+        open_folder(self.folder, recipe, self.option, holds_images=bool(self.ranges()))
 
     def check(self, recipe: Mapping[str, Any]) -> None:
         """Raises UserError where the folder is there and of another recipe."""
-        check_recipe(self.folder, recipe, OPTION)
+        check_recipe(self.folder, recipe, self.option)
 
     def ranges(self) -> list[range]:
         """The numbers of the images that are there, shard by shard, in order."""
@@ -56,9 +59,9 @@ class Shards:
         with written_whole(self._path(numbers)) as beside:
             np.savez_compressed(beside, images=images.cpu().numpy())
 
-    def read(self, n: int) -> Iterator[Pixels]:
-        """Images 0..n−1 in order, shard by shard, each once, though shards may overlap."""
-        following = 0
+    def read(self, n: int, first: int = 0) -> Iterator[Pixels]:
+        """Images first..n−1 in order, shard by shard, each once, though shards may overlap."""
+        following = first
         for numbers in self.ranges():
             wanted = range(max(following, numbers.start), min(n, numbers.stop))
             if wanted and wanted.start == following:
@@ -66,6 +69,15 @@ class Shards:
                 following = wanted.stop
         if following < n:
             raise UserError(f"image {following} is missing in {self.folder}; give the command again to make it")
+
+    def remove(self) -> None:
+        """Deletes the shards, their recipe, and the folder if nothing else is in it."""
+        for path in self.folder.glob("*.npz"):
+            if NAME.fullmatch(path.name) or path.name.endswith(".tmp.npz"):  # the latter from a process that was killed
+                path.unlink()
+        (self.folder / RECIPE).unlink()
+        with suppress(OSError):
+            self.folder.rmdir()
 
     def _read(self, numbers: range) -> Pixels:
         path = self._path(numbers)
@@ -86,5 +98,5 @@ def digest(weights: Mapping[str, Tensor]) -> str:
     hashed = hashlib.sha256()
     for name, weight in sorted(weights.items()):
         hashed.update(name.encode())
-        hashed.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        hashed.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return hashed.hexdigest()

@@ -96,3 +96,18 @@ def test_digest_knows_every_weight_and_name() -> None:
     assert digest(weights) == digest(dict(reversed(weights.items())))
     assert digest(weights) != digest({"a": torch.zeros(3), "c": torch.ones(2)})
     assert digest(weights) != digest({"a": torch.tensor([0.0, 0.0, 1e-9]), "b": torch.ones(2)})
+    assert digest(weights) != digest(weights | {"counted": torch.tensor(7)}), "a number alone, as BatchNorm keeps it"
+
+
+def test_removed_shards_leave_what_is_not_theirs(tmp_path: Path) -> None:
+    shards = Shards(tmp_path / "shards")
+    shards.open({"seed": 0})
+    shards.write(range(4), images(range(4)))
+    (shards.folder / "000004-000007.machine.17.tmp.npz").write_bytes(b"half a shard of a killed process")
+    (shards.folder / "mine.npz").touch()
+    shards.remove()
+    assert [path.name for path in shards.folder.iterdir()] == ["mine.npz"]
+    (shards.folder / "mine.npz").unlink()
+    shards.open({"seed": 0})
+    shards.remove()
+    assert not shards.folder.exists()
