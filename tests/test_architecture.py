@@ -42,7 +42,7 @@ HYDRA = {
     f"training/{name}.py"
     for name in (*ENTRIES, "build", "run_dir", "manners", "processes", "guard", "slurm", "wandb_logger")
 }
-HYDRA |= {f"training/command_line/{name}.py" for name in ("flags",)}
+HYDRA |= {f"training/command_line/{name}.py" for name in ("flags", "quoting")}
 HYDRA |= {f"report/{name}.py" for name in ("report", "plan", "callback")} | {
     "interchange/convert.py",
     "prepare/prepare.py",

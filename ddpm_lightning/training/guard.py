@@ -14,12 +14,13 @@ from typing import Any
 import hydra._internal.hydra as composing
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.object_type import ObjectType
-from hydra.errors import CompactHydraException
+from hydra.errors import CompactHydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ddpm_lightning.errors import UserError, shown
 from ddpm_lightning.training.command_line.flags import check_flags
+from ddpm_lightning.training.command_line.quoting import how_to_quote
 from ddpm_lightning.training.secrets import check_no_secrets, check_typed
 from ddpm_lightning.training.signals import ending_at_once, raise_on_ctrl_c
 from ddpm_lightning.training.targets import check_buildable
@@ -97,6 +98,8 @@ class CheckedLoader(ConfigLoaderImpl):
             check_only_typed(config, overrides)
             if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) > 0:
                 leave_to_the_first(cfg)
+        except OverrideParseException as error:
+            raise CompactHydraException(f"Error: {how_to_quote(error)}") from error
         except ValueError as error:  # a UserError, or Hydra's own on `experiment=null`
             raise CompactHydraException(f"Error: {error}") from error
         return cfg

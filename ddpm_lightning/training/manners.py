@@ -91,13 +91,14 @@ def override(name: str, value: str | Path) -> str:
     """`name=value` as Hydra takes it: in quotes where its grammar would read the value as something else, as with the
     name of a sweep's folder. (`${…}` in a path is still OmegaConf's.)"""
     words = str(value)
-    if _reads(f"{name}={words}", words):
+    if reads_as(f"{name}={words}", words):
         return f"{name}={words}"
     escaped = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + found[2].replace('"', r"\""), words)
     return f'{name}="{escaped}"'
 
 
-def _reads(typed: str, words: str) -> bool:
+def reads_as(typed: str, words: str) -> bool:
+    """Whether Hydra reads these words as the value of a typed option."""
     try:
         return OverridesParser.create().parse_override(typed).value() == words
     except HydraException:
