@@ -1,5 +1,6 @@
 """The reverse process p_θ(x_{t−1} | x_t) (Eq. 1): network + process + parameterization + variance."""
 
+from copy import copy
 from typing import NamedTuple
 
 import torch
@@ -114,6 +115,12 @@ class DenoisingDiffusion(nn.Module):
         """The same network on the chain that visits only `steps`, ascending in 1..T; β is recomputed from ᾱ."""
         return _CoarseDiffusion(self, steps)
 
+    def with_variance(self, variance: Variance) -> "DenoisingDiffusion":
+        """The same network on the same chain, in the same mode (training or not), with another fixed σ_t²."""
+        other = copy(self)
+        other.variance = variance
+        return other
+
 
 class _CoarseDiffusion(DenoisingDiffusion):
     """Steps 1..K of the coarse chain are steps τ_1 … τ_K of the one that the network knows."""
@@ -123,6 +130,7 @@ class _CoarseDiffusion(DenoisingDiffusion):
         process = GaussianDiffusion(CoarseSchedule(T=len(steps), alpha_bar=fine.process.alpha_bar[visited]))
         super().__init__(fine.network, process, fine.parameterization, fine.variance, fine.levels)
         self.fine = fine
+        self.training = fine.training
         self.register_buffer("steps", visited, persistent=False)
 
     def forward(self, x_t: Images, t: Timesteps) -> Output:
@@ -137,3 +145,6 @@ class _CoarseDiffusion(DenoisingDiffusion):
 
     def coarsen(self, steps: list[int]) -> DenoisingDiffusion:
         return self.fine.coarsen(self.steps[steps].tolist())
+
+    def with_variance(self, variance: Variance) -> DenoisingDiffusion:
+        return self.fine.with_variance(variance).coarsen(self.steps[1:].tolist())

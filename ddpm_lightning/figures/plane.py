@@ -17,6 +17,7 @@ from ddpm_lightning.figures.latents import Chain
 from ddpm_lightning.metrics.energy import energy_distance
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.figures import panels
+from ddpm_lightning.training.generate import evaluating
 from ddpm_lightning.training.results import MeanAndError
 from ddpm_lightning.typing import Images, OtherVectors, PointCloud, Points, Ways
 
@@ -76,7 +77,10 @@ class Plane(Figure):
         """Energy distances and errors of the score; plane.png, plane_paths.png and, where it is known, …_score.png."""
         if not subject.fabric.is_global_zero:
             return {}
-        chain = self.chain(subject)
+        with evaluating(self.trained(subject).model):
+            return self._measure(self.chain(subject))
+
+    def _measure(self, chain: Chain) -> dict[str, dict[str, Any]]:
         ts = chain.nearest_of(self.t)
         steps = chain.along(chain.images.n, {1, *(chain.place(t) for t in ts)})
         self._draw_densities(chain, {t: steps[chain.place(t)].x for t in ts})

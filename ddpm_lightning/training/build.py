@@ -150,7 +150,7 @@ def with_variance(model: DenoisingDiffusion, node: Any) -> DenoisingDiffusion:
             f"variance={variance.name} cannot take the place of variance={model.variance.name}: a learned Σ_θ belongs "
             "to the network that learned it; beta and beta_tilde are the ones to swap"
         )
-    return DenoisingDiffusion(model.network, model.process, model.parameterization, variance, model.levels)
+    return model.with_variance(variance)
 
 
 def network_shape(variance: Variance, data: ImageData) -> dict[str, Any]:

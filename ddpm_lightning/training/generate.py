@@ -20,13 +20,14 @@ T = TypeVar("T")
 
 @contextmanager
 def evaluating(model: DenoisingDiffusion) -> Iterator[None]:
-    """Inside, without dropout; after, as before."""
-    before = model.training
+    """Inside, every part of the model is in evaluation mode, without dropout; after, in the mode it had before."""
+    in_training = [part for part in model.modules() if part.training]
     model.eval()
     try:
         yield
     finally:
-        model.train(before)
+        for part in in_training:
+            part.training = True
 
 
 @contextmanager
