@@ -1,6 +1,5 @@
 """The reverse process p_θ(x_{t−1} | x_t) (Eq. 1): network + process + parameterization + variance."""
 
-from copy import copy
 from typing import NamedTuple
 
 import torch
@@ -117,8 +116,8 @@ class DenoisingDiffusion(nn.Module):
 
     def with_variance(self, variance: Variance) -> "DenoisingDiffusion":
         """The same network on the same chain, in the same mode (training or not), with another fixed σ_t²."""
-        other = copy(self)
-        other.variance = variance
+        other = DenoisingDiffusion(self.network, self.process, self.parameterization, variance, self.levels)
+        other.training = self.training
         return other
 
 

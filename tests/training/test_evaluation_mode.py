@@ -43,7 +43,7 @@ def asked(script: str, *options: str) -> Iterator[set[tuple[bool, bool]]]:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of images. While it was trained, dropout was on in the training steps, which alone need gradients."""
+    """A checkpoint of images. In training, dropout is on in the training steps, which alone need gradients."""
     folder = tmp_path_factory.mktemp("images")
     with asked("train", f"hydra.run.dir={folder}", *SMALL, *FEW, *QUALITY, "metrics=[bpd_estimate]") as seen:
         assert seen == {(True, True), (False, False)}
