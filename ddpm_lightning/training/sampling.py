@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.fabric import Fabric
-from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig
 
 from ddpm_lightning.diffusion.samplers import Sampler
