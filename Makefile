@@ -1,22 +1,21 @@
 # `make help` lists the targets.
-PYTHON ?= python3.11
+# A .venv that is there is kept; for a new one the newest Python is taken. PYTHON=python3.12 chooses another.
+RUNS = $(shell $(1) -c 'import sys; print("$(1)" if sys.version_info >= (3, 11) else "")' 2>/dev/null)
+PYTHON ?= $(or $(firstword $(foreach python,.venv/bin/python python3.13 python3.12 python3.11,$(call RUNS,$(python)))),python3)
 BIN := .venv/bin
-INSTALLED := .venv/installed-from-lock
-QUICK := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not slurm" -n auto --dist loadfile
+COMPILE = uv pip compile --universal --generate-hashes --python-version 3.11 --quiet \
+	--custom-compile-command "make lock, on $$(date -u +%F)"
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+QUICK := $(PYTEST) -m "not slow and not slurm"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train table2 test test-slow test-slurm bench bench-check lint format lock clean
+.PHONY: help setup train table2 check test test-slow test-slurm bench bench-check lint format lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-setup: $(INSTALLED) ## make .venv from requirements.lock (6 GB with PyTorch's CUDA libraries)
-
-$(INSTALLED): requirements.lock
-	@echo "Setting up .venv from requirements.lock: some minutes"
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	touch $@
+setup: ## make .venv from requirements.lock (6 GB with PyTorch's CUDA libraries)
+	@$(PYTHON) install.py
 
 train: setup ## train on real digits, about 5 minutes of 2 cores; no network, no account
 	$(BIN)/python train.py
@@ -50,9 +49,9 @@ format: setup ## let the formatter write, and the line numbers in the README
 	$(BIN)/ruff format .
 	$(BIN)/python -m tests.readme_lines
 
-lock: ## resolve pyproject.toml anew into requirements.lock; needs uv
-	uv pip compile --universal --generate-hashes --python-version 3.11 --all-extras pyproject.toml \
-		--custom-compile-command "make lock" --output-file requirements.lock
+lock: ## resolve pyproject.toml again, to today's releases, into the two lock files; needs uv
+	$(COMPILE) --all-extras --upgrade --output-file requirements.lock pyproject.toml
+	echo setuptools | $(COMPILE) --constraint requirements.lock --output-file requirements-build.lock -
 
 clean: ## remove .venv and caches; runs stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .coverage

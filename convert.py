@@ -1,16 +1,4 @@
-import hydra
-from omegaconf import DictConfig
-
-from ddpm_lightning.training.guard import guarded
-
-
-@guarded
-@hydra.main(config_path="conf", config_name="convert", version_base="1.3")
-def main(cfg: DictConfig) -> None:
-    from ddpm_lightning.interchange.convert import convert
-
-    convert(cfg)
-
+from ddpm_lightning.cli.convert import main
 
 if __name__ == "__main__":
     main()

@@ -1,16 +1,4 @@
-import hydra
-from omegaconf import DictConfig
-
-from ddpm_lightning.training.guard import guarded
-
-
-@guarded
-@hydra.main(config_path="conf", config_name="report", version_base="1.3")
-def main(cfg: DictConfig) -> None:
-    from ddpm_lightning.report.report import report
-
-    report(cfg)
-
+from ddpm_lightning.cli.report import main
 
 if __name__ == "__main__":
     main()

@@ -1,16 +1,4 @@
-import hydra
-from omegaconf import DictConfig
-
-from ddpm_lightning.training.guard import guarded
-
-
-@guarded
-@hydra.main(config_path="conf", config_name="train_classifier", version_base="1.3")
-def main(cfg: DictConfig) -> None:
-    from ddpm_lightning.training.classifier import train_classifier
-
-    train_classifier(cfg)
-
+from ddpm_lightning.cli.train_classifier import main
 
 if __name__ == "__main__":
     main()

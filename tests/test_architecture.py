@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "typing": set(),
     "errors": set(),
     "library": {"diffusion", "networks"},
-    "commands": set(),
+    "cli": {"cli", "training", "figures", "report", "interchange", "prepare"},
 }
 PURE = {"diffusion", "networks", "library"}
 STANDARD = {"math", "abc", "collections", "dataclasses", "typing", "itertools", "contextlib", "functools"}
@@ -43,6 +43,7 @@ HYDRA = {
     for name in (*ENTRIES, "build", "run_dir", "manners", "processes", "guard", "slurm", "wandb_logger")
 }
 HYDRA |= {f"training/command_line/{name}.py" for name in ("flags", "quoting")}
+HYDRA |= {str(path.relative_to(PACKAGE)) for path in (PACKAGE / "cli").glob("*.py")}
 HYDRA |= {f"report/{name}.py" for name in ("report", "plan", "callback")} | {
     "interchange/convert.py",
     "prepare/prepare.py",

@@ -116,7 +116,7 @@ def test_the_installed_wheel_trains_with_its_own_configs(tmp_path: Path) -> None
     (tmp_path / "empty").mkdir()
     options = [*SMALL_RUN, "trainer.max_steps=2", "hydra.run.dir=run"]
     done = subprocess.run(
-        [sys.executable, "-m", "ddpm_lightning.commands.train", *options],
+        [sys.executable, "-m", "ddpm_lightning.cli", "train", *options],
         cwd=tmp_path / "empty",
         env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
         capture_output=True,
@@ -124,7 +124,7 @@ def test_the_installed_wheel_trains_with_its_own_configs(tmp_path: Path) -> None
         check=True,
     )
     assert (tmp_path / "empty" / "run" / "checkpoints" / "last.ckpt").is_file()
-    assert "-m ddpm_lightning.commands.sample checkpoint=run/checkpoints/last.ckpt" in done.stdout + done.stderr
+    assert "sample checkpoint=run/checkpoints/last.ckpt" in done.stdout + done.stderr
 
 
 def test_every_weight_of_the_small_network_counts() -> None:

@@ -111,7 +111,9 @@ def option(name: str, value: str | Path) -> str:
 
 
 def python(script: str) -> str:
-    """How one calls train.py, sample.py … here: in a checkout by its file, in an installed package by its module."""
-    installed = (Path(__file__).parents[1] / "commands" / script).is_file()
-    what = f"-m ddpm_lightning.commands.{Path(script).stem}" if installed else script
-    return f"{relative(Path(sys.executable))} {what}"
+    """How one calls train.py, sample.py … here: by that file in the checkout's folder, elsewhere as `ddpm sample`."""
+    program = relative(Path(sys.executable))
+    if Path(script).resolve() == Path(__file__).parents[2] / script:
+        return f"{program} {script}"
+    ddpm = program.with_name("ddpm")
+    return f"{ddpm if ddpm.is_file() else f'{program} -m ddpm_lightning.cli'} {Path(script).stem}"

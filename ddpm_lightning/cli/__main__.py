@@ -1,0 +1,45 @@
+"""The program `ddpm`: `ddpm train schedule=cosine` does what `python train.py schedule=cosine` does, in any folder."""
+
+import sys
+from difflib import get_close_matches
+from importlib import import_module
+
+from ddpm_lightning import __version__
+
+COMMANDS = {
+    "train": "train a model, or resume its training",
+    "sample": "draw images from a checkpoint",
+    "evaluate": "measure a checkpoint: bits/dim, FID and others",
+    "figure": "draw the paper's figures of a checkpoint",
+    "report": "make the table and the page of a sweep",
+    "convert": "carry weights in from other projects, and out to them",
+    "prepare": "write a folder of images as shards, for large data",
+    "train_classifier": "train the small network on whose features samples are compared",
+}
+
+
+def main() -> None:
+    """Runs the command that the first argument names."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("-h", "--help"):
+        print(usage())
+    elif name == "--version":
+        print(f"ddpm {__version__}")
+    elif name in COMMANDS:
+        sys.argv = [f"ddpm {name}", *sys.argv[2:]]
+        import_module(f"ddpm_lightning.cli.{name}").main()
+    else:
+        near = get_close_matches(name, COMMANDS, n=1)
+        sys.exit(f"Error: ddpm has no command {name!r}" + (f"; did you mean {near[0]}?" if near else f"\n\n{usage()}"))
+
+
+def usage() -> str:
+    """What `ddpm --help` prints."""
+    lines = [f"  {name:<17}{what}" for name, what in COMMANDS.items()]
+    return "\n".join(
+        ["usage: ddpm COMMAND [group=option …] [key=value …]", "", *lines, "", "ddpm COMMAND --help says more."]
+    )
+
+
+if __name__ == "__main__":
+    main()

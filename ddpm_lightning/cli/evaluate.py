@@ -1,0 +1,13 @@
+"""The command that measures a checkpoint: `ddpm evaluate`, `python evaluate.py`."""
+
+from omegaconf import DictConfig
+
+from ddpm_lightning.cli.command import command
+
+
+@command
+def main(cfg: DictConfig) -> None:
+    """Runs the command on a composed configuration."""
+    from ddpm_lightning.training.evaluation.evaluate import evaluate
+
+    evaluate(cfg)

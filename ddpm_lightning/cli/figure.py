@@ -1,0 +1,13 @@
+"""The command that draws the paper's figures: `ddpm figure`, `python figure.py`."""
+
+from omegaconf import DictConfig
+
+from ddpm_lightning.cli.command import command
+
+
+@command
+def main(cfg: DictConfig) -> None:
+    """Runs the command on a composed configuration."""
+    from ddpm_lightning.figures.draw import draw
+
+    draw(cfg)

@@ -1,0 +1,13 @@
+"""The command that makes a sweep's table and page: `ddpm report`, `python report.py`."""
+
+from omegaconf import DictConfig
+
+from ddpm_lightning.cli.command import command
+
+
+@command
+def main(cfg: DictConfig) -> None:
+    """Runs the command on a composed configuration."""
+    from ddpm_lightning.report.report import report
+
+    report(cfg)

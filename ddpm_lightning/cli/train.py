@@ -1,0 +1,13 @@
+"""The command that trains a model: `ddpm train`, `python train.py`."""
+
+from omegaconf import DictConfig
+
+from ddpm_lightning.cli.command import command
+
+
+@command
+def main(cfg: DictConfig) -> None:
+    """Runs the command on a composed configuration."""
+    from ddpm_lightning.training.run import train
+
+    train(cfg)

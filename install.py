@@ -1,0 +1,117 @@
+"""Sets up .venv: installs what requirements.lock names, exactly that, and this package. Run it as `python3 install.py`.
+
+The package index is asked for nothing that a lock file does not name: no dependency is resolved (--no-deps), and what
+is built from source is built with the locked tools (--no-build-isolation). So a new release of any package changes
+nothing. An interrupted set-up is completed by the same command. A finished one returns at once.
+"""
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+STAMP = VENV / "installed-from-lock"
+LOCKS = ("requirements-build.lock", "requirements.lock")  # the tools that build the rest come first
+OLDEST = (3, 11)
+GIGABYTES = 7
+"""Space that a new .venv needs: PyTorch comes with its CUDA libraries."""
+
+
+def main() -> None:
+    """Brings .venv to the state that the lock files describe."""
+    if sys.version_info < OLDEST:
+        sys.exit(f"Error: this is Python {sys.version.split()[0]}, and 3.11 or newer is needed; give PYTHON=python3.13")
+    if not is_current():
+        print("Setting up .venv from requirements.lock: 2 to 10 minutes, 6 GB", flush=True)
+        create_environment()
+        for lock in LOCKS:
+            install("--require-hashes", "-r", str(ROOT / lock))
+        install("--editable", str(ROOT))
+        remove_unlocked()
+        run(PYTHON, "-m", "pip", "--disable-pip-version-check", "check", problem="the lock contradicts itself")
+        STAMP.write_text(fingerprint())
+
+
+def is_current() -> bool:
+    """Whether .venv was completed for the present lock files."""
+    return STAMP.is_file() and PYTHON.exists() and STAMP.read_text() == fingerprint() and is_wanted_python()
+
+
+def fingerprint() -> str:
+    """The SHA-256 of everything that decides what is installed, as hexadecimal digits."""
+    files = (ROOT / name for name in (*LOCKS, "pyproject.toml"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def is_wanted_python() -> bool:
+    """Whether .venv has the Python version that runs this program."""
+    config = VENV / "pyvenv.cfg"
+    found = re.search(r"^version\s*=\s*(\d+)\.(\d+)", config.read_text(), re.MULTILINE) if config.is_file() else None
+    return found is not None and (int(found[1]), int(found[2])) == sys.version_info[:2]
+
+
+def create_environment() -> None:
+    """Creates .venv. A usable one is kept; a broken one, or one of another Python, is created again."""
+    usable = is_wanted_python() and works(PYTHON, "-m", "pip", "--version")
+    if usable:
+        return
+    free = shutil.disk_usage(ROOT).free / 1e9
+    if free < GIGABYTES and not VENV.exists():
+        sys.exit(f"Error: {ROOT} has {free:.1f} GB free, and .venv needs {GIGABYTES}; make room, or clone it elsewhere")
+    run(sys.executable, "-m", "venv", "--clear", VENV, problem=f"Python cannot create {VENV}")
+
+
+def install(*what: str) -> None:
+    """Installs without resolving anything: with uv if it is there, else with pip."""
+    uv = shutil.which("uv")
+    program = (
+        [uv, "pip", "install", "--python", PYTHON] if uv else [PYTHON, "-m", "pip", "install", "--quiet", "--no-input"]
+    )
+    run(
+        *(*program, "--quiet", "--no-deps", "--no-build-isolation", *what),
+        problem="the set-up is incomplete; it needs the package index once, and the same command completes it",
+    )
+
+
+def remove_unlocked() -> None:
+    """Uninstalls what no lock file names, such as the packages of an older lock."""
+    locked = "".join((ROOT / lock).read_text(encoding="utf-8") for lock in LOCKS)
+    named = re.findall(r"^([\w.-]+)(?:\[.*\])?==", locked, re.MULTILINE)
+    command = [PYTHON, "-m", "pip", "--disable-pip-version-check", "list", "--format=freeze"]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True)
+    installed = re.findall(r"^([\w.-]+)==", listing.stdout, re.MULTILINE)
+    surplus = {*map(normal, installed)} - {*map(normal, named), "pip", "setuptools", "wheel", "ddpm-lightning"}
+    if surplus:
+        print(f"Removing what requirements.lock does not name: {', '.join(sorted(surplus))}")
+        run(PYTHON, "-m", "pip", "uninstall", "--quiet", "--yes", *sorted(surplus), problem="they cannot be removed")
+
+
+def normal(name: str) -> str:
+    """The package name as indexes write it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def works(*command: object) -> bool:
+    """Whether a command can be run and succeeds."""
+    try:
+        return subprocess.run(list(map(str, command)), capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+def run(*command: object, problem: str) -> None:
+    """Runs a command. Ends this program with one sentence if it fails."""
+    if subprocess.run(list(map(str, command))).returncode:
+        sys.exit(f"Error: {problem} (see the message above)")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("\nStopped; the same command completes the set-up.")
