@@ -105,10 +105,15 @@ def _keep(target: Path) -> bool:
     return is_link
 
 
+def found_at(path: Path) -> list[Path]:
+    """The checkpoint at this path and the one before, newest first, those of them that are there."""
+    return [each for each in (path, path.with_name(PREVIOUS)) if each.exists()]
+
+
 def newest_whole(path: Path) -> tuple[Path, dict[str, Any]] | None:
     """The checkpoint at this path, or the one before where it is damaged, and what is in it; None where there is none.
     Raises UserError where there are only damaged ones."""
-    candidates = [each for each in (path, path.with_name(PREVIOUS)) if each.exists()]
+    candidates = found_at(path)
     for number, each in enumerate(candidates):
         try:
             return each, read_checkpoint(each)

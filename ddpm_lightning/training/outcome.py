@@ -85,7 +85,7 @@ def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer, kept: dict[
     tell(found)
     run_dir = relative(Path(config["run_dir"]))
     how = ""
-    if keeps_checkpoints(trainer):
+    if keeps_checkpoints(trainer) and last_checkpoint(run_dir).exists():
         how = f" Sample from it with: {python('sample.py')} {option('checkpoint', last_checkpoint(run_dir))}"
     log.info("The run lies in %s.%s", run_dir, how)
     return results

@@ -22,7 +22,7 @@ from ddpm_lightning.training.build import build_model, check_compile, compile_ne
 from ddpm_lightning.training.callbacks.checkpoint import SelfDescription, last_checkpoint
 from ddpm_lightning.training.callbacks.restoring import restoring
 from ddpm_lightning.training.callbacks.stop import StopOnSignal
-from ddpm_lightning.training.checkpoint import check_same_run, newest_whole
+from ddpm_lightning.training.checkpoint import check_same_run, found_at, newest_whole
 from ddpm_lightning.training.evaluation.after_training import (
     check_evaluation,
     evaluate_run,
@@ -104,6 +104,8 @@ def fit_and_test(
         logger.log_hyperparams(config)
     with restoring(trainer, checkpoint):
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    if trainer.global_step < trainer.max_steps:
+        tell_how_to_go_on(trainer, "trainer.max_time or a callback")
     trainer.test(module, datamodule=data, verbose=False)
     results = measured_before(config) if wanted(config) else {"metrics": {}}
     if trainer.is_global_zero:
@@ -126,13 +128,13 @@ def going_on(trainer: L.Trainer) -> Iterator[None]:
 def tell_how_to_go_on(trainer: L.Trainer, why: str) -> None:
     """Says where the run stopped, and what goes on with it."""
     run_dir = relative(Path(trainer.default_root_dir))
-    found = last_checkpoint(run_dir).exists()
+    found = found_at(last_checkpoint(run_dir))
     log.info(
         "Stopped by %s at step %d; the same options with %s go on from %s",
         why,
         trainer.global_step,
         option("hydra.run.dir", run_dir),
-        last_checkpoint(run_dir) if found else "the start, for there is no checkpoint yet",
+        found[0] if found else "the start, for there is no checkpoint yet",
     )
 
 

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
+from ddpm_lightning.training.callbacks.stop import TimeLimit
 from ddpm_lightning.training.checkpoint import AtomicCheckpointIO
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
@@ -17,10 +18,17 @@ EPOCH_OPTIONS = {"limit_train_batches", "overfit_batches", "fast_dev_run", "min_
 
 
 def make_trainer(
-    *, run_dir: str, max_steps: int, precision: str = "auto", accelerator: str = "auto", **options: Any
+    *,
+    run_dir: str,
+    max_steps: int,
+    max_time: Any = None,
+    precision: str = "auto",
+    accelerator: str = "auto",
+    **options: Any,
 ) -> L.Trainer:
     """A Trainer that counts steps, not epochs (the training data are one endless stream).
 
+    max_time: how long this command may train, "DD:HH:MM:SS"; the same command then resumes, for as long again.
     precision: "32-true", "bf16-mixed", or "auto": the latter where the hardware computes in bf16 natively.
     accelerator: Lightning's, but "auto" is a CUDA GPU or the CPU: the tables are float64, which Apple's GPUs have not.
     options: passed on to lightning.Trainer, but for those that would cut the stream of data into epochs.
@@ -36,10 +44,13 @@ def make_trainer(
         )
     check_strategy(options.get("strategy"))
     accelerator = choose_accelerator(accelerator)
+    callbacks = list(options.pop("callbacks", None) or [])
     try:
+        callbacks += [] if max_time is None else [TimeLimit(max_time)]
         trainer = L.Trainer(
             accelerator=accelerator,
-            enable_checkpointing=any(isinstance(c, Checkpoint) for c in options.get("callbacks") or []),
+            enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
+            callbacks=callbacks,
             default_root_dir=run_dir,
             max_steps=max_steps,
             max_epochs=-1,

@@ -9,6 +9,7 @@ from ddpm_lightning.diffusion.likelihood import harmonic
 from ddpm_lightning.errors import check_at_most, check_whole
 from ddpm_lightning.training.build import data_of
 from ddpm_lightning.training.callbacks.periodic import Periodic
+from ddpm_lightning.training.callbacks.showing import log_metrics
 from ddpm_lightning.training.generate import estimate_batch, evaluating
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.results import MeanAndError, add_up
@@ -43,4 +44,4 @@ class ValidationBound(Periodic):
                 estimate = estimate_batch(model, batch, harmonic(model.process.T), self.strata, **options)  # type: ignore[arg-type]
                 bound.update(estimate.bound)
         bound.reduce(partial(add_up, trainer))
-        self.log_metrics(trainer, {f"val/bpd_{model.variance.name}{suffix}": bound.mean})
+        log_metrics(trainer, {f"val/bpd_{model.variance.name}{suffix}": bound.mean})

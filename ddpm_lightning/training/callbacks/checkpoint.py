@@ -6,7 +6,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from ddpm_lightning.training.callbacks.when import check_interval, is_due
+from ddpm_lightning.training.callbacks.when import check_interval, ends_here, is_due, stepped
 from ddpm_lightning.training.checkpoint import CONFIG
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.phases import PHASES
@@ -18,16 +18,29 @@ def last_checkpoint(run_dir: str | Path) -> Path:
 
 
 class LastCheckpoint(Checkpoint):
-    """Saves every so many optimizer steps and at the end; Lightning runs it last, so it saves what the others did."""
+    """Saves every so many optimizer steps and at the end, early or not; Lightning runs it last, so it saves what the
+    others did."""
 
     def __init__(self, every_n_steps: int = 1000) -> None:
         self.every_n_steps = check_interval("callbacks.checkpoint", every_n_steps)
+        self.saved_at = -1
+        self.stop_is_waiting = False
 
     def on_train_batch_end(self, trainer: L.Trainer, module: DDPM, outputs: Any, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
-        due = is_due(trainer, batch_idx, self.every_n_steps) or trainer.global_step >= trainer.max_steps
-        if due and module.is_sound():
+        self.stop_is_waiting = self.stop_is_waiting or trainer.should_stop
+        trainer.should_stop = self.stop_is_waiting and stepped(trainer, batch_idx)  # for gradients are not saved
+        if is_due(trainer, batch_idx, self.every_n_steps) or ends_here(trainer):
+            self._save(trainer, module)
+
+    def on_train_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
+        if self.saved_at != trainer.global_step:  # what ended the training did so after this had its turn
+            self._save(trainer, module)
+
+    def _save(self, trainer: L.Trainer, module: DDPM) -> None:
+        if module.is_sound():
             with PHASES.timed("save"):
                 trainer.save_checkpoint(last_checkpoint(trainer.default_root_dir))
+            self.saved_at = trainer.global_step
 
 
 def keeps_checkpoints(trainer: L.Trainer) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ddpm_lightning.training.callbacks.by_t import add_step, new_sums
 from ddpm_lightning.training.callbacks.ema import distance
+from ddpm_lightning.training.callbacks.showing import log_metrics
 from ddpm_lightning.training.callbacks.when import check_interval, is_due
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.phases import PHASES
@@ -79,9 +80,8 @@ class TrainingMetrics(L.Callback):
             self._close_window(trainer, module)
 
     def on_test_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        spent = {f"time/after_{phase}_s": seconds for phase, seconds in PHASES.take().items()}
-        for logger in trainer.loggers if spent else ():
-            logger.log_metrics(spent, step=trainer.global_step)
+        if spent := PHASES.take():
+            log_metrics(trainer, {f"time/after_{phase}_s": seconds for phase, seconds in spent.items()})
 
     def _open_window(self, device: torch.device) -> None:
         self.by_t = new_sums(QUARTILES, device)
@@ -93,9 +93,7 @@ class TrainingMetrics(L.Callback):
         self.opened, self.apart = time.perf_counter(), PHASES.besides("train")
 
     def _close_window(self, trainer: L.Trainer, module: DDPM) -> None:
-        metrics = self._metrics(trainer, module) | self._seconds()
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=trainer.global_step)
+        log_metrics(trainer, self._metrics(trainer, module) | self._seconds())
         self._open_window(module.device)
 
     def _metrics(self, trainer: L.Trainer, module: DDPM) -> dict[str, float]:

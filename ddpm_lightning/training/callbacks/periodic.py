@@ -10,6 +10,7 @@ import lightning as L
 from ddpm_lightning.errors import check_boolean
 from ddpm_lightning.training.callbacks.ema import averaged, keeps_average
 from ddpm_lightning.training.callbacks.recurrent import Recurrent
+from ddpm_lightning.training.callbacks.showing import log_metrics
 from ddpm_lightning.training.module import DDPM
 
 
@@ -57,9 +58,4 @@ class Periodic(Recurrent):
     def tell(self, trainer: L.Trainer, records: dict[str, dict[str, Any]]) -> None:
         """Logs the values, and keeps the records."""
         self.records |= records
-        self.log_metrics(trainer, {name: record["value"] for name, record in records.items()})
-
-    def log_metrics(self, trainer: L.Trainer, metrics: dict[str, float]) -> None:
-        """Tells every logger, at the optimizer step."""
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=trainer.global_step)
+        log_metrics(trainer, {name: record["value"] for name, record in records.items()})

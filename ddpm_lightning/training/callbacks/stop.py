@@ -1,10 +1,10 @@
-"""Ends a run that was asked to stop: after the step, when everything else has done its part, and saved."""
+"""Ends a run that was asked to stop, or whose time is over: after the step, saved."""
 
 from typing import Any, cast
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, Timer
 
 from ddpm_lightning.training.callbacks.checkpoint import keeps_checkpoints, last_checkpoint
 from ddpm_lightning.training.callbacks.when import stepped
@@ -38,6 +38,14 @@ class StopOnSignal(Checkpoint):
         # The step is done; what was due after it, and was broken off, is done when the run goes on.
         if isinstance(exception, Interrupted) and self.in_training and module.is_sound() and keeps_checkpoints(trainer):
             trainer.save_checkpoint(last_checkpoint(trainer.default_root_dir))
+
+
+class TimeLimit(Timer):
+    """Ends the training of one command after this time. The same command trains for as long again, so that jobs with a
+    limit can follow each other; Lightning's own would count what the earlier ones took, and never get further."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
 
 
 def stop_if_asked(trainer: L.Trainer) -> None:

@@ -1,0 +1,98 @@
+"""A run that ends early, whatever ends it, ends in a checkpoint from which the same command resumes."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+from lightning.pytorch.callbacks import Checkpoint
+
+from ddpm_lightning.training.checkpoint import read_checkpoint
+from tests.training.commands import SMALL, command, error_of, results
+from tests.training.test_stopped import logged
+from tests.training.test_train import STATE, same
+
+OPTIONS = [
+    *(*SMALL, "network.dropout=0.1", "trainer.max_steps=5", "trainer.accumulate_grad_batches=2"),
+    *("callbacks.metrics.every_n_steps=2", "callbacks.bound.every_n_steps=1", "callbacks.checkpoint.every_n_steps=50"),
+    *("callbacks.ema.decay=0.9", "callbacks.grid=null", "callbacks.strip=null"),
+]
+
+BOUND = "test/bpd_beta_estimate"
+
+
+class StopsAt(L.Callback):
+    """Asks the trainer to stop, in this hook, in the batches of this step (counted from 0), for the first time."""
+
+    def __init__(self, hook: str, step: int) -> None:
+        self.step = step
+        setattr(self, hook, self._stop)
+
+    def _stop(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:
+        if trainer.global_step == self.step:
+            trainer.should_stop = True
+
+
+class StopsLast(StopsAt, Checkpoint):
+    """The same after the last checkpoint was saved, for Lightning runs a Checkpoint last."""
+
+
+def early(folder: Path, *options: str) -> Path:
+    command("train", f"hydra.run.dir={folder}", *OPTIONS, *options)
+    return folder
+
+
+def last(folder: Path) -> dict[str, Any]:
+    return read_checkpoint(folder / "checkpoints" / "last.ckpt")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that never stopped."""
+    return early(tmp_path_factory.mktemp("whole"))
+
+
+STOPS = [
+    pytest.param("StopsAt", "on_after_backward", 4, id="in the middle of a step, which is finished"),
+    pytest.param("StopsAt", "on_train_batch_end", 3, id="after a step"),
+    pytest.param("StopsLast", "on_train_batch_end", 3, id="after the checkpoint's turn"),
+]
+
+
+@pytest.mark.parametrize(("name", "hook", "at"), STOPS)
+def test_a_run_that_a_callback_ends_early_resumes_exactly(
+    whole: Path, tmp_path: Path, name: str, hook: str, at: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop = "+callbacks.stop"
+    early(tmp_path, f"{stop}._target_={__name__}.{name}", f"{stop}.hook={hook}", f"{stop}.step=3")
+    said = capsys.readouterr().out
+    assert f"Stopped by trainer.max_time or a callback at step {at}; the same options" in said
+    for told in re.findall(r"\S+\.ckpt", said):
+        assert read_checkpoint(Path(told.partition("checkpoint=")[2] or told))["global_step"] == at
+    assert results(tmp_path)["metrics"][BOUND]["step"] == at
+    early(tmp_path)
+    for key in STATE:
+        same(last(whole)[key], last(tmp_path)[key], key)
+    assert results(whole)["metrics"] == results(tmp_path)["metrics"]
+    if name == "StopsAt":
+        assert logged(whole).items() <= logged(tmp_path).items()
+
+
+def test_a_limit_of_time_is_one_of_each_command(tmp_path: Path) -> None:
+    """The limit is over before the first step ends, and each command makes one."""
+    for step in (1, 2):
+        early(tmp_path, "+trainer.max_time={milliseconds:1}", "callbacks.bound=null")
+        assert last(tmp_path)["global_step"] == results(tmp_path)["metrics"][BOUND]["step"] == step
+
+
+def test_early_stopping_looks_at_each_measurement(tmp_path: Path) -> None:
+    stopping = "+callbacks.stopping"
+    target = f"{stopping}._target_=lightning.pytorch.callbacks.EarlyStopping"
+    early(tmp_path, target, f"{stopping}.monitor=val/bpd_beta", f"{stopping}.min_delta=1000", f"{stopping}.patience=2")
+    assert last(tmp_path)["global_step"] == results(tmp_path)["metrics"][BOUND]["step"] == 3  # the first and two more
+
+
+def test_a_limit_that_is_none_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}", *SMALL, "+trainer.max_time=soon")
+    assert "soon" in said
