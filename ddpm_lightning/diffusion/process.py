@@ -36,7 +36,7 @@ class GaussianDiffusion(nn.Module):
     beta, alpha, alpha_bar: β_t, α_t = 1 − β_t, ᾱ_t = Π α_s (Eq. 2, 4).
     beta_tilde, c_x_0, c_x_t: q(x_{t−1} | x_t, x_0) = N(c_x_0 x_0 + c_x_t x_t, β̃_t I) (Eq. 6, 7).
     log_beta, log_beta_tilde: with log β̃_2 in row 1 of both, as in the official code: β̃_1 is 0, and the two choices
-    for σ_t² share one decoder.
+    for σ_t² share one decoder. A chain of a single step has no β̃_2, and its decoder has β_1.
     Raises UserError where a β_t or ᾱ_t is not inside (0, 1).
     """
 
@@ -65,7 +65,7 @@ class GaussianDiffusion(nn.Module):
         self._add("c_x_t", 0.0, alphas.sqrt() * (1 - before) / (1 - alpha_bars))
         self._add("log_beta", -torch.inf, betas.log())
         self._add("log_beta_tilde", -torch.inf, self.beta_tilde[1:].log())
-        self.log_beta[1] = self.log_beta_tilde[1] = self.log_beta_tilde[2]
+        self.log_beta[1] = self.log_beta_tilde[1] = self.log_beta_tilde[2] if self.T > 1 else self.log_beta[1]
 
     def _add(self, name: str, row_0: float, rows: Betas) -> None:
         self.register_buffer(name, _table(row_0, rows), persistent=False)

@@ -76,7 +76,7 @@ class Sampler(ABC):
     def label(self, model: DenoisingDiffusion) -> str:
         """What tells this walk from the paper's, "ancestral": ddim50, ancestral100_unclipped …; fit for file names."""
         steps = "" if self.num_steps in (None, model.process.T) else str(self.chain(model).process.T)
-        spaced = self.spacing.suffix if steps else ""
+        spaced = self.spacing.label if steps else ""
         return f"{self.name}{steps}{spaced}" + ("" if self.clip_x_0 else "_unclipped")
 
     def calls(self, model: DenoisingDiffusion) -> int:

@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 
@@ -23,14 +24,18 @@ def _check_beta(name: str, value: float) -> None:
 class Schedule(ABC):
     """How much noise each of the T steps adds.
 
-    T: number of steps, at least 2, because the variance of the last decoding step is β̃_2.
+    T: number of steps, at least `fewest`: 2, because the variance of the last decoding step is β̃_2.
     All values are checked at construction: UserError.
     """
 
     T: int = 1000
 
+    fewest: ClassVar[int] = 2
+
     def __post_init__(self) -> None:
-        check_whole("T", self.T, 2, "the decoder's variance is β̃_2, so a second step must be; the paper uses 1000")
+        check_whole(
+            "T", self.T, self.fewest, "the decoder's variance is β̃_2, so a second step must be; the paper uses 1000"
+        )
         check_at_most("T", self.T, 1_000_000, "an image would need as many network calls; the paper uses 1000")
 
     @abstractmethod
@@ -195,6 +200,8 @@ class CoarseSchedule(Schedule):
     """The β's that lead through the given ᾱ_0 = 1, ᾱ_1, …, ᾱ_T: a longer chain seen at some of its steps."""
 
     alpha_bar: Table
+
+    fewest = 1  # the one step of a chain that is walked at once
 
     def betas(self) -> Betas:
         return 1 - self.alpha_bar[1:] / self.alpha_bar[:-1]

@@ -64,7 +64,7 @@ class Steps(Figure):
         if len(set(self.calls)) < len(self.calls):
             raise UserError(f"{self.option('calls')}={self.calls} names a number twice; give each once")
         for calls in self.calls:
-            check_whole(self.option("calls"), calls, 2, "the chain has a first and a last step; use 5")
+            check_whole(self.option("calls"), calls, 1, "give a number of network calls; use 5")
         for name, calls, sampler in self._all():
             self._check_chain(name, calls, sampler, trained.model)
 

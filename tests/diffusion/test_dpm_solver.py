@@ -12,7 +12,7 @@ from ddpm_lightning.diffusion.parameterizations import Epsilon
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.samplers import DDIMSampler, Sampler
 from ddpm_lightning.diffusion.schedules import LinearSchedule
-from ddpm_lightning.diffusion.spacing import QuadraticSpacing
+from ddpm_lightning.diffusion.spacing import LeadingSpacing, QuadraticSpacing, Spacing, TrailingSpacing, UniformSpacing
 from ddpm_lightning.diffusion.unipc import UniPC
 from ddpm_lightning.diffusion.variances import BetaVariance
 from tests.diffusion.test_samplers import random_model
@@ -54,24 +54,35 @@ def errors_of(kind: type[Sampler]) -> list[float]:
     return [abs(deviation(kind(num_steps=k, spacing=QuadraticSpacing(), clip_x_0=False)) - whole) for k in STEPS]
 
 
+PEERS = [(DPMSolver, DPMSolverMultistepScheduler), (UniPC, UniPCMultistepScheduler)]
+
+
+@pytest.mark.parametrize(("kind", "peer"), PEERS, ids=["dpm", "unipc"])
 @pytest.mark.parametrize(
-    ("kind", "peer"), [(DPMSolver, DPMSolverMultistepScheduler), (UniPC, UniPCMultistepScheduler)], ids=["dpm", "unipc"]
+    ("spacing", "theirs"),
+    [
+        (QuadraticSpacing(), {}),
+        (UniformSpacing(skip_first=True), {"timestep_spacing": "linspace"}),
+        (LeadingSpacing(skip_first=True), {"timestep_spacing": "leading"}),
+        (TrailingSpacing(), {"timestep_spacing": "trailing"}),
+    ],
+    ids=["quadratic", "linspace", "leading", "trailing"],
 )
-def test_trajectory_is_diffusers(kind: type[Sampler], peer: Any) -> None:
+def test_trajectory_is_diffusers(kind: type[Sampler], peer: Any, spacing: Spacing, theirs: dict[str, str]) -> None:
     model = random_model(BetaVariance())
-    sampler = kind(num_steps=20, spacing=QuadraticSpacing(), clip_x_0=False)
-    times = [t - 1 for t in reversed(sampler.spacing.steps(1000, 20))]
-    scheduler = in_float64(peer(1000, beta_schedule="linear", final_sigmas_type="zero"))
+    sampler = kind(num_steps=20, spacing=spacing, clip_x_0=False)
+    scheduler = in_float64(peer(1000, beta_schedule="linear", final_sigmas_type="zero", **theirs))
     scheduler.set_timesteps(20)
-    scheduler.timesteps = torch.tensor(times)
+    if not theirs:
+        scheduler.timesteps = torch.tensor([t - 1 for t in reversed(spacing.steps(1000, 20))])
     # What it keeps of its tables it rounds to float32.
-    alpha_bar = scheduler.alphas_cumprod[times]
+    alpha_bar = scheduler.alphas_cumprod[scheduler.timesteps]
     scheduler.sigmas = torch.cat([((1 - alpha_bar) / alpha_bar).sqrt(), torch.zeros(1, dtype=torch.float64)])
     x_T = torch.randn(2, 2, 4, 4, dtype=torch.float64)
     x = x_T
     steps = sampler.trajectory(model, x_T, randn_like=torch.randn_like)
     with torch.no_grad():
         for step, t in zip(steps, scheduler.timesteps, strict=True):
-            theirs = scheduler.step(model.network(x, t.expand(2)), t, x).prev_sample  # which begins by rounding x
+            theirs_x = scheduler.step(model.network(x, t.expand(2)), t, x).prev_sample  # which begins by rounding x
             x = step.x
-            assert float((x - theirs).abs().max() / x.abs().max()) < 2e-7, step.t
+            assert float((x - theirs_x).abs().max() / x.abs().max()) < 2e-7, step.t

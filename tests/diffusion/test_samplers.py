@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from torch import Tensor, nn
 
 from ddpm_lightning.diffusion.dpm_solver import DPMSolver
@@ -17,7 +17,7 @@ from ddpm_lightning.diffusion.parameterizations import Epsilon, Parameterization
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
 from ddpm_lightning.diffusion.schedules import ConstantSchedule, LinearSchedule, Schedule
-from ddpm_lightning.diffusion.spacing import QuadraticSpacing, Spacing, TrailingSpacing, UniformSpacing
+from ddpm_lightning.diffusion.spacing import LeadingSpacing, QuadraticSpacing, Spacing, TrailingSpacing, UniformSpacing
 from ddpm_lightning.diffusion.unipc import UniPC
 from ddpm_lightning.diffusion.variances import (
     BetaTildeVariance,
@@ -172,25 +172,17 @@ def test_ancestral_trajectory_is_diffusers(variance: Variance, theirs: str) -> N
             assert torch.allclose(step.x, x, atol=1e-9), step.t
 
 
-@dataclass(frozen=True)
-class EveryTwentieth(Spacing):
-    """The subset that diffusers calls "leading": 1, 21, …, 981."""
-
-    def steps(self, T: int, K: int) -> list[int]:
-        return list(range(1, T + 1, T // K))
-
-    def _places(self, T: int, K: int) -> Tensor:
-        raise NotImplementedError
-
-
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
-def test_ddim_trajectory_is_diffusers(eta: float) -> None:
+@pytest.mark.parametrize("num_steps", [1, 10, 50])
+@pytest.mark.parametrize(("spacing", "theirs"), [(LeadingSpacing(), "leading"), (TrailingSpacing(), "trailing")])
+def test_ddim_trajectory_is_diffusers(spacing: Spacing, theirs: str, num_steps: int, eta: float) -> None:
+    """Where K divides T, and not with "linspace": diffusers' DDIM steps from t to t − ⌊T/K⌋, wherever it goes on."""
     model = random_model(BetaVariance())
-    scheduler = in_float64(DDIMScheduler(1000, beta_schedule="linear"))
-    scheduler.set_timesteps(50)
+    scheduler = in_float64(DDIMScheduler(1000, beta_schedule="linear", timestep_spacing=theirs))
+    scheduler.set_timesteps(num_steps)
     generator = torch.Generator().manual_seed(5)
     x_T = torch.randn(2, 2, 4, 4, dtype=torch.float64)
-    sampler = DDIMSampler(num_steps=50, spacing=EveryTwentieth(), eta=eta)
+    sampler = DDIMSampler(num_steps=num_steps, spacing=spacing, eta=eta)
     steps = sampler.trajectory(model, x_T, randn_like=noise_from(5))
     x = x_T
     with torch.no_grad():
@@ -221,7 +213,7 @@ def test_trajectory_ends_in_the_sample_and_counts_down() -> None:
 
 
 @pytest.mark.parametrize("spacing", [UniformSpacing(), QuadraticSpacing(), TrailingSpacing()], ids=name)
-@pytest.mark.parametrize(("T", "K"), [(1000, 2), (1000, 50), (1000, 999), (1000, 1000), (10, 9)])
+@pytest.mark.parametrize(("T", "K"), [(1000, 2), (1000, 50), (1000, 999), (1000, 1000), (10, 9), (2, 2)])
 def test_spacings_choose_distinct_steps_from_1_to_T(spacing: Spacing, T: int, K: int) -> None:
     steps = spacing.steps(T, K)
     assert len(steps) == len(set(steps)) == K
@@ -242,11 +234,46 @@ def test_a_sampler_knows_whether_it_is_random(sampler: Sampler) -> None:
     assert torch.equal(one, other) is not sampler.random
 
 
-def test_trailing_spacing_is_that_of_diffusers() -> None:
-    scheduler = DDIMScheduler(1000, timestep_spacing="trailing")
-    for K in (10, 20, 50, 300):
-        scheduler.set_timesteps(K)
-        assert TrailingSpacing().steps(1000, K) == sorted(int(t) + 1 for t in scheduler.timesteps)
+DIFFUSERS = [
+    (DDIMScheduler, "linspace", UniformSpacing()),
+    (DDIMScheduler, "leading", LeadingSpacing()),
+    (DDIMScheduler, "trailing", TrailingSpacing()),
+    (DPMSolverMultistepScheduler, "linspace", UniformSpacing(skip_first=True)),
+    (DPMSolverMultistepScheduler, "leading", LeadingSpacing(skip_first=True)),
+    (DPMSolverMultistepScheduler, "trailing", TrailingSpacing()),
+    (UniPCMultistepScheduler, "linspace", UniformSpacing(skip_first=True)),
+    (UniPCMultistepScheduler, "leading", LeadingSpacing(skip_first=True)),
+    (UniPCMultistepScheduler, "trailing", TrailingSpacing()),
+]
+"""A scheduler, its timestep_spacing, and what that is here."""
+
+
+@pytest.mark.parametrize(("scheduler", "theirs", "ours"), DIFFUSERS)
+@pytest.mark.parametrize("K", [2, 3, 7, 10, 11, 50, 300])
+def test_spacings_are_those_of_diffusers(scheduler: Callable[..., Any], theirs: str, ours: Spacing, K: int) -> None:
+    peer = scheduler(1000, timestep_spacing=theirs)
+    peer.set_timesteps(K)
+    assert ours.steps(1000, K) == sorted(int(t) + 1 for t in peer.timesteps)
+
+
+def test_leading_spacing_is_that_of_the_ddim_paper() -> None:
+    assert LeadingSpacing().steps(1000, 10) == list(range(1, 1000, 100))
+    assert LeadingSpacing().steps(10, 3) == [1, 4, 7]
+
+
+ONE_STEP = [(UniformSpacing(), 1000), (QuadraticSpacing(), 1000), (TrailingSpacing(), 1000), (LeadingSpacing(), 1)]
+
+
+@pytest.mark.parametrize(("spacing", "only"), ONE_STEP, ids=lambda value: name(value))
+@pytest.mark.parametrize("sampler", [AncestralSampler, DDIMSampler, DPMSolver, UniPC])
+def test_one_step_leads_to_the_guess_of_x_0(sampler: Callable[..., Sampler], spacing: Spacing, only: int) -> None:
+    model, x_T = random_model(BetaVariance()), torch.randn(2, 2, 4, 4, dtype=torch.float64)
+    walker = sampler(num_steps=1, spacing=spacing)
+    assert walker.chain(model).steps.tolist() == [0, only]
+    with torch.no_grad():
+        x_0_hat = model.predict_x_0(x_T, torch.full((2,), only), clip_x_0=True)
+    assert torch.allclose(walker.sample(model, x_T, randn_like=noise_from(0)), x_0_hat, atol=1e-9)
+    assert walker.label(model).startswith(f"{walker.name}1")
 
 
 def test_quadratic_spacing_is_denser_at_small_t() -> None:
@@ -258,8 +285,10 @@ def test_quadratic_spacing_is_denser_at_small_t() -> None:
 
 def test_impossible_samplers_are_refused() -> None:
     model = random_model(LearnedVariance())
-    with pytest.raises(UserError, match="num_steps=1 lies outside"):
-        DDIMSampler(num_steps=1).chain(model)
+    with pytest.raises(UserError, match="num_steps=0 lies outside 1..1000"):
+        DDIMSampler(num_steps=0).chain(model)
+    with pytest.raises(UserError, match="num_steps=1000 lies outside 1..999"):
+        DDIMSampler(num_steps=1000, spacing=UniformSpacing(skip_first=True)).chain(model)
     with pytest.raises(UserError, match="num_steps=1001 lies outside"):
         DDIMSampler(num_steps=1001).chain(model)
     with pytest.raises(UserError, match="longer steps than those whose variance the network learned"):

@@ -40,7 +40,7 @@ class Preview(Recurrent):
     def __init__(self, num_images: int, every_n_steps: int = 1000, num_steps: int = 50, seed: int = 0) -> None:
         check_whole(f"callbacks.{self.name}.num_images", num_images, 1, "give a number of images")
         check_at_most(f"callbacks.{self.name}.num_images", num_images, 4096, "no eye takes in more; use 64")
-        check_whole(f"callbacks.{self.name}.num_steps", num_steps, 2, "give a number of DDIM steps")
+        check_whole(f"callbacks.{self.name}.num_steps", num_steps, 1, "give a number of DDIM steps")
         super().__init__(f"callbacks.{self.name}", every_n_steps)
         self.num_images = num_images
         self.num_steps = num_steps
