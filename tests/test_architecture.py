@@ -42,8 +42,11 @@ HYDRA = {
     f"training/{name}.py"
     for name in (*ENTRIES, "build", "run_dir", "manners", "processes", "guard", "slurm", "wandb_logger")
 }
-HYDRA |= {f"training/command_line/{name}.py" for name in ("flags", "quoting")}
-HYDRA |= {str(path.relative_to(PACKAGE)) for path in (PACKAGE / "cli").glob("*.py")}
+HYDRA |= {
+    str(path.relative_to(PACKAGE))
+    for room in ("cli", "training/command_line")
+    for path in (PACKAGE / room).glob("*.py")
+}
 HYDRA |= {f"report/{name}.py" for name in ("report", "plan", "callback")} | {
     "interchange/convert.py",
     "prepare/prepare.py",

@@ -7,20 +7,22 @@ check in the command would come too late.
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
-from typing import Any
+from typing import Any, cast
 
 import hydra._internal.hydra as composing
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.default_element import GroupDefault
 from hydra.core.object_type import ObjectType
-from hydra.errors import CompactHydraException, OverrideParseException
+from hydra.errors import CompactHydraException, ConfigCompositionException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ddpm_lightning.errors import UserError, shown
 from ddpm_lightning.training.command_line.flags import check_flags
-from ddpm_lightning.training.command_line.quoting import how_to_quote
+from ddpm_lightning.training.command_line.names import check_names, unknown_name
+from ddpm_lightning.training.command_line.quoting import check_named, how_to_quote
 from ddpm_lightning.training.secrets import check_no_secrets, check_typed
 from ddpm_lightning.training.signals import ending_at_once, raise_on_ctrl_c
 from ddpm_lightning.training.targets import check_buildable
@@ -89,6 +91,7 @@ class CheckedLoader(ConfigLoaderImpl):
         if run_mode == RunMode.MULTIRUN:
             raise_on_ctrl_c()  # for a launcher has processes to end
         try:
+            check_named(overrides)
             check_typed(overrides)  # first, for Hydra's own errors repeat them
             cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
             config = OmegaConf.to_container(cfg, resolve=False)
@@ -96,13 +99,41 @@ class CheckedLoader(ConfigLoaderImpl):
             check_no_secrets(config)
             check_hydra(config["hydra"])
             check_only_typed(config, overrides)
+            if any(each.startswith(("+", "~")) for each in overrides):
+                check_names(overrides, config, self._known(config_name), self._groups(config_name))
             if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) > 0:
                 leave_to_the_first(cfg)
+        except ConfigCompositionException as error:
+            raise self._explained(error, config_name, overrides) from error
         except OverrideParseException as error:
             raise CompactHydraException(f"Error: {how_to_quote(error)}") from error
         except ValueError as error:  # a UserError, or Hydra's own on `experiment=null`
             raise CompactHydraException(f"Error: {error}") from error
         return cfg
+
+    def _known(self, config_name: str | None, overrides: Sequence[str] = ()) -> dict[Any, Any]:
+        """The configuration with these options; without any, where they cannot be composed."""
+        try:
+            cfg = super().load_configuration(config_name, list(overrides), RunMode.RUN)
+        except CompactHydraException:
+            cfg = super().load_configuration(config_name, [], RunMode.RUN)
+        return cast(dict[Any, Any], OmegaConf.to_container(cfg, resolve=False))
+
+    def _groups(self, config_name: str | None) -> set[str]:
+        """The groups that the command's own file names, also those of which it chooses no option."""
+        file = self.repository.load_config(str(config_name))
+        return {str(each.group) for each in file.defaults_list if isinstance(each, GroupDefault)} if file else set()
+
+    def _explained(
+        self, error: ConfigCompositionException, config_name: str | None, overrides: list[str]
+    ) -> CompactHydraException:
+        """Hydra's error on a name that is not in the configuration, with the nearest names that are."""
+        path = getattr(error.__cause__, "full_key", None)
+        if not path or not str(error).startswith("Could not override"):
+            return error
+        around = self._known(config_name, [each for each in overrides if each.partition("=")[0] != path])
+        siblings = OmegaConf.select(OmegaConf.create(around), path.rpartition(".")[0])
+        return CompactHydraException(f"Error: {unknown_name(path, siblings if OmegaConf.is_dict(siblings) else ())}")
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         cfg = super().load_sweep_config(master_config, sweep_overrides)

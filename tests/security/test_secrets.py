@@ -66,7 +66,9 @@ def test_a_secret_in_a_shared_file_is_refused(tmp_path: Path, capsys: pytest.Cap
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("option", ["+logger.wandb.settings.api_key=null", "+num_tokens=3", "+tokenizer=x"])
+@pytest.mark.parametrize(
+    "option", ["+logger.wandb.settings.api_key=null", "+network.num_tokens=3", "+network.tokenizer=x"]
+)
 def test_what_is_no_secret_passes(option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}/run", option, "loss=hybrid")
     assert "variance=beta is fixed" in said

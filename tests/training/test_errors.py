@@ -18,9 +18,9 @@ WITHOUT_DATA = [override for override in SMALL if not override.startswith("data"
 @pytest.mark.parametrize(
     ("mistake", "words"),
     [
-        ("schedul=linear", "Could not override 'schedul'"),
+        ("schedul=linear", "schedul is no option of this command; did you mean schedule?"),
         ("schedule=lnear", "Could not find 'schedule/lnear'"),
-        ("schedule.beta_7=1", "Key 'beta_7' is not in struct"),
+        ("schedule.beta_7=1", "did you mean schedule.beta_T or schedule.beta_1?"),
         ("schedule.T=0", "T=0 is not a whole number of at least 2"),
         ("schedule.beta_T=1.2", "beta_T=1.2 lies outside (0, 1)"),
         ("schedule.beta_1=0.5", "beta_1=0.5 is greater than beta_T=0.02"),

@@ -1,0 +1,54 @@
+"""Whether a command reads the names in its options. One that it does not read is a mistake, told with the nearest."""
+
+from collections.abc import Collection, Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+
+from ddpm_lightning.errors import UserError
+
+Node = Mapping[Any, Any]
+
+
+def check_names(typed: list[str], composed: Node, known: Node, groups: Collection[str]) -> None:
+    """Raises UserError where + adds a name that the command does not read, or ~ removes one that it does.
+
+    composed: the configuration with all options. known: that of the command without any. groups: of the command, also
+    those of which no option is chosen.
+    """
+    for override in OverridesParser.create().parse_overrides(typed):
+        path = path_of(override)
+        if override.is_delete() and path[0] in known and path[0] not in composed:
+            raise UserError(f"~{path[0]} removes what the command reads; give {path[0]}= another value instead")
+        if (override.is_add() or override.is_force_add()) and path[0] in composed:
+            _check_added(path, composed, dict.fromkeys(groups) | dict(known))
+
+
+def path_of(override: Override) -> list[str]:
+    """Where in the configuration an option stands; an option of a group stands under the group's name."""
+    return (override.package or override.key_or_group).replace("/", ".").split(".")
+
+
+def unknown_name(path: str, siblings: Iterable[Any]) -> UserError:
+    """The error for a name that the command does not read; siblings: the names that it reads in that place."""
+    above, dot, name = path.rpartition(".")
+    near = [above + dot + each for each in get_close_matches(name, map(str, siblings))]
+    hint = f"did you mean {' or '.join(near)}?" if near else "leave it out"
+    return UserError(f"{path} is no option of this command; {hint} (--help lists them)")
+
+
+def _check_added(path: list[str], composed: Any, known: Any) -> None:
+    for depth, name in enumerate(path):
+        if not isinstance(known, dict) or "_target_" in known or name.endswith("_logging"):
+            return  # a class checks its own arguments, and loggers are named by the user
+        composed = composed.get(name) if isinstance(composed, dict) else None
+        if name not in known and (depth == 0 or not _is_part(composed)):
+            raise unknown_name(".".join(path[: depth + 1]), known)
+        known = known.get(name)
+
+
+def _is_part(node: Any) -> bool:
+    """Whether a node can be added to the callbacks or loggers: one that builds an object, or null."""
+    return node is None or (isinstance(node, dict) and "_target_" in node)
