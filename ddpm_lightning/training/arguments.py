@@ -73,13 +73,27 @@ def _builds(value: Any, kind: type) -> bool:
     return not inspect.isclass(made) or issubclass(made, kind)
 
 
+def default_arguments(target: Any) -> dict[str, Any]:
+    """The plain values that a target's arguments have where a node leaves them out, those of base classes included."""
+    found: dict[str, Any] = {}
+    for maker in _makers(find_known(target)):
+        given = {name: each.default for name, each in inspect.signature(maker).parameters.items()}
+        found |= {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+    return {name: value for name, value in found.items() if isinstance(value, str | int | float | list | NoneType)}
+
+
+def _makers(target: Any) -> list[Callable[..., Any]]:
+    """The functions that take a target's arguments: those of its base classes, too, for it may pass arguments on."""
+    found = [vars(base).get("__init__") for base in reversed(target.__mro__)] if inspect.isclass(target) else [target]
+    return [maker for maker in found if inspect.isfunction(maker)]
+
+
 def _hints(target: Any) -> Mapping[str, Any]:
-    """The annotations of what a target takes, those of its base classes included, for it may pass them on."""
-    takers = [vars(base).get("__init__") for base in reversed(target.__mro__)] if inspect.isclass(target) else [target]
+    """The annotations of what a target takes."""
     hints: dict[str, Any] = {}
-    for taker in filter(inspect.isfunction, takers):
+    for maker in _makers(target):
         try:
-            hints |= get_type_hints(taker)
+            hints |= get_type_hints(maker)
         except (NameError, TypeError):  # of a library that imports its types for type checkers alone
             continue
     return hints

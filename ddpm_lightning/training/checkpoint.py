@@ -1,8 +1,6 @@
 """Checkpoints: written whole or not at all, self-describing, and read as data, never as code."""
 
 import contextlib
-import hashlib
-import json
 import logging
 import os
 import pickle
@@ -210,31 +208,3 @@ def load_model(
     if use_ema:
         check_average(unwrapped(checkpoint[EMA]), dict(model.named_parameters()))
     return checkpoint, data, model.eval()
-
-
-DECIDING = (*MODEL_PARTS, "data", "loss", "timesteps", "optimizer", "module", "seed")
-"""What makes two runs the same run."""
-
-HARMLESS = {"root", "num_workers", "eval_batch_size", "test_strata", "max_skipped", "activation_checkpointing"}
-"""Keys of these that may change between a run and its continuation."""
-
-
-def check_same_run(checkpoint: dict[str, Any], config: dict[str, Any], path: Path) -> None:
-    """Raises UserError where a run is to go on from a checkpoint of a run with other choices."""
-    for part in DECIDING:
-        theirs, ours = _deciding(checkpoint[CONFIG].get(part)), _deciding(config.get(part))
-        if theirs != ours:
-            raise UserError(
-                f"{path} is of a run with another {part} ({theirs}) than this one's ({ours}); give that run's options "
-                "to go on with it, or another hydra.run.dir to start anew"
-            )
-
-
-def fingerprint(config: dict[str, Any]) -> str:
-    """The same for two configurations of the same run."""
-    choices = {part: _deciding(config.get(part)) for part in DECIDING}
-    return hashlib.sha256(json.dumps(choices, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _deciding(node: Any) -> Any:
-    return {k: v for k, v in node.items() if k not in HARMLESS} if isinstance(node, dict) else node

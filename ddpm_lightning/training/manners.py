@@ -54,6 +54,7 @@ def quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes.*")
         warnings.filterwarnings("ignore", message=".*Grad strides do not match bucket view strides.*")
+        warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided.*")
         warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
         yield

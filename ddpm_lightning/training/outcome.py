@@ -13,14 +13,15 @@ from PIL import Image
 from ddpm_lightning.errors import Diverged
 from ddpm_lightning.training.callbacks.checkpoint import keeps_checkpoints, last_checkpoint
 from ddpm_lightning.training.callbacks.ema import keeps_average
+from ddpm_lightning.training.callbacks.history import history_of
 from ddpm_lightning.training.callbacks.periodic import Periodic
 from ddpm_lightning.training.callbacks.showing import show
-from ddpm_lightning.training.checkpoint import fingerprint
 from ddpm_lightning.training.manners import option, python, relative
 from ddpm_lightning.training.metrics_csv import METRICS_FILE
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.processes import is_first
 from ddpm_lightning.training.results import provenance, tell, with_warnings, write_results
+from ddpm_lightning.training.same_run import earlier_fingerprint, fingerprint
 from ddpm_lightning.training.wandb_logger import BackgroundWandbLogger
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def wanted(config: dict[str, Any]) -> set[str]:
 def reason_of_divergence(config: dict[str, Any]) -> str | None:
     """Why this very run diverged, if it did."""
     diverged = read_outcome(config).get("diverged")
-    if not isinstance(diverged, dict) or diverged.get("of") != fingerprint(config):
+    if not isinstance(diverged, dict) or diverged.get("of") not in (fingerprint(config), earlier_fingerprint(config)):
         return None
     return str(diverged.get("reason"))
 
@@ -70,7 +71,9 @@ def recording_divergence(config: dict[str, Any], trainer: L.Trainer) -> Iterator
         if is_first():
             record = {"step": trainer.global_step, "reason": str(error), "of": fingerprint(config)}
             known = {"metrics": {}, **read_outcome(config)}
-            write_results(results_of(config), {**known, "diverged": record, **provenance(config["seed"])})
+            write_results(
+                results_of(config), {**known, "diverged": record, **provenance(config["seed"]), **history_of(trainer)}
+            )
         raise
 
 
@@ -80,7 +83,7 @@ def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer, kept: dict[
     tested = test_result(module, trainer)
     found = {**tested, **last_measured(trainer)}
     results = {**kept, "metrics": with_warnings({**found, **kept["metrics"]})}
-    write_results(results_of(config), {**results, **provenance(config["seed"])})
+    write_results(results_of(config), {**results, **provenance(config["seed"]), **history_of(trainer)})
     log_values(trainer, tested)
     tell(found)
     run_dir = relative(Path(config["run_dir"]))

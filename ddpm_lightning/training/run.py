@@ -20,9 +20,10 @@ from ddpm_lightning.diffusion.variances import Variance
 from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.training.build import build_model, check_compile, compile_network, make, make_all, make_with, plain
 from ddpm_lightning.training.callbacks.checkpoint import SelfDescription, last_checkpoint
+from ddpm_lightning.training.callbacks.history import History
 from ddpm_lightning.training.callbacks.restoring import restoring
 from ddpm_lightning.training.callbacks.stop import StopOnSignal
-from ddpm_lightning.training.checkpoint import check_same_run, found_at, newest_whole
+from ddpm_lightning.training.checkpoint import found_at, newest_whole
 from ddpm_lightning.training.evaluation.after_training import (
     check_evaluation,
     evaluate_run,
@@ -43,6 +44,7 @@ from ddpm_lightning.training.outcome import (
 from ddpm_lightning.training.processes import in_processes, is_first
 from ddpm_lightning.training.results import commit
 from ddpm_lightning.training.run_dir import alone_in
+from ddpm_lightning.training.same_run import Difference, check_same_run, settled
 from ddpm_lightning.training.signals import STOP, Interrupted
 
 log = logging.getLogger(__name__)
@@ -51,7 +53,7 @@ log = logging.getLogger(__name__)
 def train(cfg: DictConfig) -> None:
     """Trains, tests the averaged weights and writes the run directory; goes on where that holds a checkpoint."""
     with told_plainly():
-        config = plain(cfg)
+        config = settled(plain(cfg))
         if in_sweep() and (reason := reason_of_divergence(config)):
             log.info("This run diverged: %s; remove %s to try again", reason, relative(results_of(config)))
             return
@@ -73,7 +75,7 @@ def train_here(config: dict[str, Any]) -> None:
     """The same in this process, which may be one of several."""
     commit()  # of what runs, whatever becomes of the files meanwhile
     with quiet(), alone_in(Path(config["run_dir"])) if is_first() else nullcontext():
-        checkpoint = resumable(config)
+        checkpoint, changed = resumable(config)
         if checkpoint is not None and is_finished(config):
             log.info("This run is finished: %s", relative(results_of(config)))
             return
@@ -84,7 +86,8 @@ def train_here(config: dict[str, Any]) -> None:
         compile_network(module.model, config["compile"])
         if wanted(config):
             check_evaluation(config, module.model, data)
-        callbacks = [SelfDescription(config), *make_all(config["callbacks"], L.Callback), StopOnSignal()]
+        own = [SelfDescription(config), History(changed)]
+        callbacks = [*own, *make_all(config["callbacks"], L.Callback), StopOnSignal()]
         loggers = make_all(config["logger"], Logger)
         trainer = make_with(config["trainer"], callbacks=callbacks, logger=loggers)
         data.setup("fit")  # Lightning would do so later; a wrong folder is better told now
@@ -154,11 +157,10 @@ def make_module(config: dict[str, Any], model: torch.nn.Module) -> DDPM:
     return module
 
 
-def resumable(config: dict[str, Any]) -> Path | None:
-    """The checkpoint in the run directory that this run goes on from, if there is one."""
+def resumable(config: dict[str, Any]) -> tuple[Path | None, list[Difference]]:
+    """The checkpoint in the run directory that this run resumes, if there is one; and what differs from its options."""
     found = newest_whole(last_checkpoint(config["run_dir"]))
     if found is None:
-        return None
+        return None, []
     path, checkpoint = found
-    check_same_run(checkpoint, config, path)
-    return path
+    return path, check_same_run(checkpoint, config, path)

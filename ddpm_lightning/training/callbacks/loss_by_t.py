@@ -36,7 +36,8 @@ class LossByT(Recurrent):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
-        self.sums = state_dict["sums"]
+        if state_dict["sums"].shape == self.sums.shape:  # else the run has another number of bins from here on
+            self.sums = state_dict["sums"]
 
     def on_train_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
         # What all processes had counted is not to count for each.

@@ -1,0 +1,146 @@
+"""Which keys of the configuration a resumed run may change, and which make it another run."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ddpm_lightning.errors import UserError, shown
+from ddpm_lightning.training.arguments import default_arguments
+from ddpm_lightning.training.build import MODEL_PARTS
+from ddpm_lightning.training.checkpoint import CONFIG
+from ddpm_lightning.training.trainer import check_precision, choose_accelerator
+
+
+class Effect(Enum):
+    """What another value of a key does to a run that is resumed with it."""
+
+    ANOTHER_RUN = auto()
+    """The weights or their average would mix two runs: a resume is refused."""
+
+    MAY_CHANGE = auto()
+    """Training draws and learns the same; its length, numbers, pictures, speed or rounding differ: a resume says so."""
+
+    CANNOT_MATTER = auto()
+    """Only where files lie, and how they are read or reported."""
+
+
+_ANOTHER_RUN = (
+    *(*MODEL_PARTS, "data", "loss", "timesteps", "optimizer", "module", "seed"),
+    *("callbacks.ema", "trainer.precision"),
+)
+_MAY_CHANGE = (
+    *("sampler", "metrics", "evaluation", "inception_weights", "compile", "optimizer.fused", "optimizer.foreach"),
+    *("module.max_skipped", "module.test_strata"),
+    *("callbacks.metrics", "callbacks.loss_by_t", "callbacks.bound", "callbacks.quality", "callbacks.grid"),
+    *("callbacks.strip", "callbacks.schedule_plot", "callbacks.loss_curve", "callbacks.checkpoint"),
+    *("trainer.max_steps", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
+    *("trainer.accumulate_grad_batches", "trainer._target_"),
+)
+_CANNOT_MATTER = (
+    *("data.root", "data.num_workers", "data.eval_batch_size", "network.activation_checkpointing"),
+    *("logger", "callbacks.progress", "run_dir", "trainer.run_dir"),
+)
+
+EFFECTS = {
+    **dict.fromkeys(_ANOTHER_RUN, Effect.ANOTHER_RUN),
+    **dict.fromkeys(_MAY_CHANGE, Effect.MAY_CHANGE),
+    **dict.fromkeys(_CANNOT_MATTER, Effect.CANNOT_MATTER),
+}
+"""The effect of each key, or of all keys below it for which nothing else is said."""
+
+
+def effect_of(key: str) -> Effect | None:
+    """The effect of a key, such as callbacks.ema.decay; None for one that only the user knows."""
+    while key not in EFFECTS and "." in key:
+        key = key.rpartition(".")[0]
+    return EFFECTS.get(key)
+
+
+class Difference(NamedTuple):
+    """A key that has another value in the checkpoint than in this command."""
+
+    key: str
+    before: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{self.key} ({_briefly(self.before)} before, {_briefly(self.now)} now)"
+
+
+def check_same_run(checkpoint: dict[str, Any], config: dict[str, Any], path: Path) -> list[Difference]:
+    """Returns what differs from the checkpoint's configuration and may. Raises UserError where it is another run's."""
+    found = sorted(differences(settled(checkpoint[CONFIG]), config), key=lambda each: each.key.count("."))
+    forbidden = [each for each in found if effect_of(each.key) is Effect.ANOTHER_RUN]
+    if forbidden:
+        (key, before, now), others = forbidden[0], [each.key for each in forbidden[1:]]
+        raise UserError(
+            f"{path} is of a run with another {key} ({_briefly(before)}) than this one's ({_briefly(now)})"
+            f"{', and another ' if others else ''}{shown(', '.join(others))}; give that run's options to resume it, or "
+            "another hydra.run.dir to start anew"
+        )
+    return [each for each in found if effect_of(each.key) is not Effect.CANNOT_MATTER]
+
+
+def settled(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with trainer.precision=auto as what it stands for on this machine."""
+    trainer = config.get("trainer")
+    if not isinstance(trainer, dict) or "precision" not in trainer:
+        return config
+    precision = check_precision(trainer["precision"], choose_accelerator(trainer.get("accelerator", "auto")))
+    return {**config, "trainer": {**trainer, "precision": precision}}
+
+
+def differences(before: Any, now: Any, key: str = "") -> Iterator[Difference]:
+    """The keys with different values. An option that is not there has its constructor's default: so a checkpoint that
+    is older than an option is resumed."""
+    if isinstance(before, dict) and isinstance(now, dict) and before.get("_target_") == now.get("_target_"):
+        before, now = ({**default_arguments(node.get("_target_")), **node} for node in (before, now))
+        for name in {**before, **now}:
+            yield from differences(before.get(name), now.get(name), _join(key, name))
+    elif before != now and repr(before) != repr(now):  # NaN equals nothing
+        yield Difference(key, before, now)
+
+
+def fingerprint(config: dict[str, Any]) -> str:
+    """The same for two configurations of the same run."""
+    choices = dict(_choices(config))
+    return hashlib.sha256(json.dumps(choices, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _choices(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value that makes another run, by its key; without defaults, so that a new option changes nothing."""
+    if isinstance(node, dict):
+        defaults = default_arguments(node.get("_target_"))
+        for name, value in node.items():
+            if name not in defaults or defaults[name] != value:
+                yield from _choices(value, _join(key, name))
+    elif effect_of(key) is Effect.ANOTHER_RUN:
+        yield key, node
+
+
+def _join(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name
+
+
+def _briefly(value: Any) -> str:
+    """A value as one types it; of a node the name of its class."""
+    if isinstance(value, dict) and "_target_" in value:
+        return str(value["_target_"]).rpartition(".")[2]
+    return shown(json.dumps(value, default=str))
+
+
+EARLIER_PARTS = (*MODEL_PARTS, "data", "loss", "timesteps", "optimizer", "module", "seed")
+EARLIER_HARMLESS = {"root", "num_workers", "eval_batch_size", "test_strata", "max_skipped", "activation_checkpointing"}
+
+
+def earlier_fingerprint(config: dict[str, Any]) -> str:
+    """The fingerprint that version 0.1 kept with a run that diverged."""
+    parts = {part: config.get(part) for part in EARLIER_PARTS}
+    choices = {
+        part: {k: v for k, v in node.items() if k not in EARLIER_HARMLESS} if isinstance(node, dict) else node
+        for part, node in parts.items()
+    }
+    return hashlib.sha256(json.dumps(choices, sort_keys=True, default=str).encode()).hexdigest()
