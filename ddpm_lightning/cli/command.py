@@ -1,16 +1,12 @@
 """Turns a function of a configuration into a command: Hydra composes, every configuration is checked first."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
+from ddpm_lightning.training.command_line.groups import CONF
 from ddpm_lightning.training.guard import guarded
-
-PACKAGE = Path(__file__).parents[1]
-CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir())
-"""Where the configurations are: in an installed package inside it, in a checkout beside it."""
 
 
 def command(function: Callable[[DictConfig], None]) -> Callable[[], None]:

@@ -15,12 +15,19 @@ import hydra._internal.hydra as composing
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.default_element import GroupDefault
 from hydra.core.object_type import ObjectType
-from hydra.errors import CompactHydraException, ConfigCompositionException, OverrideParseException
+from hydra.errors import (
+    CompactHydraException,
+    ConfigCompositionException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ddpm_lightning.errors import UserError, shown
 from ddpm_lightning.training.command_line.flags import check_flags
+from ddpm_lightning.training.command_line.groups import no_such_option
+from ddpm_lightning.training.command_line.help import asks_for_help, help_template
 from ddpm_lightning.training.command_line.names import check_names, unknown_name
 from ddpm_lightning.training.command_line.quoting import check_named, how_to_quote
 from ddpm_lightning.training.secrets import check_no_secrets, check_typed
@@ -56,6 +63,9 @@ def guarded(main: Callable[[], None]) -> Callable[[], None]:
             with ending_at_once():
                 check_flags()
                 main()
+        except BrokenPipeError:  # as in `python train.py --help | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
         except KeyboardInterrupt:  # before the command listened, so that nothing is lost
             print("\nStopped.", file=sys.stderr)
             sys.exit(130)
@@ -101,8 +111,12 @@ class CheckedLoader(ConfigLoaderImpl):
             check_only_typed(config, overrides)
             if any(each.startswith(("+", "~")) for each in overrides):
                 check_names(overrides, config, self._known(config_name), self._groups(config_name))
+            if config_name and asks_for_help():
+                cfg.hydra.help.template = help_template(config_name, cfg, self.get_group_options)
             if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) > 0:
                 leave_to_the_first(cfg)
+        except MissingConfigException as error:
+            raise CompactHydraException(f"Error: {no_such_option(error, self.get_group_options)}") from error
         except ConfigCompositionException as error:
             raise self._explained(error, config_name, overrides) from error
         except OverrideParseException as error:
