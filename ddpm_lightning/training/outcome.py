@@ -90,7 +90,9 @@ def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer, kept: dict[
     how = ""
     if keeps_checkpoints(trainer) and last_checkpoint(run_dir).exists():
         how = f" Sample from it with: {python('sample.py')} {option('checkpoint', last_checkpoint(run_dir))}"
-    log.info("The run lies in %s.%s", run_dir, how)
+    picture = run_dir / "samples" / "grid_final.png"
+    shown = f" Its samples: {picture}." if picture.is_file() else ""
+    log.info("The run lies in %s.%s%s", run_dir, shown, how)
     return results
 
 
