@@ -136,7 +136,8 @@ class CheckedLoader(ConfigLoaderImpl):
     def _groups(self, config_name: str | None) -> set[str]:
         """The groups that the command's own file names, also those of which it chooses no option."""
         file = self.repository.load_config(str(config_name))
-        return {str(each.group) for each in file.defaults_list if isinstance(each, GroupDefault)} if file else set()
+        defaults = (file.defaults_list if file else None) or ()
+        return {str(each.group) for each in defaults if isinstance(each, GroupDefault)}
 
     def _explained(
         self, error: ConfigCompositionException, config_name: str | None, overrides: list[str]
@@ -151,6 +152,8 @@ class CheckedLoader(ConfigLoaderImpl):
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         cfg = super().load_sweep_config(master_config, sweep_overrides)
+        if not OmegaConf.is_interpolation(master_config.hydra.sweep, "dir"):
+            cfg.hydra.sweep.dir = master_config.hydra.sweep.dir  # the folder that the command has made
         check_name(cfg.hydra)
         return cfg
 

@@ -1,50 +1,37 @@
-"""The run directory: writable, as the first thing that a command sees to, and of one process. Imports nothing heavy."""
+"""The run directory: made and writable before anything else happens, and of one process. Imports nothing heavy."""
 
 import contextlib
 import fcntl
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ddpm_lightning.errors import UserError
 
 
 class RunDirectoryCheck(Callback):
-    """Ends the command with one sentence where Hydra would end it with a traceback. A command that fails, because it is
-    refused, say, leaves the run's own configuration where Hydra has written that of the command."""
-
-    def __init__(self) -> None:
-        self.before: dict[Path, bytes] = {}
+    """Makes the run directory before Hydra writes to it, and ends the command with one sentence where it cannot."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        folder = Path(config.hydra.run.dir)
-        check_writable(folder, "hydra.run.dir")
-        self._remember(folder.glob(".hydra/*.yaml"))
-
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        if job_return.status == JobStatus.FAILED:
-            for path, content in self.before.items():
-                if path.parents[1] == Path(config.hydra.runtime.output_dir):
-                    path.write_bytes(content)
+        make_folder(config.hydra.run, "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        folder = Path(config.hydra.sweep.dir)
-        check_writable(folder, "hydra.sweep.dir")
-        self._remember(folder.glob("*/.hydra/*.yaml"))
-
-    def _remember(self, paths: Iterable[Path]) -> None:
-        self.before = {Path(os.path.abspath(path)): path.read_bytes() for path in paths}
+        make_folder(config.hydra.sweep, "hydra.sweep.dir")
 
 
 class OwnDirectoryCheck(RunDirectoryCheck):
-    """The same for what is not training: it may not write over the results of a run."""
+    """The same for commands other than train.py: they may not overwrite the results of a run. A command that fails
+    leaves the configuration of the one before it."""
+
+    def __init__(self) -> None:
+        self.before: dict[Path, bytes] = {}
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.run.dir)
@@ -54,11 +41,33 @@ class OwnDirectoryCheck(RunDirectoryCheck):
                 "hydra.run.dir=PATH"
             )
         super().on_run_start(config, **kwargs)
+        self._remember(config.hydra.run.dir)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        super().on_multirun_start(config, **kwargs)
+        self._remember(config.hydra.sweep.dir)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        if job_return.status == JobStatus.FAILED:
+            for path, content in self.before.items():
+                if path.parents[1] == Path(config.hydra.runtime.output_dir):
+                    path.write_bytes(content)
+
+    def _remember(self, folder: str) -> None:
+        self.before = {path: path.read_bytes() for path in Path(folder).absolute().rglob(".hydra/*.yaml")}
 
 
-def check_writable(folder: Path, option: str) -> None:
-    """Makes the folder and tries to write there."""
+def make_folder(part: DictConfig, option: str) -> None:
+    """Makes the folder part.dir and tries to write there. One that is named after the time is new and of this command
+    alone, for two commands may start in one second."""
+    is_new = "${now:" in OmegaConf.to_container(part, resolve=False)["dir"]  # type: ignore[call-overload,index]
+    folder = Path(part.dir).expanduser()
+    if is_new and is_one_of_several():
+        sys.exit(
+            f"Error: each of several processes would make a folder of its own; name one for all with {option}=PATH"
+        )
     try:
+        folder = new_folder(folder) if is_new else folder
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
@@ -66,6 +75,23 @@ def check_writable(folder: Path, option: str) -> None:
             f"Error: the run directory {folder} cannot be written ({error.strerror or error}); "
             f"choose another with {option}=PATH"
         )
+    if part.dir != str(folder):
+        part.dir = str(folder)
+
+
+def new_folder(folder: Path, number: int = 1) -> Path:
+    """Makes a folder that no other command has, with a number after its name where that is taken."""
+    numbered = folder if number == 1 else folder.with_name(f"{folder.name}_{number}")
+    try:
+        numbered.mkdir(parents=True)
+    except FileExistsError:
+        return new_folder(folder, number + 1)
+    return numbered
+
+
+def is_one_of_several() -> bool:
+    """Whether torchrun or srun started other processes beside this one."""
+    return any(int(os.environ.get(name, 1)) > 1 for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
 
 
 @contextlib.contextmanager

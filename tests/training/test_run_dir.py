@@ -1,0 +1,77 @@
+"""Folders of commands: two commands never share one by accident, and one that is refused changes no file."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from ddpm_lightning.training.run_dir import new_folder
+from tests.training.commands import SMALL, command, error_of
+
+QUICK = [*SMALL, "trainer.max_steps=1", "callbacks.grid=null", "callbacks.strip=null", "callbacks.bound=null"]
+WITH_FOLDERS = ("train", "sample", "evaluate", "figure", "train_classifier")
+THIS_YEAR = "${now:%Y}"
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_many_commands_at_once_make_a_folder_each(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        made = list(pool.map(new_folder, [tmp_path / "deep" / "2026-11-30"] * 64))
+    assert sorted(made) == sorted((tmp_path / "deep").iterdir())
+    assert len({*made}) == 64
+
+
+@pytest.mark.parametrize("script", WITH_FOLDERS)
+def test_every_command_names_its_folder_after_the_time(script: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command(script, "--cfg", "hydra")
+    hydra = OmegaConf.create(capsys.readouterr().out).hydra
+    for part in (hydra.run, hydra.sweep):
+        assert "${now:" in str(OmegaConf.to_container(part, resolve=False)["dir"])  # type: ignore[call-overload,index]
+    assert any("DirectoryCheck" in str(callback) for callback in hydra.callbacks.values())
+
+
+@pytest.mark.parametrize("script", WITH_FOLDERS)
+def test_a_folder_named_after_the_time_is_new(
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(script, "--cfg", "hydra", f"hydra.run.dir={tmp_path}/{THIS_YEAR}", "--resolve")
+    of_another = Path(OmegaConf.create(capsys.readouterr().out).hydra.run.dir)
+    (of_another / "generated").mkdir(parents=True)
+    error_of(capsys, script, f"hydra.run.dir={tmp_path}/{THIS_YEAR}", "seed=-1")
+    assert not contents(of_another)
+    assert (tmp_path / f"{of_another.name}_2").is_dir()
+
+
+@pytest.mark.parametrize("variable", ["WORLD_SIZE", "SLURM_STEP_NUM_TASKS"])
+def test_several_processes_are_told_one_folder(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(variable, "2")
+    said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}/{THIS_YEAR}")
+    assert "name one for all with hydra.run.dir=PATH" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_sweeps_at_once_keep_their_runs_apart(tmp_path: Path) -> None:
+    for seeds in ("0,1", "2,3"):
+        command("train", "-m", f"hydra.sweep.dir={tmp_path}/{THIS_YEAR}", *QUICK, f"seed={seeds}")
+    checkpoints = sorted(tmp_path.glob("*/*/checkpoints/last.ckpt"))
+    seeds = [torch.load(path, weights_only=True)["config"]["seed"] for path in checkpoints]
+    assert seeds == [0, 1, 2, 3]
+    typed = [OmegaConf.load(path.parents[1] / ".hydra" / "config.yaml").seed for path in checkpoints]
+    assert typed == seeds
+
+
+def test_a_home_folder_in_quotes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    command("train", 'hydra.run.dir="~/run"', *QUICK)
+    command("train", "-m", 'hydra.sweep.dir="~/sweep"', *QUICK)
+    assert (tmp_path / "run" / "results.json").is_file()
+    assert (tmp_path / "sweep" / "0" / "results.json").is_file()
+    assert not (tmp_path / "~").exists()
