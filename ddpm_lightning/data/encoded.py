@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import logging
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,16 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from PIL import Image
 from torch.utils.data import Dataset
 
 from ddpm_lightning.data.base import ImageDataModule
 from ddpm_lightning.data.batches import Batch, Plan
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
-from ddpm_lightning.image_files import decode_image
+from ddpm_lightning.image_files.decoding import decode_image
+
+log = logging.getLogger(__name__)
 
 MODES = {1: "L", 3: "RGB"}
 
@@ -39,11 +43,15 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True)
 class EncodedImages(Dataset[Batch]):
-    """A source, read and decoded a batch at a time: [channels, side, side] each."""
+    """A source, read and decoded a batch at a time: [channels, side, side] each.
+
+    background: the colour under transparent pixels; None drops their transparency.
+    """
 
     source: ImageSource
     side: int
     channels: int
+    background: str | None = None
 
     def __len__(self) -> int:
         return len(self.source)
@@ -59,10 +67,12 @@ class EncodedImages(Dataset[Batch]):
 
     def decode(self, place: int, content: bytes) -> Image.Image:
         """The whole image that was read at this place, grey or in colour as is asked for."""
-        return decode_image(io.BytesIO(content), self.source.name(place), lambda _: MODES[self.channels])
+        name, mode = self.source.name(place), MODES[self.channels]
+        return decode_image(io.BytesIO(content), name, lambda _: mode, self.background)
 
     def fingerprint(self) -> str:
-        return hashlib.sha256(repr((self.source.fingerprint(), self.side, self.channels)).encode()).hexdigest()
+        shown = (self.side, self.channels) if self.background is None else (self.side, self.channels, self.background)
+        return hashlib.sha256(repr((self.source.fingerprint(), *shown)).encode()).hexdigest()
 
 
 def square(image: Image.Image, side: int) -> Image.Image:
@@ -76,8 +86,10 @@ def square(image: Image.Image, side: int) -> Image.Image:
 class EncodedImagesDataModule(ImageDataModule):
     """root: where the images lie. side: their height and width; the middle is cut out and resized to it.
 
-    channels: 3 for colour, 1 for grey.
+    channels: 3 for colour, 1 for grey. background: see EncodedImages.
     """
+
+    background: str | None = None
 
     def __init__(self, *, root: str, side: int = 256, channels: int = 3, **options: Any) -> None:
         super().__init__(**options)
@@ -95,7 +107,24 @@ class EncodedImagesDataModule(ImageDataModule):
         return self.size[0]
 
     def load(self, split: str) -> EncodedImages:
-        return EncodedImages(self.source(split), self.side, self.channels)
+        return EncodedImages(self.source(split), self.side, self.channels, self.background)
+
+    def setup(self, stage: str) -> None:
+        """Loads what the stage needs; before training it checks the images, and says once what they are."""
+        is_new = stage == "fit" and not self.loaded
+        if is_new:
+            self.check()
+        super().setup(stage)
+        if is_new and getattr(rank_zero_only, "rank", 0) == 0:
+            log.info("%s", self.described())
+
+    def check(self) -> None:
+        """Raises UserError where images that cannot be read are known before any is read."""
+
+    def described(self) -> str:
+        """One line on the images: how many of which split, and what they are."""
+        counts = " and ".join(f"{len(self.images(split))} {split}" for split in ("train", "test"))
+        return f"data.root={self.root}: {counts} images"
 
     @abstractmethod
     def source(self, split: str) -> ImageSource:

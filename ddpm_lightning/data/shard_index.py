@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ddpm_lightning.errors import UserError, shown
-from ddpm_lightning.image_files import MOST_BYTES
+from ddpm_lightning.image_files.decoding import MOST_BYTES
 
 LIST = "shards.json"
 """What says that a folder of shards is finished, and which they are."""

@@ -35,6 +35,7 @@ def prepare(cfg: DictConfig) -> None:
         data, folder = make(config["data"], EncodedImagesDataModule), Path(str(config["into"]))
         if isinstance(data, ShardsDataModule):
             raise UserError("data=shards are shards already; say what they are made of: data=image_folder or data=lsun")
+        log.info("%s", data.described())
         images = convert(data, folder, config["images_per_shard"], config["workers"])
         told, where = " and ".join(f"{n} {split} images" for split, n in images.items()), relative(folder)
         options = f"data=shards {option('data.root', where)} data.side={data.side} data.channels={data.channels}"

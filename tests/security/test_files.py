@@ -19,7 +19,7 @@ from PIL import Image
 from ddpm_lightning import npz
 from ddpm_lightning.data.cifar10 import FOLDER, CIFAR10DataModule, read_batch
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.image_files import LARGEST
+from ddpm_lightning.image_files.decoding import LARGEST
 from ddpm_lightning.metrics.inception import load_inception
 from ddpm_lightning.npz import read_npz
 from ddpm_lightning.training.checkpoint import load_model, read_checkpoint

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
+from ddpm_lightning.image_files.decoding import check_background
 from ddpm_lightning.training.build import MODEL_PARTS, check_compile, compile_network, make, plain, with_variance
 from ddpm_lightning.training.checkpoint import CONFIG, load_model
 from ddpm_lightning.training.evaluation.fabric import precision_of
@@ -126,6 +127,7 @@ def check_options(config: dict[str, Any]) -> None:
     check_boolean("use_ema", config["use_ema"], "leave it out for the averaged weights")
     check_compile(config["compile"])
     check_split(config["split"])
+    check_background("background", config.get("background", "white"))
     if config["reference"] is not None and not Path(config["reference"]).exists():
         raise UserError(f"there is no reference {Path(config['reference']).resolve()}; give a folder or an .npz")
 
@@ -133,8 +135,9 @@ def check_options(config: dict[str, Any]) -> None:
 def make_subject(config: dict[str, Any], fabric: Fabric) -> Subject:
     """What is to be evaluated, from the options."""
     trained = None if config["checkpoint"] is None else load(config, fabric)
+    background = config.get("background", "white")
     if config["images"] is not None:
-        images: ImageSource = Given(Path(config["images"]))
+        images: ImageSource = Given(Path(config["images"]), background=background)
     else:
         assert trained is not None
         images = from_checkpoint(config, trained, make(config["sampler"], Sampler), fabric.device.type)
@@ -147,6 +150,7 @@ def make_subject(config: dict[str, Any], fabric: Fabric) -> Subject:
         cache=Path(config["cache"]).expanduser(),
         trained=trained,
         reference=None if config["reference"] is None else Path(config["reference"]),
+        background=background,
     )
 
 

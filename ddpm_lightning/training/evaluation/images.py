@@ -15,13 +15,17 @@ from tqdm import tqdm
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.image_files import find_images, open_image
+from ddpm_lightning.image_files.decoding import GREY, open_image
+from ddpm_lightning.image_files.look import described, look_at
+from ddpm_lightning.image_files.search import find_images
+from ddpm_lightning.image_files.splits import check_no_splits
 from ddpm_lightning.npz import read_npz
 from ddpm_lightning.training.build import ImageData
 from ddpm_lightning.training.evaluation.fabric import together
 from ddpm_lightning.training.evaluation.shards import Shards
 from ddpm_lightning.training.generate import make_images
 from ddpm_lightning.training.manners import relative
+from ddpm_lightning.training.processes import is_first
 from ddpm_lightning.training.signals import Interrupted
 from ddpm_lightning.typing import Pixels
 
@@ -134,18 +138,22 @@ class Generated:
 
 @dataclass
 class Given:
-    """Images that are there already: a folder of files, or an .npz of uint8 [n, h, w, c] as sample.py writes it."""
+    """Images that are there already: a folder of files, or an .npz of uint8 [n, h, w, c] as sample.py writes it.
+
+    background: the colour under transparent pixels of files.
+    """
 
     path: Path
     option: str = "images="
     suffix: str = "_images"
+    background: str = "white"
 
     def __post_init__(self) -> None:
         self.origin: dict[str, Any] = {"images": str(self.path)}
         self.pixels = _npz(self.path) if self.path.suffix == ".npz" else None
-        self.paths = find_images(self.path, self.option) if self.pixels is None else []
+        self.paths = self._find() if self.pixels is None else ()
         self.n = len(self.paths if self.pixels is None else self.pixels)
-        self.shape = _pixels(self.paths[0]).shape if self.pixels is None else self.pixels.shape[1:]
+        self.shape = self._decode(self.paths[0]).shape if self.pixels is None else self.pixels.shape[1:]
 
     def check(self) -> None:
         """They are there."""
@@ -162,8 +170,17 @@ class Given:
         for first in range(0, len(self.paths), AT_ONCE):
             yield torch.stack([self._read(path) for path in self.paths[first : first + AT_ONCE]])
 
+    def _find(self) -> tuple[Path, ...]:
+        """The files of the folder, of which one line tells."""
+        found = find_images(self.path, self.option)
+        check_no_splits(self.path, found.paths, self.option)
+        if is_first():
+            what = f"{self.option}{self.path}: {len(found)} images"
+            log.info("%s", described(what, found, look_at(found.paths), self.background))
+        return found.paths
+
     def _read(self, path: Path) -> torch.Tensor:
-        pixels = _pixels(path, grey=self.shape[0] == 1)
+        pixels = self._decode(path, grey=self.shape[0] == 1)
         if pixels.shape != self.shape:
             raise UserError(
                 f"{path} is of {tuple(pixels.shape)} (channels, height, width) and {self.paths[0]} of "
@@ -171,11 +188,11 @@ class Given:
             )
         return pixels
 
-
-def _pixels(path: Path, grey: bool = True) -> torch.Tensor:
-    """[1, h, w] of a grey image, where that is allowed, and else [3, h, w]."""
-    array = np.array(open_image(path, lambda mode: "L" if grey and mode in ("L", "1") else "RGB"))
-    return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()
+    def _decode(self, path: Path, grey: bool = True) -> torch.Tensor:
+        """[1, h, w] of a grey image, where that is allowed, and else [3, h, w]."""
+        image = open_image(path, lambda mode: "L" if grey and mode in GREY else "RGB", self.background)
+        array = np.array(image)
+        return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()
 
 
 def _npz(path: Path) -> Pixels:

@@ -1,6 +1,7 @@
 """What is evaluated: a model with its data, a set of images, or both; and what the images are compared with."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ class Subject:
     """Everything that a metric may ask for.
 
     trained: None where only images were given. split: of the data, which the images are compared with unless
-    `reference`, a folder or an .npz, is given. cache: where features of real images are kept.
+    `reference`, a folder or an .npz, is given. cache: where features of real images are kept. background: the colour
+    under transparent pixels of a reference.
     """
 
     fabric: Fabric
@@ -55,6 +57,7 @@ class Subject:
     cache: Path
     trained: Trained | None = None
     reference: Path | None = None
+    background: str = "white"
     said: dict[str, Extracted] = field(default_factory=dict)
     real: dict[str, Reference] = field(default_factory=dict)
 
@@ -95,8 +98,13 @@ class Subject:
         if self.reference is None:
             return self.features_of(extractor, self.split)
         if self.reference.is_dir():
-            return Reference(extract_all(extractor, Given(self.reference, "reference=").batches()).features)
+            return Reference(extract_all(extractor, self._given_reference.batches()).features)
         return load_reference(self.reference, extractor.num_features)
+
+    @cached_property
+    def _given_reference(self) -> Given:
+        assert self.reference is not None
+        return Given(self.reference, "reference=", background=self.background)
 
     def features_of(self, extractor: Extractor, split: str) -> Reference:
         """What the extractor, which is on the device, says of a split of the data; kept for all runs."""

@@ -1,0 +1,86 @@
+"""A folder of images as data: what it says of itself, what lies under transparent pixels, and which images train."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ddpm_lightning.data.image_folder import ImageFolderDataModule
+from ddpm_lightning.data.shards import ShardsDataModule
+from ddpm_lightning.errors import UserError
+from tests.data.formats import everything, write_folder
+from tests.training.commands import command
+
+
+def test_a_validation_folder_tests_and_does_not_train(tmp_path: Path) -> None:
+    for split, n in (("Train", 8), ("valid", 12)):
+        for number in range(n):
+            (tmp_path / split).mkdir(exist_ok=True)
+            Image.new("L", (4, 4), n).save(tmp_path / split / f"{number}.png")
+    data = ImageFolderDataModule(root=str(tmp_path), side=4, channels=1)
+    assert everything(data, "train").unique().tolist() == [8]
+    assert everything(data, "test").unique().tolist() == [12]
+
+
+def test_one_line_at_the_start_says_once_what_was_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_folder(tmp_path, 20, "png")
+    Image.new("RGBA", (9, 9)).save(tmp_path / "clear.png")
+    (tmp_path / "photo.heic").touch()
+    data = ImageFolderDataModule(root=str(tmp_path), side=4, batch_size=4)
+    with caplog.at_level(logging.INFO):
+        data.setup("fit")
+        data.setup("fit")
+        data.setup("test")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"data.root={tmp_path}: 19 train and 2 test images (20 RGB, 1 RGBA, 9×9 to 40×32); "
+        "1 can be transparent, over background=white; left out: 1 .heic"
+    ]
+
+
+def test_an_image_that_cannot_be_read_is_told_before_training(tmp_path: Path) -> None:
+    write_folder(tmp_path, 20, "png")
+    Image.new("F", (4, 4), 0.5).save(tmp_path / "depth.tif")
+    with pytest.raises(UserError, match=r"depth\.tif has fractions for pixels"):
+        ImageFolderDataModule(root=str(tmp_path), side=4, batch_size=4).setup("fit")
+
+
+def clear_folder(folder: Path, side: int = 4) -> Path:
+    """20 images with nothing but transparent black in them."""
+    folder.mkdir()
+    for number in range(20):
+        Image.new("RGBA", (side, side), (0, 0, 0, 0)).save(folder / f"{number:02}.png")
+    return folder
+
+
+@pytest.mark.parametrize(("background", "value"), [("white", 255), ("black", 0), ("#404040", 64)])
+def test_transparent_pixels_have_the_background(background: str, value: int, tmp_path: Path) -> None:
+    root = clear_folder(tmp_path / "images")
+    for channels in (1, 3):
+        data = ImageFolderDataModule(root=str(root), side=4, channels=channels, background=background)
+        assert everything(data, "train").unique().tolist() == [value]
+
+
+def test_shards_hold_what_the_folder_shows(tmp_path: Path) -> None:
+    """Images of the right size already would be kept as they came, if nothing of them were transparent."""
+    root = clear_folder(tmp_path / "images")
+    command(
+        "prepare", f"data.root={root}", "data.side=4", "data.background=red", f"into={tmp_path}/shards", "workers=0"
+    )
+    images = everything(ShardsDataModule(root=f"{tmp_path}/shards", side=4), "train")
+    assert images[:, 0].unique().tolist() == [255]
+    assert images[:, 1:].unique().tolist() == [0]
+
+
+def test_another_background_is_other_data(tmp_path: Path) -> None:
+    root = str(clear_folder(tmp_path / "images"))
+    white, black = (
+        ImageFolderDataModule(root=root, background=ground).images("train") for ground in ("white", "black")
+    )
+    assert white.fingerprint() != black.fingerprint()
+
+
+@pytest.mark.parametrize("background", ["whitish", "#12345678", "0", ""])
+def test_a_background_that_is_no_colour_is_refused(background: str) -> None:
+    with pytest.raises(UserError, match=rf"data\.background={background} is no colour"):
+        ImageFolderDataModule(root="x", background=background)
