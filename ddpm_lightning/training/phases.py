@@ -29,9 +29,18 @@ class Phases:
         """Seconds of all other phases, so far."""
         return sum(seconds for name, seconds in self.seconds.items() if name != phase)
 
+    def so_far(self) -> dict[str, float]:
+        """Seconds by phase, which stay."""
+        return dict(self.seconds)
+
+    def restart(self, seconds: dict[str, float]) -> None:
+        """Begins with these seconds alone."""
+        self.seconds = defaultdict(float, seconds)
+
     def take(self) -> dict[str, float]:
         """What was added up, which then begins anew."""
-        taken, self.seconds = dict(self.seconds), defaultdict(float)
+        taken = self.so_far()
+        self.restart({})
         return taken
 
 

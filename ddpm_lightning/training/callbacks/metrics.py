@@ -26,18 +26,22 @@ class TrainingMetrics(L.Callback):
     train/loss; train/loss_q1 … q4, unweighted, by quartile of t (q1: the least noise); train/grad_norm before clipping,
     train/lr and train/ema_distance (‖θ̄ − θ‖ / ‖θ‖) at the window's end; train/images_per_s over all processes, while
     nothing is measured, drawn or saved;
-    train/memory_gib, the most that was in use so far; time/train_s, time/measure_s, time/draw_s, time/save_s, and
-    time/rest_s, which is waiting for data above all: where the window's seconds went; time/after_…_s: those after the
-    last window, of the final pictures above all.
+    train/memory_gib, the most that this process had in use so far; time/train_s, time/measure_s, time/draw_s,
+    time/save_s, and time/rest_s, which is waiting for data above all: where the window's seconds went;
+    time/after_…_s: those after the last window, of the final pictures above all. The clocks of a window that was open
+    when the run stopped continue when it resumes: the time between is not counted.
     """
 
     def __init__(self, every_n_steps: int = 50) -> None:
         self.every_n_steps = check_interval("callbacks.metrics", every_n_steps)
         self.loaded: dict[str, Any] = {}
+        self.opened: float | None = None
+        self.before = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """The window that is open, so that a run that goes on logs what it would have logged."""
-        return {**self._window(self.by_t, self.losses), "batches": self.batches}
+        clocks = {"passed": self._passed(), "elapsed": time.perf_counter() - self.closed, "spent": PHASES.so_far()}
+        return {**self._window(self.by_t, self.losses), "batches": self.batches, **clocks}
 
     @staticmethod
     def _window(by_t: Tensor, losses: Tensor) -> dict[str, Tensor]:
@@ -51,18 +55,20 @@ class TrainingMetrics(L.Callback):
         self.loaded = state_dict
 
     def on_train_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
-        PHASES.take()  # what an earlier run of this process left there
         self._open_window(module.device)
-        self.closed = self.began = time.perf_counter()
+        self.began = time.perf_counter()
+        self.closed = self.began - self.loaded.get("elapsed", 0.0)
+        PHASES.restart(self.loaded.get("spent", {}))  # without what an earlier run of this process left there
         if self.loaded and trainer.is_global_zero:  # else what all processes had counted would count for each
             self.by_t = torch.stack([self.loaded["sums"], self.loaded["counts"]]).to(module.device)
             self.losses = self.loaded["losses"].to(module.device)
         self.batches = self.loaded.get("batches", 0)
+        self.before = self.loaded.get("passed", math.nan if self.batches else 0.0)  # older checkpoints lack it
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         self.began = time.perf_counter()
-        if self.batches == 0:  # so that pictures drawn between two windows do not count as time to train
-            self._start_clock()
+        if self.opened is None:  # so that pictures drawn between two windows do not count as time to train
+            self.opened, self.apart = self.began, PHASES.besides("train")
 
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: L.Trainer, module: DDPM, outputs: dict[str, Tensor], batch: Any, batch_idx: int
@@ -87,10 +93,13 @@ class TrainingMetrics(L.Callback):
         self.by_t = new_sums(QUARTILES, device)
         self.losses = torch.zeros(2, device=device)  # their sum, and how many
         self.batches = 0
-        self._start_clock()
+        self.before, self.opened, self.apart = 0.0, None, 0.0
 
-    def _start_clock(self) -> None:
-        self.opened, self.apart = time.perf_counter(), PHASES.besides("train")
+    def _passed(self) -> float:
+        """Seconds of the open window in which nothing was measured, drawn or saved."""
+        if self.opened is None:
+            return self.before
+        return self.before + time.perf_counter() - self.opened - (PHASES.besides("train") - self.apart)
 
     def _close_window(self, trainer: L.Trainer, module: DDPM) -> None:
         log_metrics(trainer, self._metrics(trainer, module) | self._seconds())
@@ -99,7 +108,7 @@ class TrainingMetrics(L.Callback):
     def _metrics(self, trainer: L.Trainer, module: DDPM) -> dict[str, float]:
         sums, counts = add_up(trainer, self.by_t)
         total, batches = add_up(trainer, self.losses).tolist()  # waits for the device, so the clock is right
-        passed = time.perf_counter() - self.opened - (PHASES.besides("train") - self.apart)
+        passed = self._passed()
         return {
             "train/loss": total / batches if batches else math.nan,
             **{f"train/loss_q{q + 1}": float(sums[q] / counts[q]) for q in range(QUARTILES) if counts[q] > 0},
