@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,6 +18,8 @@ from ddpm_lightning.networks.unet import UNet
 from tests.conftest import ROOT
 from tests.networks.small import SMALL, randomise
 from tests.training.commands import SMALL as SMALL_RUN
+from tests.training.commands import results
+from tests.training.test_provenance import commit_everything
 
 EVERYTHING = "from ddpm_lightning import *; GaussianDiffusion, UNet, DDIMSampler"
 
@@ -108,12 +111,13 @@ def test_a_compiled_checkpoint_and_one_of_ddp_load_alike(tmp_path: Path, wrapper
 
 
 def test_the_installed_wheel_trains_with_its_own_configs(tmp_path: Path) -> None:
-    """Not the checkout: from an empty folder, with the package where pip put it."""
+    """Not the checkout: from an empty folder, with the package where pip put it, in somebody else's repository."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path / "wheel", ROOT], check=True)
     (wheel,) = (tmp_path / "wheel").glob("*.whl")
     subprocess.run([*pip, "install", "--no-deps", "--target", tmp_path / "site", wheel], check=True)
     (tmp_path / "empty").mkdir()
+    commit_everything(tmp_path)
     options = [*SMALL_RUN, "trainer.max_steps=2", "hydra.run.dir=run"]
     done = subprocess.run(
         [sys.executable, "-m", "ddpm_lightning.cli", "train", *options],
@@ -125,6 +129,13 @@ def test_the_installed_wheel_trains_with_its_own_configs(tmp_path: Path) -> None
     )
     assert (tmp_path / "empty" / "run" / "checkpoints" / "last.ckpt").is_file()
     assert "sample checkpoint=run/checkpoints/last.ckpt" in done.stdout + done.stderr
+    of_run = results(tmp_path / "empty" / "run")
+    assert (of_run["version"], of_run["commit"]) == (version_in_pyproject(), None)
+
+
+def version_in_pyproject() -> str:
+    project: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return project["version"]
 
 
 def test_every_weight_of_the_small_network_counts() -> None:

@@ -27,7 +27,8 @@ tags: [ddpm, unconditional-image-generation]
 
 {{ shape }} images{% if facts.imported_from %}, imported from `{{ facts.imported_from }}`{% endif %}; \
 {{ weights }} weights after {{ "{:,}".format(step) if step else "an unknown number of" }} steps of training\
-{% if facts.commit %}, with ddpm_lightning at commit `{{ facts.commit }}`{% endif %}.
+{% if facts.version %}, with ddpm_lightning {{ facts.version }}{% endif %}\
+{% if facts.commit %}, commit `{{ facts.commit }}`{% endif %}.
 
 ```
 {{ usage }}
@@ -67,7 +68,7 @@ def card(pretrained: Pretrained, use_ema: bool, usage: str) -> str:
         shape=f"{data.channels}×{data.size[0]}×{data.size[1]}",
         weights="averaged (EMA)" if use_ema else "raw",
         step=pretrained.step,
-        facts={**pretrained.facts, "commit": results.get("commit")},
+        facts={**pretrained.facts, "commit": results.get("commit"), "version": results.get("version")},
         usage=usage,
         parts=parts,
         metrics=results.get("metrics", {}),

@@ -15,7 +15,7 @@ from ddpm_lightning.metrics.classifier import SmallClassifier, describe
 from ddpm_lightning.seeding import generator
 from ddpm_lightning.training.build import EvaluationData, make, plain, real_images
 from ddpm_lightning.training.manners import relative, told_plainly
-from ddpm_lightning.training.results import commit
+from ddpm_lightning.training.results import source
 from ddpm_lightning.typing import Labels, Pixels
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def train_classifier(cfg: DictConfig) -> None:
         network = fit(config, as_bytes(data, "train"), data.labels("train"))
         accuracy = accuracy_of(network, as_bytes(data, "test"), data.labels("test"))
         path = Path(config["run_dir"]) / "classifier.safetensors"
-        facts = describe(network, test_accuracy=accuracy, steps=config["steps"], seed=config["seed"], commit=commit())
+        facts = describe(network, test_accuracy=accuracy, steps=config["steps"], seed=config["seed"], **source())
         save_file(network.state_dict(), path, metadata=facts)
         log.info("%.2f %% of the test split right: %s", 100 * accuracy, relative(path))
 

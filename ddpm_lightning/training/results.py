@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import os
 import platform
 import subprocess
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+import ddpm_lightning
 from ddpm_lightning.training.text_file import write_whole
 from ddpm_lightning.typing import PerExample
 
@@ -83,10 +85,10 @@ def metric_name(name: str, n: int, compared_with: str | None, suffix: str = "") 
 
 
 def provenance(seed: int) -> dict[str, Any]:
-    """Where a number comes from: seed, commit, library versions, machine."""
+    """Where a number comes from: seed, this package's version and commit, library versions, machine."""
     return {
         "seed": seed,
-        "commit": commit(),
+        **source(),
         "libraries": {name: version(name) for name in LIBRARIES},
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
@@ -98,13 +100,45 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
+SOURCE = Path(ddpm_lightning.__file__).parents[1]
+"""The folder that holds the package: a checkout's root, or site-packages."""
+
+
+def source() -> dict[str, str | None]:
+    """The package's version, and its commit where it runs from a checkout."""
+    return {"version": ddpm_lightning.__version__, "commit": commit()}
+
+
 @cache
 def commit() -> str | None:
-    """The commit of this source tree when it was first asked for, "-dirty" after it where files differ; None outside a
-    checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--dirty"]
+    """The commit that the package runs from, as it was when this was first called; None if it is no checkout."""
+    return commit_of(SOURCE)
+
+
+def commit_of(root: Path) -> str | None:
+    """The commit of the checkout at this root, "-dirty" after it if the checkout has changes or untracked modules or
+    configs. None if the root is no checkout of this project: another project's repository may lie around it."""
+    top = git(root, "rev-parse", "--show-toplevel")
+    if top is None or not root.samefile(top) or not is_project(root):
+        return None
+    changed = git(root, "status", "--porcelain", "--untracked-files=no")
+    added = git(root, "ls-files", "--others", "--exclude-standard", "--", "ddpm_lightning", "conf")
+    head = git(root, "rev-parse", "HEAD")
+    return f"{head}-dirty" if head and (changed or added) else head
+
+
+def is_project(root: Path) -> bool:
+    """Whether this is the root of this project's source."""
+    about = root / "pyproject.toml"
+    return about.is_file() and 'name = "ddpm-lightning"' in about.read_text()
+
+
+def git(root: Path, *command: str) -> str | None:
+    """What git says of the repository around a folder; None if there is no repository, or no git."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a hook's GIT_DIR
+    call = ["git", "--no-optional-locks", "-C", str(root), *command]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(call, capture_output=True, text=True, check=True, env=env).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 

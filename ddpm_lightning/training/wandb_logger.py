@@ -20,6 +20,7 @@ from torch.distributed import is_initialized
 from ddpm_lightning.errors import UserError, check_boolean, check_positive
 from ddpm_lightning.training.background import Background
 from ddpm_lightning.training.processes import is_first
+from ddpm_lightning.training.results import SOURCE, commit
 from ddpm_lightning.training.text_file import write_whole
 
 log = logging.getLogger(__name__)
@@ -160,9 +161,19 @@ def make_wandb_logger(*, save_dir: str, offline: bool, patience: float | None = 
     if is_first():
         ours |= labels(Path(save_dir))
     ours["patience"] = (60 if offline else 600) if patience is None else patience  # a checkpoint takes its time to send
+    name_repository(options.get("settings"))
     logger = BackgroundWandbLogger(save_dir=save_dir, **{**ours, **options})
     logger._wandb_init.pop("anonymous", None)  # Lightning passes it on, and W&B answers with a warning
     return logger
+
+
+def name_repository(settings: wandb.Settings | None) -> None:
+    """Has W&B record the repository that this package runs from, not the one around the working folder."""
+    if settings is None or settings.git_root is not None:
+        return
+    settings.git_root = str(SOURCE)
+    if commit() is None:
+        settings.disable_git = True
 
 
 def check_options(options: dict[str, Any]) -> None:
