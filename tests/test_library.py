@@ -116,6 +116,7 @@ def test_the_installed_wheel_trains_with_its_own_configs(tmp_path: Path) -> None
     subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path / "wheel", ROOT], check=True)
     (wheel,) = (tmp_path / "wheel").glob("*.whl")
     subprocess.run([*pip, "install", "--no-deps", "--target", tmp_path / "site", wheel], check=True)
+    assert (tmp_path / "site" / "bin" / "ddpm").is_file()
     (tmp_path / "empty").mkdir()
     commit_everything(tmp_path)
     options = [*SMALL_RUN, "trainer.max_steps=2", "hydra.run.dir=run"]
