@@ -20,7 +20,7 @@ class ImageDataModule(L.LightningDataModule):
     channels, size (height, width) and pixels (the number of levels) are known before anything is read.
     batch_size: of an optimizer step, all processes and all batches that are accumulated together. eval_batch_size: of
     each process, for testing. flip: mirror half of the training images. num_workers: processes that read ahead, for
-    data on disk.
+    data on disk. max_train_images: trains on the first so many images alone, None on all.
     """
 
     channels: int
@@ -34,6 +34,7 @@ class ImageDataModule(L.LightningDataModule):
         eval_batch_size: int = 256,
         flip: bool = False,
         num_workers: int = 0,
+        max_train_images: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -42,7 +43,10 @@ class ImageDataModule(L.LightningDataModule):
         check_whole("data.num_workers", num_workers, 0, "0 reads in the main process")
         check_at_most("data.num_workers", num_workers, 256, "each is a process; some per core are enough")
         check_boolean("data.flip", flip, "true mirrors half of the training images")
+        if max_train_images is not None:
+            check_whole("data.max_train_images", max_train_images, 1, "null trains on all of them")
         check_whole("seed", seed, 0, "it numbers the run's randomness; use 0")
+        self.max_train_images = max_train_images
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.flip = flip
@@ -76,10 +80,16 @@ class ImageDataModule(L.LightningDataModule):
         for batch in self._loader(images, OnePass(n, self.eval_batch_size, Share(rank, world_size))):
             yield self.on_after_batch_transfer(Batch(*(part.to(device) for part in batch)), 0)
 
+    @property
+    def train_images(self) -> int:
+        """How many images it trains on."""
+        n = len(self.images("train"))
+        return n if self.max_train_images is None else min(self.max_train_images, n)
+
     def setup(self, stage: str) -> None:
         """Loads what the stage needs, once; so it can be called before a trainer is there, to fail early."""
         if stage == "fit":
-            self._check_batch_size(len(self.images("train")))
+            self._check_batch_size(self.train_images)
         if stage == "test":
             self.images("test")
 
@@ -96,10 +106,10 @@ class ImageDataModule(L.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """How many images it trains on, for their order is drawn by that."""
-        return {"num_images": len(self.images("train"))}
+        return {"num_images": self.train_images}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        before, now = state_dict.get("num_images"), len(self.images("train"))
+        before, now = state_dict.get("num_images"), self.train_images
         if before != now:
             raise UserError(
                 f"the run began with {before} training images, and now there are {now}: their order is drawn by their "
@@ -111,7 +121,9 @@ class ImageDataModule(L.LightningDataModule):
         assert self.trainer is not None
         train = self.images("train")
         done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
-        stream = TrainingStream(len(train), self.batch_size, self.flip, self.seed, self._share(), done, self._turns())
+        stream = TrainingStream(
+            self.train_images, self.batch_size, self.flip, self.seed, self._share(), done, self._turns()
+        )
         return self._loader(train, stream)
 
     def test_dataloader(self) -> DataLoader[Batch]:

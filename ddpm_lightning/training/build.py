@@ -109,7 +109,11 @@ def _make(node: dict[str, Any], **arguments: Any) -> Any:
 
 
 def make_with(node: Any, **parts: Any) -> Any:
-    """Like `make`, for arguments that are objects already."""
+    """Like `make`, for arguments that are objects already. Raises UserError where the node has one of them, too."""
+    for name in parts.keys() & set(node):
+        raise UserError(
+            f"{node['_target_']} gets its {name} from the rest of the configuration; leave {name}= out there"
+        )
     maker = make({**node, "_partial_": True} if isinstance(node, dict) else node)
     try:
         return maker(**parts)

@@ -50,6 +50,8 @@ def quiet() -> Iterator[None]:
     """Inside, Lightning leaves out its advertisements and the warnings that do not hold here."""
     for name in ("lightning.pytorch", "matplotlib.font_manager"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("profilers", "callbacks.model_summary"):  # who asks for these wants to read them
+        logging.getLogger(f"lightning.pytorch.{name}").setLevel(logging.INFO)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes.*")

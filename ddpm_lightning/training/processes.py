@@ -34,7 +34,7 @@ from ddpm_lightning.errors import Diverged, UserError, check_at_most
 from ddpm_lightning.training.build import plain
 from ddpm_lightning.training.manners import told_plainly
 from ddpm_lightning.training.signals import ASKING, WARNINGS, Interrupted, heard_by, is_first_task, requeue
-from ddpm_lightning.training.trainer import choose_accelerator
+from ddpm_lightning.training.trainer import check_accelerator, choose_accelerator
 
 Config = dict[str, Any]
 Work = Callable[[Config], None]
@@ -72,11 +72,12 @@ def number_of_processes(trainer: Any) -> int:
     """One for each device on this machine."""
     if not isinstance(trainer, dict):
         return 1  # and what builds a trainer says what is wrong
-    devices = trainer.get("devices", 1)
-    on_gpu = choose_accelerator(trainer.get("accelerator", "auto")) in ("cuda", "gpu")
-    accelerator = CUDAAccelerator if on_gpu else CPUAccelerator
+    devices, accelerator = trainer.get("devices", 1), trainer.get("accelerator", "auto")
+    check_accelerator(accelerator)
+    on_gpu = choose_accelerator(accelerator) in ("cuda", "gpu")
+    kind = CUDAAccelerator if on_gpu else CPUAccelerator
     try:
-        found = accelerator.auto_device_count() if devices == "auto" else accelerator.parse_devices(devices)
+        found = kind.auto_device_count() if devices == "auto" else kind.parse_devices(devices)
     except (MisconfigurationException, TypeError, ValueError) as error:
         raise UserError(f"trainer.devices={devices}: {error}") from error
     count = len(found) if isinstance(found, list) else int(found or 1)

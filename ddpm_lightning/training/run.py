@@ -46,6 +46,7 @@ from ddpm_lightning.training.results import commit
 from ddpm_lightning.training.run_dir import alone_in
 from ddpm_lightning.training.same_run import Difference, check_same_run, settled
 from ddpm_lightning.training.signals import STOP, Interrupted
+from ddpm_lightning.training.trainer import check_trainer
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +146,7 @@ def check_choices(config: dict[str, Any]) -> None:
     """Raises UserError for an illegal combination, before anything is read or built."""
     check_whole("seed", config["seed"], 0, "it numbers the run's randomness; use 0")
     check_compile(config["compile"])
+    check_trainer(config["trainer"])
     make(config["loss"], Loss).check(make(config["variance"], Variance))
 
 

@@ -1,5 +1,6 @@
 """Lightning's Trainer with the settings that this project needs."""
 
+from difflib import get_close_matches
 from typing import Any
 
 import lightning as L
@@ -14,7 +15,51 @@ from ddpm_lightning.training.checkpoint import AtomicCheckpointIO
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
 SHARDING = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
-EPOCH_OPTIONS = {"limit_train_batches", "overfit_batches", "fast_dev_run", "min_epochs", "max_epochs"}
+
+OURS = {"_target_", "run_dir", "max_steps", "max_time", "precision", "accelerator"}
+"""Options of make_trainer itself."""
+
+PASSED_ON = {
+    *("accumulate_grad_batches", "devices", "num_nodes", "strategy", "sync_batchnorm"),
+    *("min_steps", "deterministic", "benchmark", "inference_mode", "detect_anomaly", "profiler"),
+}
+"""Options that work as Lightning documents them."""
+
+STEPS = "training counts steps, not epochs; use trainer.max_steps"
+CLIPPING = "gradients are clipped by their global norm; use module.max_grad_norm"
+MEASURED = (
+    "each callback has an interval of its own; use callbacks.bound.every_n_steps, callbacks.quality.every_n_steps"
+)
+
+REFUSED = {
+    "max_epochs": STEPS,
+    "min_epochs": f"{STEPS} or trainer.min_steps",
+    "limit_train_batches": STEPS,
+    "reload_dataloaders_every_n_epochs": "training counts steps, not epochs; leave it out",
+    "fast_dev_run": "use experiment=debug, which runs ten steps of everything",
+    "num_sanity_val_steps": "use experiment=debug, which runs ten steps of everything",
+    "overfit_batches": "use debug=overfit, which trains on a few images",
+    "limit_val_batches": "use callbacks.bound.num_images",
+    "limit_test_batches": "the test takes the whole split; use module.test_strata=2 for a quick one",
+    "limit_predict_batches": "training predicts nothing; use sample.py num_images=",
+    "val_check_interval": MEASURED,
+    "check_val_every_n_epoch": MEASURED,
+    "log_every_n_steps": "use callbacks.metrics.every_n_steps",
+    "gradient_clip_val": CLIPPING,
+    "gradient_clip_algorithm": CLIPPING,
+    "enable_checkpointing": "use callbacks.checkpoint=null for a run without checkpoints",
+    "enable_progress_bar": "use callbacks.progress=null for a run without a bar",
+    "enable_model_summary": "use +callbacks.summary._target_=lightning.pytorch.callbacks.ModelSummary",
+    "enable_autolog_hparams": "every logger gets the configuration; use logger=none for none",
+    "logger": "use logger=csv, logger=none or another option of that group",
+    "callbacks": "use callbacks.NAME=null or +callbacks.NAME._target_=CLASS",
+    "barebones": "use logger=none and callbacks.NAME=null",
+    "default_root_dir": "use hydra.run.dir",
+    "plugins": "use trainer.precision for the precision; the cluster is recognized",
+    "use_distributed_sampler": "each process has its own part of the data already; leave it out",
+    "model_registry": "use logger.wandb.upload_checkpoint=true",
+}
+"""Options of Lightning's Trainer that would have no effect or a wrong one, and what to use here."""
 
 
 def make_trainer(
@@ -31,17 +76,12 @@ def make_trainer(
     max_time: how long this command may train, "DD:HH:MM:SS"; the same command then resumes, for as long again.
     precision: "32-true", "bf16-mixed", or "auto": the latter where the hardware computes in bf16 natively.
     accelerator: Lightning's, but "auto" is a CUDA GPU or the CPU: the tables are float64, which Apple's GPUs have not.
-    options: passed on to lightning.Trainer, but for those that would cut the stream of data into epochs.
+    options: passed on to lightning.Trainer; `check_trainer` says which.
     """
     check_whole("trainer.max_steps", max_steps, 1, "nothing would be trained; the paper uses 800000")
     accumulated = options.get("accumulate_grad_batches", 1)
     check_whole("trainer.accumulate_grad_batches", accumulated, 1, "it counts the parts of a batch; use 1")
     check_at_most("trainer.accumulate_grad_batches", accumulated, 10_000, "a step would never end; use 1")
-    for option in EPOCH_OPTIONS & options.keys():
-        raise UserError(
-            f"trainer.{option} counts epochs or parts of them, but training here is one stream of steps; "
-            "leave it out and use trainer.max_steps"
-        )
     check_strategy(options.get("strategy"))
     accelerator = choose_accelerator(accelerator)
     callbacks = list(options.pop("callbacks", None) or [])
@@ -68,6 +108,16 @@ def make_trainer(
     return trainer
 
 
+def check_trainer(node: Any) -> None:
+    """Raises UserError where the options of the trainer hold one that would not work here."""
+    for name in node if isinstance(node, dict) else ():
+        if name in REFUSED:
+            raise UserError(f"trainer.{name} has no effect here: {REFUSED[name]}")
+        if name not in OURS | PASSED_ON:
+            near = get_close_matches(name, OURS | PASSED_ON | REFUSED.keys(), 3) or sorted(PASSED_ON)
+            raise UserError(f"trainer.{name} is no option of the trainer; did you mean {' or '.join(near)}?")
+
+
 def check_strategy(strategy: object) -> None:
     """Raises UserError where weights would be divided among the processes (FSDP, DeepSpeed, tensor parallelism)."""
     if isinstance(strategy, SHARDING) or str(strategy).startswith(("fsdp", "deepspeed")):
@@ -85,6 +135,20 @@ def choose_accelerator(accelerator: str) -> str:
     if accelerator == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return accelerator
+
+
+def check_accelerator(accelerator: str) -> None:
+    """Raises UserError where the accelerator is not here, or cannot compute in float64."""
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise UserError(
+            f"trainer.accelerator={accelerator} needs a GPU that PyTorch can use (CUDA or ROCm), and this machine has "
+            "none; use trainer.accelerator=cpu (instead of trainer=ddp: trainer=ddp_cpu)"
+        )
+    if accelerator not in ("auto", "cpu", "gpu", "cuda"):
+        raise UserError(
+            f"trainer.accelerator={accelerator} is none of auto, cpu, gpu, cuda: the tables of the diffusion process "
+            "are float64, which Apple's GPUs and TPUs do not have; use one of these"
+        )
 
 
 def check_precision(precision: str, accelerator: str) -> str:

@@ -14,6 +14,7 @@ CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path
 GROUPS = {
     "callbacks": "what happens beside the training steps: average, checkpoints, pictures, measurements",
     "data": "the images, or points of the plane",
+    "debug": "a check that the network can learn, on a few images",
     "evaluation": "how images are made for the metrics",
     "experiment": "a recipe: several choices at once",
     "extractor": "the network on whose features images are compared",
