@@ -10,6 +10,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch.nn.parameter import is_lazy
 
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import Parameterization
@@ -139,6 +140,7 @@ def build_model(config: Mapping[str, Any], data: ImageData) -> DenoisingDiffusio
     shape = network_shape(variance, data)
     check_network(config["network"], shape)
     network = make(config["network"], torch.nn.Module, **shape)
+    shape_lazy_weights(network, data)
     process = GaussianDiffusion(make(config["schedule"], Schedule))
     parameterization = make(config["parameterization"], Parameterization)
     return DenoisingDiffusion(network, process, parameterization, variance, data.pixels.levels)
@@ -180,11 +182,19 @@ MOST_PARAMETERS = 2**31
 """Eight times the paper's largest network."""
 
 
+def shape_lazy_weights(network: torch.nn.Module, data: ImageData) -> None:
+    """Calls the network once if it has weights, such as LazyConv2d's, that have no shape before the first call."""
+    if any(map(is_lazy, network.parameters())):
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, data.channels, *data.size), torch.zeros(1, dtype=torch.int64))
+        network.train()
+
+
 def check_network(node: Any, shape: dict[str, Any]) -> None:
     """Raises UserError where the network would fill the memory, before it does."""
     with torch.device("meta"):
         network = make(node, torch.nn.Module, **shape)
-    count = sum(parameter.numel() for parameter in network.parameters())
+    count = sum(parameter.numel() for parameter in network.parameters() if not is_lazy(parameter))
     if count > MOST_PARAMETERS:
         raise UserError(f"the network would have {count:,} parameters, more than fit in memory; lower network.channels")
 

@@ -204,7 +204,21 @@ def load_model(
     checkpoint = read_checkpoint(path)
     data = make({**checkpoint[CONFIG]["data"], **elsewhere}, EvaluationData)
     model = build_model(checkpoint[CONFIG], data)
-    load_weights(model, model_weights(checkpoint, use_ema), str(path))
+    load_weights(model, _renamed(model_weights(checkpoint, use_ema), model), str(path))
     if use_ema:
-        check_average(unwrapped(checkpoint[EMA]), dict(model.named_parameters()))
+        fill(unwrapped(dict(model.named_parameters())), unwrapped(checkpoint[EMA]))
     return checkpoint, data, model.eval()
+
+
+def _renamed(weights: Mapping[str, torch.Tensor], model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The weights by the model's own names, which have a compiler's prefix where a part of the network is compiled."""
+    own = dict(zip(unwrapped(model.state_dict()), model.state_dict(), strict=True))
+    return {own.get(name, name): weight for name, weight in weights.items()}
+
+
+def fill(weights: Mapping[str, torch.Tensor], average: Mapping[str, torch.Tensor]) -> None:
+    """Copies averaged weights over a model's. The average has a tied weight under one name, a state_dict under each."""
+    check_average(average, weights)
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(average[name])

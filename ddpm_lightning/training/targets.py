@@ -23,6 +23,9 @@ PUBLIC = (*LIBRARIES, "wandb")
 MODEL_ROOMS = tuple(f"{OURS}.{room}" for room in ("diffusion", "networks", "data"))
 """Where the classes are defined that the configuration in a checkpoint may name."""
 
+PARTS_OF_OTHERS = (*MODEL_ROOMS, "torch.nn", "lightning.pytorch.core.datamodule")
+"""Where a base class of a trusted package's class must be defined, for a checkpoint to name that class."""
+
 TRUST = "DDPM_LIGHTNING_TRUST"
 """The environment variable with the packages, separated by commas, that the user trusts. No file can set it."""
 
@@ -39,12 +42,13 @@ def check_buildable(node: Any) -> None:
 
 
 def check_model_parts(node: Any, source: str) -> None:
-    """Raises UserError where a configuration from a file names anything but this project's own model parts."""
+    """Raises UserError where a configuration from a file names anything but model parts, of this project or of a
+    package that the user trusts."""
     for target in _targets(node, source):
-        if not _is_class_in(target, MODEL_ROOMS, MODEL_ROOMS):
+        if not (_is_class_in(target, MODEL_ROOMS, MODEL_ROOMS) or _is_trusted_part(target)):
             raise UserError(
-                f"{source} asks to build {target!r}, which is no part of a model; do not use the file unless "
-                "you trust it, and then only after you have mended its configuration"
+                f"{source} asks to build {target!r}, which is no part of a model; if it is your own network, start the "
+                f"command with {TRUST}={str(target).partition('.')[0]}; else do not use the file"
             )
 
 
@@ -73,6 +77,12 @@ def find_known(target: Any) -> Any:
 def _is_trusted(target: Any) -> bool:
     packages = [package.strip() for package in os.environ.get(TRUST, "").split(",")]
     return isinstance(target, str) and any(_inside(target, package) for package in packages if package)
+
+
+def _is_trusted_part(target: Any) -> bool:
+    found = _find(target, (target.partition(".")[0],)) if _is_trusted(target) else None
+    bases = inspect.getmro(found) if inspect.isclass(found) else ()
+    return any(_inside(base.__module__, home) for base in bases for home in PARTS_OF_OTHERS)
 
 
 def _is_ours(target: Any) -> bool:

@@ -285,9 +285,9 @@ def test_quadratic_spacing_is_denser_at_small_t() -> None:
 
 def test_impossible_samplers_are_refused() -> None:
     model = random_model(LearnedVariance())
-    with pytest.raises(UserError, match="num_steps=0 lies outside 1..1000"):
+    with pytest.raises(UserError, match=r"num_steps=0 lies outside 1\.\.1000"):
         DDIMSampler(num_steps=0).chain(model)
-    with pytest.raises(UserError, match="num_steps=1000 lies outside 1..999"):
+    with pytest.raises(UserError, match=r"num_steps=1000 lies outside 1\.\.999"):
         DDIMSampler(num_steps=1000, spacing=UniformSpacing(skip_first=True)).chain(model)
     with pytest.raises(UserError, match="num_steps=1001 lies outside"):
         DDIMSampler(num_steps=1001).chain(model)

@@ -78,6 +78,21 @@ def test_a_checkpoint_names_models_parts_alone() -> None:
             check_model_parts({"_target_": target}, "a file")
 
 
+def test_a_checkpoint_names_networks_of_trusted_packages_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = {"_target_": "tests.networks.zoo.Tied"}
+    check_model_parts(network, "a file")
+    for other in (
+        "tests.networks.zoo.convolution",
+        "tests.networks.zoo.nn.Conv2d.forward",
+        "tests.networks.zoo.Nothing",
+    ):
+        with pytest.raises(UserError, match="no part of a model"):
+            check_model_parts({"_target_": other}, "a file")
+    monkeypatch.setenv(TRUST, "")
+    with pytest.raises(UserError, match=f"{TRUST}=tests"):
+        check_model_parts(network, "a file")
+
+
 @pytest.mark.parametrize(
     "hidden",
     [
