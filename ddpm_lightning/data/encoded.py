@@ -5,6 +5,7 @@ import io
 import logging
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -29,7 +30,7 @@ class ImageSource(Protocol):
     """Encoded images by their places: of a folder, a database, a set of shards. It may travel to other processes.
 
     name: what messages call an image. read: its bytes; raises UserError where they cannot be had.
-    fingerprint: changes when the images do.
+    fingerprint: changes when the images do. identity: the same for a copy of the images elsewhere.
     """
 
     def __len__(self) -> int: ...
@@ -39,6 +40,8 @@ class ImageSource(Protocol):
     def read(self, place: int) -> bytes: ...
 
     def fingerprint(self) -> str: ...
+
+    def identity(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,26 @@ class EncodedImagesDataModule(ImageDataModule):
         """One line on the images: how many of which split, and what they are."""
         counts = " and ".join(f"{len(self.images(split))} {split}" for split in ("train", "test"))
         return f"data.root={self.root}: {counts} images"
+
+    @cached_property
+    def identity(self) -> str:
+        """What tells the training images from others, wherever they lie."""
+        images = self.images("train")
+        assert isinstance(images, EncodedImages)
+        return images.source.identity()
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many images it trains on, and which."""
+        return {**super().state_dict(), "images": self.identity}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Raises UserError where these are not the images that the run was trained on."""
+        super().load_state_dict(state_dict)
+        if state_dict.get("images", self.identity) != self.identity:
+            raise UserError(
+                f"the run was trained on other images than those in {self.root} now: names or sizes of files differ; "
+                "give it the same images, or start another run in another hydra.run.dir="
+            )
 
     @abstractmethod
     def source(self, split: str) -> ImageSource:

@@ -57,6 +57,9 @@ class Database:
         described = repr((str(self.path), file.st_size, file.st_mtime_ns)).encode()
         return hashlib.sha256(described + self.keys.tobytes()).hexdigest()
 
+    def identity(self) -> str:
+        return hashlib.sha256(self.keys.tobytes()).hexdigest()
+
 
 @contextmanager
 def _transaction(path: Path) -> Iterator[Any]:

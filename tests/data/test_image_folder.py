@@ -1,7 +1,9 @@
 """A folder of images as data: what it says of itself, what lies under transparent pixels, and which images train."""
 
 import logging
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -9,8 +11,8 @@ from PIL import Image
 from ddpm_lightning.data.image_folder import ImageFolderDataModule
 from ddpm_lightning.data.shards import ShardsDataModule
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.prepare.prepare import convert
 from tests.data.formats import everything, write_folder
-from tests.training.commands import command
 
 
 def test_a_validation_folder_tests_and_does_not_train(tmp_path: Path) -> None:
@@ -64,9 +66,8 @@ def test_transparent_pixels_have_the_background(background: str, value: int, tmp
 def test_shards_hold_what_the_folder_shows(tmp_path: Path) -> None:
     """Images of the right size already would be kept as they came, if nothing of them were transparent."""
     root = clear_folder(tmp_path / "images")
-    command(
-        "prepare", f"data.root={root}", "data.side=4", "data.background=red", f"into={tmp_path}/shards", "workers=0"
-    )
+    data = ImageFolderDataModule(root=str(root), side=4, background="red")
+    convert(data, tmp_path / "shards", images_per_shard=8, workers=0)
     images = everything(ShardsDataModule(root=f"{tmp_path}/shards", side=4), "train")
     assert images[:, 0].unique().tolist() == [255]
     assert images[:, 1:].unique().tolist() == [0]
@@ -84,3 +85,39 @@ def test_another_background_is_other_data(tmp_path: Path) -> None:
 def test_a_background_that_is_no_colour_is_refused(background: str) -> None:
     with pytest.raises(UserError, match=rf"data\.background={background} is no colour"):
         ImageFolderDataModule(root="x", background=background)
+
+
+def state(root: Path) -> dict[str, Any]:
+    """What a checkpoint keeps of the images in this folder."""
+    return ImageFolderDataModule(root=str(root), side=4).state_dict()
+
+
+def resume(root: Path, before: dict[str, Any]) -> None:
+    ImageFolderDataModule(root=str(root), side=4).load_state_dict(before)
+
+
+def test_a_run_resumes_on_a_copy_of_its_images_and_on_no_others(tmp_path: Path) -> None:
+    """By names and sizes; their order is drawn by their number, so some would be seen twice and others never."""
+    before = state(write_folder(tmp_path / "images", 20, "png"))
+    shutil.copytree(tmp_path / "images", tmp_path / "copy", copy_function=shutil.copyfile)  # with other times
+    resume(tmp_path / "copy", before)
+    resume(tmp_path / "images", {"num_images": before["num_images"]})  # of a checkpoint before this was kept
+    (tmp_path / "copy" / "003.png").rename(tmp_path / "copy" / "003b.png")
+    with pytest.raises(UserError, match="was trained on other images than those in"):
+        resume(tmp_path / "copy", before)
+    (tmp_path / "images" / "003.png").write_bytes((tmp_path / "images" / "004.png").read_bytes())
+    with pytest.raises(UserError, match="was trained on other images than those in"):
+        resume(tmp_path / "images", before)
+    for name in ("003.png", "004.png"):
+        (tmp_path / "images" / name).unlink()
+    with pytest.raises(UserError, match="the run began with 18 training images, and now there are 17"):
+        resume(tmp_path / "images", before)
+
+
+def test_shards_are_known_by_what_is_in_them(tmp_path: Path) -> None:
+    states = []
+    for name, n in (("one", 20), ("same", 20), ("other", 21)):
+        data = ImageFolderDataModule(root=str(write_folder(tmp_path / name, n, "png")), side=4)
+        convert(data, tmp_path / f"{name}-shards", images_per_shard=8, workers=0)
+        states.append(ShardsDataModule(root=f"{tmp_path / name}-shards", side=4).state_dict()["images"])
+    assert states[0] == states[1] != states[2]
