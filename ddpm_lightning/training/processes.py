@@ -129,7 +129,7 @@ class Team:
         for rank in range(count):
             pipe = context.Pipe(duplex=False)
             place = {"LOCAL_RANK": rank, "WORLD_SIZE": count * nodes, "MASTER_PORT": port}
-            arguments = (work, config, first + rank, place, log, pipe[1])
+            arguments = (work, config, first + rank, place, log, HydraConfig.instance().cfg, pipe[1])
             self.pipes.append(pipe)
             self.processes.append(context.Process(target=_member, args=arguments))
 
@@ -225,7 +225,13 @@ def job_logging() -> Config | None:
 
 
 def _member(
-    work: Work, config: Config, rank: int, place: dict[str, int], log: Config | None, to_parent: Connection
+    work: Work,
+    config: Config,
+    rank: int,
+    place: dict[str, int],
+    log: Config | None,
+    hydra: DictConfig | None,
+    to_parent: Connection,
 ) -> None:
     os.setpgrp()  # the terminal's Ctrl-C comes to the parent alone, which passes it on
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the run listens, there is nothing to be finished
@@ -233,6 +239,7 @@ def _member(
     os.environ |= {"MASTER_ADDR": "127.0.0.1"} | {key: str(value) for key, value in place.items()} | _given()
     os.environ.pop("SLURM_NTASKS", None)  # or Lightning would look for Slurm's tasks
     rank_zero_only.rank = rank  # type: ignore[attr-defined]
+    HydraConfig.instance().cfg = hydra  # type: ignore[assignment]  # as Hydra itself does
     if log is not None and rank == 0:
         logging.config.dictConfig(log)
     try:

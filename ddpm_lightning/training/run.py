@@ -1,8 +1,9 @@
 """What train.py does: data, model, module, callbacks, loggers, trainer; fit, test, report."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ from ddpm_lightning.training.outcome import (
 )
 from ddpm_lightning.training.processes import in_processes, is_first
 from ddpm_lightning.training.results import commit
-from ddpm_lightning.training.run_dir import alone_in
+from ddpm_lightning.training.run_dir import alone_in, files_of_hydra
 from ddpm_lightning.training.same_run import Difference, check_same_run, settled
 from ddpm_lightning.training.signals import STOP, Interrupted
 from ddpm_lightning.training.trainer import check_trainer
@@ -59,7 +60,7 @@ def train(cfg: DictConfig) -> None:
             log.info("This run diverged: %s; remove %s to try again", reason, relative(results_of(config)))
             return
         try:
-            in_processes(train_here, config)
+            in_processes(partial(train_here, typed=files_of_hydra(cfg)), config)
         except UserError:
             # In a sweep, that a run diverges is a result like another; how it came about was told.
             if not in_sweep() or not (reason := reason_of_divergence(config)):
@@ -72,8 +73,8 @@ def in_sweep() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def train_here(config: dict[str, Any]) -> None:
-    """The same in this process, which may be one of several."""
+def train_here(config: dict[str, Any], typed: Mapping[str, str]) -> None:
+    """The same in this process, which may be one of several. typed: the files of .hydra by their names."""
     commit()  # of what runs, whatever becomes of the files meanwhile
     with quiet(), alone_in(Path(config["run_dir"])) if is_first() else nullcontext():
         checkpoint, changed = resumable(config)
@@ -87,7 +88,7 @@ def train_here(config: dict[str, Any]) -> None:
         compile_network(module.model, config["compile"])
         if wanted(config):
             check_evaluation(config, module.model, data)
-        own = [SelfDescription(config), History(changed)]
+        own = [SelfDescription(config, typed), History(changed)]
         callbacks = [*own, *make_all(config["callbacks"], L.Callback), StopOnSignal()]
         loggers = make_all(config["logger"], Logger)
         trainer = make_with(config["trainer"], callbacks=callbacks, logger=loggers)

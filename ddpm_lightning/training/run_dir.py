@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -55,6 +56,15 @@ class OwnDirectoryCheck(RunDirectoryCheck):
 
     def _remember(self, folder: str) -> None:
         self.before = {path: path.read_bytes() for path in Path(folder).absolute().rglob(".hydra/*.yaml")}
+
+
+def files_of_hydra(cfg: DictConfig) -> dict[str, str]:
+    """The files that Hydra writes into .hydra, by their names; none outside of a command."""
+    if not HydraConfig.initialized():
+        return {}
+    hydra = OmegaConf.create({"hydra": HydraConfig.get()})
+    parts = {"config.yaml": cfg, "hydra.yaml": hydra, "overrides.yaml": hydra.hydra.overrides.task}
+    return {name: OmegaConf.to_yaml(part) for name, part in parts.items()}
 
 
 def make_folder(part: DictConfig, option: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import wandb
+from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
@@ -217,14 +218,12 @@ def run_id(save_dir: Path) -> str | None:
 
 
 def labels(save_dir: Path) -> dict[str, Any]:
-    """Name, group and tags of a run, by what Hydra wrote into its directory; or of the report on a sweep, into which
-    Hydra wrote another file."""
+    """Name, group and tags of a run, by what was typed; or of the report on a sweep."""
     if (save_dir / "multirun.yaml").is_file():
         return {"name": "report", "group": save_dir.resolve().name}
-    path = save_dir / ".hydra" / "hydra.yaml"
-    if not path.is_file():
+    if not HydraConfig.initialized():
         return {}
-    hydra: Any = OmegaConf.to_container(OmegaConf.load(path).hydra, resolve=False)
+    hydra: Any = OmegaConf.to_container(HydraConfig.get(), resolve=False, enum_to_str=True)
     choices = hydra["runtime"]["choices"]
     found: dict[str, Any] = {
         "name": shortened(" ".join(hydra["overrides"]["task"])) or "default",

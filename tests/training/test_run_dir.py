@@ -75,3 +75,25 @@ def test_a_home_folder_in_quotes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (tmp_path / "run" / "results.json").is_file()
     assert (tmp_path / "sweep" / "0" / "results.json").is_file()
     assert not (tmp_path / "~").exists()
+
+
+def test_a_run_that_is_refused_before_its_first_step_leaves_no_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A report would take it for a run that began."""
+    refused = ["-m", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=deep/${hydra.job.num}", *QUICK]
+    assert "exceeds the 16 training images" in error_of(capsys, "train", *refused, "data.batch_size=17")
+    assert not list(tmp_path.rglob(".hydra"))
+
+
+def test_a_run_that_resumes_describes_itself_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where it fails later: its checkpoint is of the new options then."""
+    fail = "+callbacks.fail={_target_: tests.training.moments.FailAt, step: 3, rank: 0}"
+    command("train", f"hydra.run.dir={tmp_path}", *QUICK, "trainer.max_steps=2")
+    with pytest.raises(SystemExit):
+        command("train", f"hydra.run.dir={tmp_path}", *QUICK, "trainer.max_steps=4", fail)
+    config = OmegaConf.load(tmp_path / ".hydra" / "config.yaml")
+    assert config.trainer.max_steps == 4
+    assert "run_dir: ${hydra:runtime.output_dir}" in OmegaConf.to_yaml(config)
+    assert OmegaConf.load(tmp_path / ".hydra" / "hydra.yaml").hydra.runtime.output_dir == str(tmp_path)
+    assert "trainer.max_steps=4" in OmegaConf.load(tmp_path / ".hydra" / "overrides.yaml")

@@ -21,6 +21,9 @@ def test_a_refused_job_leaves_the_runs_own_configuration(tmp_path: Path, capsys:
     assert len(before) == 6
     assert "another loss" in error_of(capsys, "train", *sweep, "seed=0,1", "loss=min_snr")
     assert {path: path.read_bytes() for path in tmp_path.glob("*/.hydra/*.yaml")} == before
+    assert "another loss" in error_of(capsys, "train", *SMALL, f"hydra.run.dir={tmp_path}/0", "loss=min_snr")
+    command("train", *SMALL, f"hydra.run.dir={tmp_path}/0", "trainer.max_steps=3")  # is finished
+    assert {path: path.read_bytes() for path in tmp_path.glob("*/.hydra/*.yaml")} == before
 
 
 def test_options_that_no_folder_can_be_named_by(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """Keeps checkpoints/last.ckpt, from which the run goes on and anyone samples."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from ddpm_lightning.training.callbacks.when import check_interval, ends_here, is
 from ddpm_lightning.training.checkpoint import CONFIG
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.phases import PHASES
+from ddpm_lightning.training.text_file import write_whole
 
 
 def last_checkpoint(run_dir: str | Path) -> Path:
@@ -49,10 +51,28 @@ def keeps_checkpoints(trainer: L.Trainer) -> bool:
 
 
 class SelfDescription(L.Callback):
-    """Puts the run's resolved configuration, a plain dict, into every checkpoint."""
+    """Puts the run's resolved configuration, a plain dict, into every checkpoint, and what was typed into .hydra.
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    typed: the files of .hydra by their names. They are written when training or testing begins, so that a command which
+    is refused before leaves those of the run that is there.
+    """
+
+    def __init__(self, config: dict[str, Any], typed: Mapping[str, str]) -> None:
         self.config = config
+        self.typed = typed
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._write(trainer)
+
+    def on_test_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._write(trainer)  # of a run that was trained before and is measured further
+
+    def _write(self, trainer: L.Trainer) -> None:
+        folder = Path(trainer.default_root_dir) / ".hydra"
+        if trainer.is_global_zero and self.typed:
+            folder.mkdir(exist_ok=True)
+            for name, text in self.typed.items():
+                write_whole(folder / name, text)
 
     def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint[CONFIG] = self.config
