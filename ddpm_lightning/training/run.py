@@ -92,7 +92,8 @@ def train_here(config: dict[str, Any], typed: Mapping[str, str]) -> None:
         callbacks = [*own, *make_all(config["callbacks"], L.Callback), StopOnSignal()]
         loggers = make_all(config["logger"], Logger)
         trainer = make_with(config["trainer"], callbacks=callbacks, logger=loggers)
-        data.setup("fit")  # Lightning would do so later; a wrong folder is better told now
+        data.trainer = trainer  # by whose processes and accumulation a batch must divide
+        data.setup("fit")  # Lightning would do so later; a wrong folder or batch is better told now
         with going_on(trainer), closing(loggers), sending_files(trainer), recording_divergence(config, trainer):
             fit_and_test(config, trainer, module, data, loggers, checkpoint)
 

@@ -105,6 +105,7 @@ def test_a_batch_that_does_not_divide(tmp_path: Path, capsys: pytest.CaptureFixt
     said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}", *SMALL, "trainer.accumulate_grad_batches=3")
     assert "data.batch_size=4 does not divide among 1 processes × 3 accumulated batches" in said
     assert "choose a multiple of 3" in said
+    assert "parameters, in" not in (tmp_path / "train.log").read_text()  # told before a logger begins
 
 
 def test_what_went_wrong_is_told_of_the_whole_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
