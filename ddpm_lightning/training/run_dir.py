@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import logging
 import os
 import sys
 import tempfile
@@ -15,6 +16,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from ddpm_lightning.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 class RunDirectoryCheck(Callback):
@@ -106,11 +109,18 @@ def is_one_of_several() -> bool:
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Inside, no other process may train there. Raises UserError where one does."""
+    """Inside, no other process may train there. Raises UserError where one does. Where the file system has no locks
+    (some network mounts), a warning says that nothing keeps another process out."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:  # a process that ends, however it does, unlocks it
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"another process is training in {folder}; wait for it, or stop it first") from None
+        except OSError as error:
+            log.warning(
+                "%s cannot be locked (%s): see to it yourself that no second command trains there",
+                folder,
+                error.strerror or error,
+            )
         yield

@@ -37,7 +37,7 @@ class Periodic(Recurrent):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
-        self.records = state_dict["records"]
+        self.records = dict(state_dict["records"])
 
     def on_fit_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
         # Not on_train_end: a run that was stopped here has no step left to train, and still wants its numbers.
