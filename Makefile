@@ -9,7 +9,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 QUICK := $(PYTEST) -m "not slow and not slurm"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train table2 check test test-slow test-slurm bench bench-check lint format lock clean
+.PHONY: help setup train table2 check test test-slow test-slurm bench bench-check docs lint format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -44,15 +44,18 @@ bench: setup ## side by side with every peer, about an hour; CHECKPOINT=PATH of 
 bench-check: setup ## a short run of some of it: no ratio is worse than the recorded one
 	$(BIN)/python -m tests.benchmarks --check
 
+docs: setup ## build the documentation into site/, without a network; open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 lint: setup ## linter, formatter and type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: setup ## let the formatter write, and the line numbers in the README
+format: setup ## let the formatter write, and the line numbers in the pages
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/python -m tests.readme_lines
+	$(BIN)/python -m tests.readme_lines README.md CONTRIBUTING.md $$(find docs -name "*.md")
 
 lock: ## resolve pyproject.toml again, to today's releases, into the two lock files; needs uv
 	$(COMPILE) --all-extras --upgrade --output-file requirements.lock pyproject.toml

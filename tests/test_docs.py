@@ -1,0 +1,64 @@
+"""The pages of docs/: their examples run, their links lead somewhere, and the site builds without a network."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.readme_lines import with_lines
+
+DOCS = ROOT / "docs"
+PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "CONTRIBUTING.md"]
+EXAMPLE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FOREIGN = re.compile(
+    r"""<(?:script|link|img|iframe)[^>]+(?:src|href)=["']?https?:|@import[^;]*https?:|url\(["']?https?:"""
+)
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def examples(page: Path) -> list[str]:
+    return EXAMPLE.findall(page.read_text())
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if examples(page)], ids=name)
+def test_the_examples_of_a_page_run_one_after_another(page: Path) -> None:
+    scope: dict[str, Any] = {"__name__": "example"}
+    for example in examples(page):
+        exec(compile(example, name(page), "exec"), scope)
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("concepts/*.md")), ids=name)
+def test_a_concept_has_an_equation_and_a_short_example(page: Path) -> None:
+    assert page.stem == "index" or examples(page)
+    assert "```text" in page.read_text()
+    for example in examples(page):
+        assert len(example.splitlines()) <= 15
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_to_files_and_to_lines_of_code(page: Path) -> None:
+    text = page.read_text()
+    for link in re.findall(r"\]\(([^)\s#]+)", text):
+        assert link.startswith("http") or (page.parent / link).exists(), link
+    with_lines(text, page.parent)  # raises if a symbol or line is not there
+
+
+@pytest.mark.slow
+def test_the_site_builds_strictly_and_fetches_nothing_from_elsewhere(tmp_path: Path) -> None:
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = sorted((tmp_path / "site").rglob("*.html"))
+    assert len(pages) > 60
+    for path in [*pages, *(tmp_path / "site").rglob("*.css")]:
+        assert not FOREIGN.findall(path.read_text()), path
+    assert (tmp_path / "site" / "search" / "search_index.js").is_file()
