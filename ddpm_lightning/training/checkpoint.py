@@ -170,16 +170,16 @@ def _are_weights(value: Any) -> bool:
     )
 
 
-def model_weights(checkpoint: dict[str, Any], use_ema: bool) -> dict[str, torch.Tensor]:
-    """The model's weights by its parameters' names: averaged, or as the optimizer left them."""
+def model_weights(checkpoint: dict[str, Any], use_ema: bool, option: str = "use_ema") -> dict[str, torch.Tensor]:
+    """The model's weights by its parameters' names: averaged, or as the optimizer left them. option: which chooses."""
     state = unwrapped(checkpoint["state_dict"])
     raw = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
     if not use_ema:
         if not raw:
-            raise UserError("the checkpoint holds averaged weights alone; leave out use_ema=false")
+            raise UserError(f"the checkpoint holds averaged weights alone; leave out {option}=false")
         return raw
     if EMA not in checkpoint:
-        raise UserError("the checkpoint holds no averaged weights; sample from the raw ones with use_ema=false")
+        raise UserError(f"the checkpoint holds no averaged weights; take the raw ones with {option}=false")
     return {**raw, **unwrapped(checkpoint[EMA])}  # a buffer, if a network has one, is not averaged
 
 

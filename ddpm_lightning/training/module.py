@@ -120,8 +120,12 @@ class DDPM(L.LightningModule):
         optimizer = self.make_optimizer(self.model.parameters())
         if self.warmup_steps == 0:
             return {"optimizer": optimizer}
-        warmup = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(step / self.warmup_steps, 1.0))
+        warmup = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.warm_up(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": warmup, "interval": "step"}}
+
+    def warm_up(self, step: int) -> float:
+        """The part of the learning rate that is used after so many steps."""
+        return min(step / self.warmup_steps, 1.0) if self.warmup_steps else 1.0
 
     def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
         """Clips the global norm, and keeps what it was for the log. Where it is no number, there is no gradient: the

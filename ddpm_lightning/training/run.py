@@ -22,6 +22,7 @@ from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.training.build import build_model, check_compile, compile_network, make, make_all, make_with, plain
 from ddpm_lightning.training.callbacks.checkpoint import SelfDescription, last_checkpoint
 from ddpm_lightning.training.callbacks.history import History
+from ddpm_lightning.training.callbacks.optimizer_options import OptimizerOptions
 from ddpm_lightning.training.callbacks.restoring import restoring
 from ddpm_lightning.training.callbacks.stop import StopOnSignal
 from ddpm_lightning.training.checkpoint import found_at, newest_whole
@@ -31,6 +32,7 @@ from ddpm_lightning.training.evaluation.after_training import (
     is_finished,
     measured_before,
 )
+from ddpm_lightning.training.init_from import start_from
 from ddpm_lightning.training.manners import closing, option, quiet, relative, told_plainly
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.outcome import (
@@ -45,7 +47,7 @@ from ddpm_lightning.training.outcome import (
 from ddpm_lightning.training.processes import in_processes, is_first
 from ddpm_lightning.training.results import commit
 from ddpm_lightning.training.run_dir import alone_in, files_of_hydra
-from ddpm_lightning.training.same_run import Difference, check_same_run, settled
+from ddpm_lightning.training.same_run import Difference, check_allowed, check_same_run, settled
 from ddpm_lightning.training.signals import STOP, Interrupted
 from ddpm_lightning.training.trainer import check_trainer
 
@@ -56,6 +58,7 @@ def train(cfg: DictConfig) -> None:
     """Trains, tests the averaged weights and writes the run directory; goes on where that holds a checkpoint."""
     with told_plainly():
         config = settled(plain(cfg))
+        check_allowed(config)
         if in_sweep() and (reason := reason_of_divergence(config)):
             log.info("This run diverged: %s; remove %s to try again", reason, relative(results_of(config)))
             return
@@ -88,8 +91,10 @@ def train_here(config: dict[str, Any], typed: Mapping[str, str]) -> None:
         compile_network(module.model, config["compile"])
         if wanted(config):
             check_evaluation(config, module.model, data)
-        own = [SelfDescription(config, typed), History(changed)]
-        callbacks = [*own, *make_all(config["callbacks"], L.Callback), StopOnSignal()]
+        chosen = make_all(config["callbacks"], L.Callback)
+        events = start_from(config, module, chosen) if checkpoint is None else []
+        own = [SelfDescription(config, typed), History(changed, events), OptimizerOptions(changed)]
+        callbacks = [*own, *chosen, StopOnSignal()]
         loggers = make_all(config["logger"], Logger)
         trainer = make_with(config["trainer"], callbacks=callbacks, logger=loggers)
         data.trainer = trainer  # by whose processes and accumulation a batch must divide

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from enum import Enum, auto
 from pathlib import Path
@@ -29,7 +30,7 @@ class Effect(Enum):
 
 _ANOTHER_RUN = (
     *(*MODEL_PARTS, "data", "loss", "timesteps", "optimizer", "module", "seed"),
-    *("callbacks.ema", "trainer.precision"),
+    *("callbacks.ema", "trainer.precision", "init_from", "init_use_ema"),
 )
 _MAY_CHANGE = (
     *("sampler", "metrics", "evaluation", "inception_weights", "compile", "optimizer.fused", "optimizer.foreach"),
@@ -42,7 +43,7 @@ _MAY_CHANGE = (
 )
 _CANNOT_MATTER = (
     *("data.root", "data.num_workers", "data.eval_batch_size", "network.activation_checkpointing"),
-    *("logger", "callbacks.progress", "run_dir", "trainer.run_dir"),
+    *("logger", "callbacks.progress", "run_dir", "trainer.run_dir", "resume"),
 )
 
 EFFECTS = {
@@ -70,23 +71,64 @@ class Difference(NamedTuple):
     def __str__(self) -> str:
         return f"{self.key} ({_briefly(self.before)} before, {_briefly(self.now)} now)"
 
+    @property
+    def is_of_a_part(self) -> bool:
+        """Whether a part was exchanged, left out or added, and not a number changed."""
+        return isinstance(self.before, dict) or isinstance(self.now, dict)
+
 
 def check_same_run(checkpoint: dict[str, Any], config: dict[str, Any], path: Path) -> list[Difference]:
-    """Returns what differs from the checkpoint's configuration and may. Raises UserError where it is another run's."""
-    found = sorted(differences(settled(checkpoint[CONFIG]), config), key=lambda each: each.key.count("."))
-    forbidden = [each for each in found if effect_of(each.key) is Effect.ANOTHER_RUN]
-    if forbidden:
-        (key, before, now), others = forbidden[0], [each.key for each in forbidden[1:]]
+    """Returns the keys that a resume changes and may change.
+
+    Raises UserError where one makes another run and config["resume"]["allow"] does not name it, or where the
+    checkpoint is of no run.
+    """
+    if "optimizer_states" not in checkpoint:
         raise UserError(
-            f"{path} is of a run with another {key} ({_briefly(before)}) than this one's ({_briefly(now)})"
-            f"{', and another ' if others else ''}{shown(', '.join(others))}; give that run's options to resume it, or "
-            "another hydra.run.dir to start anew"
+            f"{path} was written by convert.py: it holds weights, but no optimizer and no options of a run to resume; "
+            f"start a run from its weights with init_from={path} and another hydra.run.dir"
         )
+    found = sorted(differences(settled(checkpoint[CONFIG]), config), key=lambda each: each.key.count("."))
+    forbidden = [each for each in found if effect_of(each.key) is Effect.ANOTHER_RUN and not _is_allowed(each, config)]
+    if forbidden:
+        raise UserError(_refusal(path, forbidden))
     return [each for each in found if effect_of(each.key) is not Effect.CANNOT_MATTER]
 
 
+def check_allowed(config: dict[str, Any]) -> None:
+    """Raises UserError where resume.allow names what is no key of the configuration."""
+    allowed = config["resume"]["allow"]
+    if not isinstance(allowed, list):
+        raise UserError(f"resume.allow={shown(allowed)} is no list of keys; give one as [optimizer.lr]")
+    for key in allowed:
+        node, (*above, name) = config, str(key).split(".")
+        for part in above:
+            node = node.get(part) if isinstance(node, dict) else {}  # type: ignore[assignment]
+        if not isinstance(node, dict) or name not in {**default_arguments(node.get("_target_")), **node}:
+            raise UserError(f"resume.allow names {key}, which is no key of the configuration; give one as optimizer.lr")
+
+
+def _is_allowed(difference: Difference, config: dict[str, Any]) -> bool:
+    return not difference.is_of_a_part and difference.key in config.get("resume", {}).get("allow", [])
+
+
+def _refusal(path: Path, forbidden: list[Difference]) -> str:
+    (key, before, now), keys = forbidden[0], [each.key for each in forbidden]
+    others = f", and another {shown(', '.join(keys[1:]))}" if keys[1:] else ""
+    change = f"resume.allow=[{','.join(keys)}] to change it from here on, "
+    return (
+        f"{path} is of a run with another {key} ({_briefly(before)}) than this one's ({_briefly(now)}){others}; give "
+        f"that run's options to resume it, {'' if any(each.is_of_a_part for each in forbidden) else change}or another "
+        "hydra.run.dir to start anew"
+    )
+
+
 def settled(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with trainer.precision=auto as what it stands for on this machine."""
+    """The configuration with trainer.precision=auto as what it stands for on this machine, and init_from as a whole
+    path; with a checkpoint's, what it is too old to have."""
+    config = {"init_from": None, "init_use_ema": True, **config}
+    if config["init_from"] is not None:
+        config["init_from"] = os.path.abspath(os.path.expanduser(str(config["init_from"])))
     trainer = config.get("trainer")
     if not isinstance(trainer, dict) or "precision" not in trainer:
         return config
@@ -123,7 +165,7 @@ def _choices(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _join(key: str, name: str) -> str:
-    return f"{key}.{name}" if key else name
+    return f"{key}.{name}" if key else str(name)
 
 
 def _briefly(value: Any) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from ddpm_lightning.errors import UserError
@@ -17,6 +18,7 @@ from ddpm_lightning.training.outcome import reason_of_divergence
 from ddpm_lightning.training.results import write_results
 from ddpm_lightning.training.same_run import (
     EFFECTS,
+    Difference,
     Effect,
     check_same_run,
     earlier_fingerprint,
@@ -25,7 +27,7 @@ from ddpm_lightning.training.same_run import (
     settled,
 )
 from tests.conftest import ROOT
-from tests.training.commands import SMALL, error_of, results, train
+from tests.training.commands import SMALL, command, error_of, results, train
 from tests.training.test_choices import composed
 from tests.training.test_train import STATE, same
 
@@ -70,6 +72,11 @@ def test_a_new_key_would_be_unknown_and_no_entry_is_superfluous() -> None:
     assert not EFFECTS.keys() - known
 
 
+def compared(before: dict[str, Any], now: dict[str, Any]) -> list[Difference]:
+    """What a resume with the second configuration of a run with the first one makes of them."""
+    return check_same_run({CONFIG: before, "optimizer_states": []}, now, Path("last.ckpt"))
+
+
 def changed(config: dict[str, Any], key: str) -> dict[str, Any]:
     """The configuration with another value there."""
     other = copy.deepcopy(config)
@@ -88,10 +95,13 @@ def test_a_resume_with_any_other_key_is_refused_or_told_or_silent(options: list[
         other, effect = changed(config, key), effect_of(key)
         if effect is Effect.ANOTHER_RUN:
             with pytest.raises(UserError, match=rf"another {re.escape(key.removesuffix('._target_'))} \("):
-                check_same_run({CONFIG: config}, other, Path("last.ckpt"))
+                compared(config, other)
         elif not key.endswith("_target_"):
-            told = [each.key for each in check_same_run({CONFIG: config}, other, Path("last.ckpt"))]
+            told = [each.key for each in compared(config, other)]
             assert told == ([key] if effect is Effect.MAY_CHANGE else [])
+
+
+FAST = ["callbacks.grid=null", "callbacks.strip=null", "callbacks.bound=null", "module.test_strata=2"]
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +129,10 @@ def test_a_resume_that_would_mix_two_runs_is_refused(
     before = (half / "checkpoints" / "last.ckpt").read_bytes()
     said = error_of(capsys, "train", f"hydra.run.dir={half}", *SMALL, option)
     assert words in said
-    assert "give that run's options to resume it, or another hydra.run.dir to start anew" in said
+    assert "give that run's options to resume it, " in said
+    assert "or another hydra.run.dir to start anew" in said
+    key = option.partition("=")[0].lstrip("+")
+    assert (f"resume.allow=[{key}" in said) is (key not in ("callbacks.ema", "schedule"))
     assert (half / "checkpoints" / "last.ckpt").read_bytes() == before
 
 
@@ -137,22 +150,31 @@ OTHERWISE = [
 """Another value of every key that may be changed, but for what rounds otherwise or needs other machines."""
 
 ELSEWHERE = {"run_dir", "trainer.run_dir", "trainer.max_steps", "trainer.accelerator", "trainer.devices", "compile"}
-ELSEWHERE |= {"data.num_workers"}  # tests/training/test_train.py
+ELSEWHERE |= {
+    "trainer.strategy",
+    "trainer.num_nodes",
+    "resume.allow",
+    "data.num_workers",
+}  # tests/training/test_train.py
 
 
 def test_what_may_change_leaves_weights_average_and_optimizer_as_they_would_be(half: Path, tmp_path: Path) -> None:
     """To the last bit, but for what only rounds otherwise."""
     whole, other = train(tmp_path / "whole", "callbacks.strip=null"), shutil.copytree(half, tmp_path / "other")
     train(other, *(option for option in OTHERWISE if option not in ROUNDING))
-    checkpoints = [read_checkpoint(run / "checkpoints" / "last.ckpt") for run in (whole, other)]
+    checkpoints = [checkpoint_of(run) for run in (whole, other)]
     for key in STATE:
         same(checkpoints[0][key], checkpoints[1][key], key)
     config = checkpoints[0][CONFIG]
     changeable = {key for key, _ in leaves(config) if effect_of(key) is not Effect.ANOTHER_RUN} - ELSEWHERE
     typed = {option.partition("=")[0] for option in OTHERWISE}
-    assert all(any(f"{key}.".startswith(f"{each}.") for each in typed) or is_seed_or_class(key) for key in changeable)
+    assert not {key for key in changeable if not is_seed_or_class(key) and not is_below(typed, key)}
     check_history(checkpoints[1]["history"], results(other)["history"])
     assert {row["step"] for row in read_rows(other / "metrics.csv") if row.get("val/bpd_beta")} >= {"3", "4"}
+
+
+def is_below(keys: set[str], key: str) -> bool:
+    return any(f"{key}.".startswith(f"{each}.") for each in keys)
 
 
 def is_seed_or_class(key: str) -> bool:
@@ -169,21 +191,100 @@ def check_history(kept: list[dict[str, Any]], reported: list[dict[str, Any]]) ->
     assert "data.eval_batch_size" not in changes
 
 
+def checkpoint_of(run: Path) -> dict[str, Any]:
+    return read_checkpoint(run / "checkpoints" / "last.ckpt")
+
+
+def moved(run: Path, since: Path) -> torch.Tensor:
+    """How far each weight has moved."""
+    after, before = (checkpoint_of(each)["state_dict"] for each in (run, since))
+    return torch.cat([(after[name] - before[name]).double().flatten() for name in before if name != "skipped"])
+
+
+def test_a_learning_rate_that_is_allowed_to_change_is_used_from_there_on_and_recorded(
+    half: Path, tmp_path: Path
+) -> None:
+    """Adam's step is proportional to the learning rate, and nothing else in it depends on the rate."""
+    slow, fast = (shutil.copytree(half, tmp_path / name) for name in ("slow", "fast"))
+    train(slow, *FAST, "trainer.max_steps=3")
+    train(fast, *FAST, "trainer.max_steps=3", "optimizer.lr=8e-3", "resume.allow=[optimizer.lr]")
+    assert torch.allclose(moved(fast, half), 8 * moved(slow, half), rtol=1e-3, atol=1e-7)
+    event = {"step": 2, "key": "optimizer.lr", "before": 1e-3, "now": 8e-3}
+    assert event in results(fast)["history"]
+    assert [float(row["train/lr"]) for row in read_rows(fast / "metrics.csv") if row["train/lr"]][-1] == 8e-3
+    train(fast, *FAST, "optimizer.lr=8e-3")  # for now it is this run's
+    assert event in (kept := checkpoint_of(fast))["history"]
+    assert [each["key"] for each in kept["history"]].count("optimizer.lr") == 1
+    assert kept["optimizer_states"][0]["param_groups"][0]["lr"] == 8e-3
+
+
+def test_a_learning_rate_is_changed_within_its_warm_up(tmp_path: Path) -> None:
+    options = ["module.warmup_steps=8", *FAST]
+    train(tmp_path, *options, "trainer.max_steps=2")
+    train(tmp_path, *options, "optimizer.lr=8e-3", "resume.allow=[optimizer.lr]")
+    rates = [float(row["train/lr"]) for row in read_rows(tmp_path / "metrics.csv") if row["train/lr"]]
+    assert rates == pytest.approx([1e-3 / 8, 2e-3 / 8, 3e-3, 4e-3])
+
+
+@pytest.mark.slow
+def test_other_options_of_the_optimizer_are_changed_too(half: Path, tmp_path: Path) -> None:
+    shutil.copytree(half, tmp_path, dirs_exist_ok=True)
+    allowed = "resume.allow=[optimizer.weight_decay,module.max_grad_norm,callbacks.ema.decay]"
+    train(
+        tmp_path, *FAST, "+optimizer.weight_decay=0.1", "module.max_grad_norm=0.5", "callbacks.ema.decay=0.5", allowed
+    )
+    assert checkpoint_of(tmp_path)["optimizer_states"][0]["param_groups"][0]["weight_decay"] == 0.1
+    assert {"optimizer.weight_decay", "module.max_grad_norm", "callbacks.ema.decay"} <= {
+        event["key"] for event in results(tmp_path)["history"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("resume.allow=[optimizer.rl]", "resume.allow names optimizer.rl, which is no key of the configuration"),
+        ("resume.allow=[optimizer.lr.x]", "resume.allow names optimizer.lr.x, which is no key"),
+        ("resume.allow=optimizer.lr", "resume.allow=optimizer.lr is no list of keys"),
+    ],
+)
+def test_what_is_allowed_must_be_there(
+    option: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert words in error_of(capsys, "train", f"hydra.run.dir={tmp_path}", *SMALL, option)
+
+
+def test_a_part_cannot_be_exchanged_in_the_middle(half: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["callbacks.ema=null", "resume.allow=[callbacks.ema]"]
+    said = error_of(capsys, "train", f"hydra.run.dir={half}", *SMALL, *options)
+    assert "another callbacks.ema (EMA) than this one's (null)" in said
+
+
+def test_a_converted_checkpoint_is_no_run_to_resume(
+    half: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    command("convert", f"source.path={half}/checkpoints/last.ckpt", f"target.path={path}")
+    said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}", *SMALL)
+    assert f"{path} was written by convert.py: it holds weights, but no optimizer" in said
+    assert f"init_from={path} and another hydra.run.dir" in said
+
+
 def test_a_checkpoint_older_than_an_option_has_its_default() -> None:
     config = settled(composed())
     older = copy.deepcopy(config)
     del older["network"]["activation_checkpointing"], older["network"]["dropout"], older["optimizer"]["eps"]
     older["trainer"]["precision"] = "auto"
-    assert check_same_run({CONFIG: older}, config, Path("last.ckpt")) == []
-    assert fingerprint(older | {"trainer": config["trainer"]}) == fingerprint(config)
+    del older["init_from"], older["init_use_ema"], older["resume"]
+    assert compared(older, config) == []
+    assert fingerprint(settled(older)) == fingerprint(config)
     config["network"]["dropout"] = 0.1
     with pytest.raises(UserError, match=r"another network.dropout \(0.0\) than this one's \(0.1\)"):
-        check_same_run({CONFIG: older}, config, Path("last.ckpt"))
+        compared(older, config)
 
 
 def test_a_number_that_is_none_is_the_same_number() -> None:
     config = {**composed(), "callbacks": {"ema": {"decay": float("nan")}}}
-    assert check_same_run({CONFIG: config}, settled(copy.deepcopy(config)), Path("last.ckpt")) == []
+    assert compared(config, settled(copy.deepcopy(config))) == []
 
 
 @pytest.mark.parametrize("kept", [fingerprint, earlier_fingerprint])

@@ -35,6 +35,10 @@ class EMA(L.Callback):
         self.raw: dict[str, Tensor] | None = None
         self.swapped = ExitStack()
 
+    def start(self, module: L.LightningModule) -> None:
+        """Lets the average of a new run start from the weights that the model now has."""
+        self.shadow = {name: weight.detach().float().clone() for name, weight in _weights(module).items()}
+
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

@@ -1,4 +1,4 @@
-"""Records what a run's configuration does not say: which keys were changed at a resume, and at which step."""
+"""Records what a run's configuration does not say: the weights it started from, and keys that a resume changed."""
 
 import logging
 from collections.abc import Sequence
@@ -17,12 +17,13 @@ HISTORY = "history"
 class History(L.Callback):
     """Keeps the events of a run in its checkpoints, each with its step.
 
-    changed: the keys that differ from the checkpoint that is resumed.
+    changed: the keys that differ from the checkpoint that is resumed. events: of a new run, what came before its
+    first step.
     """
 
-    def __init__(self, changed: Sequence[Difference] = ()) -> None:
+    def __init__(self, changed: Sequence[Difference] = (), events: Sequence[dict[str, Any]] = ()) -> None:
         self.changed = changed
-        self.events: list[dict[str, Any]] = []
+        self.events = list(events)
 
     def on_load_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         self.events = list(checkpoint.get(HISTORY, []))

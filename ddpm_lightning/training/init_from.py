@@ -1,0 +1,75 @@
+"""Starts a run with the weights of a checkpoint (init_from=)."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from torch import Tensor
+
+from ddpm_lightning.errors import UserError, check_boolean, shown
+from ddpm_lightning.training.build import MODEL_PARTS
+from ddpm_lightning.training.callbacks.ema import EMA
+from ddpm_lightning.training.checkpoint import CONFIG, model_weights, read_checkpoint
+from ddpm_lightning.training.module import DDPM
+from ddpm_lightning.training.same_run import differences
+
+log = logging.getLogger(__name__)
+
+Event = dict[str, Any]
+"""An entry of the run's history."""
+
+
+def start_from(config: dict[str, Any], module: DDPM, callbacks: Iterable[L.Callback]) -> list[Event]:
+    """Fills a new run's model with the weights of config["init_from"], and its average with the model's weights.
+
+    A weight is taken where name and shape are the model's; the others are named. Returns what was taken, for the
+    history. Raises UserError where nothing fits.
+    """
+    if config["init_from"] is None:
+        return []
+    use_ema = config["init_use_ema"]
+    check_boolean("init_use_ema", use_ema, "true starts from averaged weights, false from raw ones")
+    path = Path(config["init_from"])
+    checkpoint = read_checkpoint(path)
+    event = {
+        "step": 0,
+        "init_from": str(path),
+        "weights": "ema" if use_ema else "raw",
+        "of_step": checkpoint["global_step"],
+        **_fill(module, model_weights(checkpoint, use_ema, option="init_use_ema"), path),
+    }
+    _tell(event, _other_parts(checkpoint[CONFIG], config))
+    for callback in callbacks:
+        if isinstance(callback, EMA):
+            callback.start(module)
+    return [event]
+
+
+def _fill(module: DDPM, weights: dict[str, Tensor], path: Path) -> Event:
+    own = module.model.state_dict()
+    fitting = {name: weight for name, weight in weights.items() if name in own and weight.shape == own[name].shape}
+    if not fitting:
+        raise UserError(f"init_from={path} holds no weight of this model's names and shapes; choose its network=")
+    module.model.load_state_dict({**own, **fitting})
+    return {
+        "taken": len(fitting),
+        "not_taken": sorted(weights.keys() - fitting.keys()),
+        "initialized": sorted(own.keys() - fitting.keys()),
+    }
+
+
+def _other_parts(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+    parts = [part for part in MODEL_PARTS if part != "network"]
+    return [str(each) for part in parts for each in differences(theirs[part], ours[part], part)]
+
+
+def _tell(event: Event, other_parts: Sequence[str]) -> None:
+    log.info("Starting from the %s weights of %s, step %d", event["weights"], event["init_from"], event["of_step"])
+    if event["not_taken"]:
+        log.warning("Not taken, for name or shape is another here: %s", shown(", ".join(event["not_taken"])))
+    if event["initialized"]:
+        log.warning("Initialized as in a new run: %s", shown(", ".join(event["initialized"])))
+    if other_parts:
+        log.warning("These weights were trained with another %s", ", another ".join(other_parts))
