@@ -22,7 +22,7 @@ from ddpm_lightning.image_files.decoding import decode_image
 
 log = logging.getLogger(__name__)
 
-MODES = {1: "L", 3: "RGB"}
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 @runtime_checkable
@@ -65,13 +65,15 @@ class EncodedImages(Dataset[Batch]):
 
     def pixels(self, place: int) -> torch.Tensor:
         """One image: [channels, side, side]."""
-        image = square(self.decode(place, self.source.read(place)), self.side)
-        return torch.from_numpy(np.array(image)).reshape(self.side, self.side, -1).permute(2, 0, 1).contiguous()
+        image = np.array(square(self.decode(place, self.source.read(place)), self.side))
+        if self.channels == 4:
+            image[image[:, :, 3] == 0] = 0  # nobody sees these colours
+        return torch.from_numpy(image).reshape(self.side, self.side, -1).permute(2, 0, 1).contiguous()
 
     def decode(self, place: int, content: bytes) -> Image.Image:
-        """The whole image that was read at this place, grey or in colour as is asked for."""
+        """The whole image that was read at this place, in as many channels as are asked for."""
         name, mode = self.source.name(place), MODES[self.channels]
-        return decode_image(io.BytesIO(content), name, lambda _: mode, self.background)
+        return decode_image(io.BytesIO(content), name, lambda _: mode, self.background if self.channels < 4 else None)
 
     def fingerprint(self) -> str:
         shown = (self.side, self.channels) if self.background is None else (self.side, self.channels, self.background)
@@ -89,7 +91,8 @@ def square(image: Image.Image, side: int) -> Image.Image:
 class EncodedImagesDataModule(ImageDataModule):
     """root: where the images lie. side: their height and width; the middle is cut out and resized to it.
 
-    channels: 3 for colour, 1 for grey. background: see EncodedImages.
+    channels: 3 for colour, 1 for grey, 4 for colour and alpha (black where nothing is seen). background: see
+    EncodedImages.
     """
 
     background: str | None = None
@@ -97,7 +100,7 @@ class EncodedImagesDataModule(ImageDataModule):
     def __init__(self, *, root: str, side: int = 256, channels: int = 3, **options: Any) -> None:
         super().__init__(**options)
         if channels not in MODES:
-            raise UserError(f"data.channels={channels} is neither 3 (colour) nor 1 (grey); choose one of them")
+            raise UserError(f"data.channels={channels} is none of 3 (colour), 4 (with alpha) and 1 (grey); choose one")
         check_whole("data.side", side, 1, "an image has at least one pixel; the paper uses 256")
         check_at_most("data.side", side, 4096, "a batch of such images would fill the memory; the paper uses 256")
         self.root = Path(root)

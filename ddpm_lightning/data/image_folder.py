@@ -60,7 +60,8 @@ class ImageFolderDataModule(EncodedImagesDataModule):
 
     def described(self) -> str:
         unused = in_neither(self.root, self.found.paths, self.given_splits)
-        return described(super().described(), self.found, self.look, self.background, unused)
+        background = self.background if self.channels < 4 else None
+        return described(super().described(), self.found, self.look, background, unused)
 
 
 @dataclass(frozen=True)

@@ -48,11 +48,17 @@ def look_at(paths: Sequence[Path]) -> Look:
     return look
 
 
-def described(what: str, found: Found, look: Look, background: str, unused: Mapping[str, int] | None = None) -> str:
-    """One line on the images of a folder. what: how it begins. unused: images that are not read, by where they lie."""
+def described(
+    what: str, found: Found, look: Look, background: str | None, unused: Mapping[str, int] | None = None
+) -> str:
+    """One line on the images of a folder.
+
+    what: how it begins. background: None keeps transparency. unused: images that are not read, by where they lie.
+    """
     parts = [f"{what} ({look})"]
     if look.transparent:
-        parts.append(f"{look.transparent} can be transparent, over background={background}")
+        how = "which is kept" if background is None else f"over background={background}"
+        parts.append(f"{look.transparent} can be transparent, {how}")
     if left_out := Counter(unused or {}) + found.left_out:
         parts.append(f"left out: {counted(left_out)}")
     return "; ".join(parts)

@@ -285,7 +285,7 @@ def test_a_batch_larger_than_the_data_is_refused() -> None:
 
 
 def test_an_image_folder_is_grey_or_colour(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"data\.channels=4"):
-        ImageFolderDataModule(root=str(tmp_path), channels=4)
+    with pytest.raises(UserError, match=r"data\.channels=2"):
+        ImageFolderDataModule(root=str(tmp_path), channels=2)
     with pytest.raises(UserError, match=r"data\.side=0"):
         ImageFolderDataModule(root=str(tmp_path), side=0)

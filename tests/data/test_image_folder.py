@@ -5,7 +5,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ddpm_lightning.data.image_folder import ImageFolderDataModule
@@ -121,3 +123,22 @@ def test_shards_are_known_by_what_is_in_them(tmp_path: Path) -> None:
         convert(data, tmp_path / f"{name}-shards", images_per_shard=8, workers=0)
         states.append(ShardsDataModule(root=f"{tmp_path / name}-shards", side=4).state_dict()["images"])
     assert states[0] == states[1] != states[2]
+
+
+def test_four_channels_keep_transparency_and_no_colour_that_nobody_sees(tmp_path: Path) -> None:
+    """Also in shards, and also of images that are not resized."""
+    draws = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for number in range(20):
+        pixels = draws.integers(0, 256, (4, 4, 4), np.uint8)
+        pixels[0, :, 3] = 0
+        Image.fromarray(pixels).resize((8, 8) if number else (4, 4)).save(tmp_path / "images" / f"{number:02}.png")
+    data = ImageFolderDataModule(root=str(tmp_path / "images"), side=4, channels=4)
+    images = everything(data, "train")
+    assert images[0, 3, 0].max() == 0
+    assert images[:, :3].amax(1)[images[:, 3] == 0].max() == 0
+    first = np.array(Image.open(tmp_path / "images" / "00.png"))
+    assert np.array_equal(images[0, :, 1:].permute(1, 2, 0).numpy(), first[1:])
+    convert(data, tmp_path / "shards", images_per_shard=8, workers=0)
+    shards = ShardsDataModule(root=str(tmp_path / "shards"), side=4, channels=4)
+    assert torch.equal(everything(shards, "train"), images)
