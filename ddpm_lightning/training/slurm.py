@@ -13,14 +13,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, filter_overrides
+from hydra.core.utils import JobReturn
 from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
 from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
@@ -29,6 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 from submitit import AutoExecutor, Job
 
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.training.command_line.failures import names_of, raise_for
 from ddpm_lightning.training.manners import relative, told_plainly
 
 log = logging.getLogger(__name__)
@@ -68,8 +69,8 @@ class SlurmCheck(Callback):
 
 
 class SlurmSweep(SlurmLauncher):
-    """Sends the jobs as one array, and waits for them. Those that fail are told by name, with their logs, when all have
-    ended.
+    """Sends the jobs as one array, and waits for them. Each that fails is told when it has, and again by name when
+    all have ended, with its log.
 
     params: those of Hydra's submitit launcher.
     """
@@ -86,11 +87,9 @@ class SlurmSweep(SlurmLauncher):
         for name, job in zip(names, jobs, strict=True):
             log.info("Job %s: %s (%s)", job.job_id, name, relative(job.paths.stdout))
         with leaving_them(jobs):
-            wait_for(jobs)
+            wait_for(jobs, tell_if_failed)
         said = [result_of(job) for job in jobs]
-        failed = [f"\n  {name}: {why}" for name, why in zip(names, said, strict=True) if isinstance(why, str)]
-        if failed:
-            raise CompactHydraException(f"Error: {len(failed)} of {len(jobs)} jobs failed{''.join(failed)}")
+        raise_for([(name, why) for name, why in zip(names, said, strict=True) if isinstance(why, str)], len(jobs))
         return cast(list[JobReturn], said)
 
     def _submit(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Job[JobReturn]]:
@@ -111,12 +110,6 @@ class SlurmSweep(SlurmLauncher):
             return executor.map_array(self, *zip(*arguments, strict=True))
         except RuntimeError as error:  # submitit's, with what sbatch said
             raise UserError(f"Slurm did not take the jobs: {' '.join(str(error).split())}") from error
-
-
-def names_of(job_overrides: Sequence[Sequence[str]]) -> list[str]:
-    """What was asked of each job, and not of all."""
-    common = set.intersection(*map(set, job_overrides)) if len(job_overrides) > 1 else set()
-    return [" ".join(each for each in filter_overrides(overrides) if each not in common) for overrides in job_overrides]
 
 
 def with_resources(params: dict[str, Any], configs: Sequence[DictConfig]) -> dict[str, Any]:
@@ -182,11 +175,19 @@ def whole(config: DictConfig, key: str, otherwise: int) -> int:
     return value if isinstance(value, int) and value > 0 else otherwise
 
 
-def wait_for(jobs: Sequence[Job[JobReturn]]) -> None:
-    """Until each has a result, or is not in the queue any more. Says how they stand, whenever that changes."""
+def wait_for(jobs: Sequence[Job[JobReturn]], when_ended: Callable[[Job[JobReturn]], None] = lambda job: None) -> None:
+    """Until each has a result, or is not in the queue any more. Says how they stand, whenever that changes.
+
+    when_ended: called with each job once it has ended."""
     absent: Counter[str] = Counter()
     asked, told = -math.inf, ""
-    while waiting := [job.job_id for job in without_result(jobs) if absent[job.job_id] < GONE]:
+    pending = {job.job_id: job for job in jobs}
+    while pending:
+        waiting = [job.job_id for job in without_result(jobs) if absent[job.job_id] < GONE]
+        for ended in [job for job in pending if job not in waiting]:
+            when_ended(pending.pop(ended))
+        if not pending:
+            return
         standing = None
         if time.monotonic() - asked >= ASK_EVERY:
             asked, standing = time.monotonic(), queue()
@@ -198,6 +199,12 @@ def wait_for(jobs: Sequence[Job[JobReturn]]) -> None:
                 log.info("Slurm's jobs: %s", now)
             told = now
         time.sleep(LOOK_EVERY)
+
+
+def tell_if_failed(job: Job[JobReturn]) -> None:
+    """Says why the job failed, if it did."""
+    if isinstance(why := result_of(job), str):
+        log.error("Job %s failed: %s", job.job_id, why)
 
 
 def without_result(jobs: Sequence[Job[JobReturn]]) -> list[Job[JobReturn]]:

@@ -10,7 +10,8 @@ from submitit import SlurmJob
 
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.training import slurm
-from ddpm_lightning.training.slurm import names_of, with_resources
+from ddpm_lightning.training.command_line.failures import names_of
+from ddpm_lightning.training.slurm import with_resources
 from tests.training.commands import SMALL, command, error_of
 
 
