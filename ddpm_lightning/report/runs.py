@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.report.one_run import check_one_run
 from ddpm_lightning.report.plan import command_of, read_plan, read_yaml
 from ddpm_lightning.training.manners import override
 from ddpm_lightning.training.outcome import has_all_steps, wanted
@@ -115,10 +116,11 @@ def read_sweep(folder: Path) -> Sweep:
     for found in sorted(folder.glob("**/.hydra")):
         try:
             run = read_run(found.parent)
+            if "parameterization" in run.choices:  # else it is of evaluate.py, say
+                check_one_run(run.folder, run.config, run.outcome)
+                runs.append(run)
         except (UserError, KeyError, TypeError, ValueError) as error:
             damaged.append(f"{found.parent}: {error}")
-        else:
-            runs += [run] if "parameterization" in run.choices else []  # else it is of evaluate.py, say
     if not runs and not damaged and not (folder / "multirun.yaml").is_file():
         raise UserError(
             f"{folder} holds no run of a sweep; give the directory that `python train.py -m …` or an "

@@ -160,6 +160,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def read_config(path: Path) -> dict[str, Any] | None:
+    """The configuration in a checkpoint, whose weights are not read; None where there is none."""
+    try:
+        config = torch.load(path, map_location="cpu", mmap=True, weights_only=True)[CONFIG]
+    except Exception:  # a damaged file can make zipfile and torch say nearly anything
+        return None
+    return config if isinstance(config, dict) else None
+
+
 def _is_node(value: Any) -> bool:
     return isinstance(value, dict) and "_target_" in value
 

@@ -221,6 +221,19 @@ def test_a_damaged_run_is_left_out_and_named(swept: Swept, copy: Path) -> None:
     assert f"{ROWS[1]}_seed0" in page
 
 
+def test_numbers_of_another_run_than_the_configuration_are_left_out(copy: Path) -> None:
+    """As two commands leave them that wrote into one folder."""
+    first, second = (copy / f"{ROWS[5]}_seed{seed}" for seed in SEEDS)
+    shutil.copytree(second / ".hydra", first / ".hydra", dirs_exist_ok=True)
+    third = copy / f"{ROWS[4]}_seed0"
+    (third / "results.json").unlink()  # only the checkpoint is left to tell
+    shutil.copytree(copy / f"{ROWS[1]}_seed0" / ".hydra", third / ".hydra", dirs_exist_ok=True)
+    assert any("results.json seed=0" in each and "says seed=1" in each for each in read_sweep(copy).damaged)
+    assert any("the checkpoint parameterization=" in each for each in read_sweep(copy).damaged)
+    assert not {first, third} & {run.folder for run in read_sweep(copy).runs}
+    assert len(read_sweep(copy).damaged) == 2
+
+
 def test_a_run_that_is_to_go_further_is_not_finished(copy: Path) -> None:
     """Its folder holds the new configuration and the old numbers, until it has."""
     config = copy / f"{ROWS[4]}_seed0" / ".hydra" / "config.yaml"
