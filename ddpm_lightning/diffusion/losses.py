@@ -124,6 +124,8 @@ class VDM(SquaredError):
         x_t = model.process.q_sample(x_0, t, eps)
         output = model(x_t, t)
         term = self.weight(model)[t].to(x_0.dtype) * squared_error(model, output, x_0, x_t, t)
+        if not (t == 1).any():
+            return term
         decoder = model.interpret(output, x_t, t).reverse.discretized_nll(x_0, model.levels)
         return torch.where(t == 1, bits_per_dimension(decoder, x_0), term)
 

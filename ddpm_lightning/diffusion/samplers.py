@@ -103,7 +103,7 @@ class Sampler(ABC):
                 steps = torch.full((len(x),), t, device=x.device)
                 x = self.correct(model, x, steps, randn_like)
                 x_0_hat, reverse = self.step(model, x, steps, x_0_hat)
-                x = reverse.sample(randn_like(x)) if t > 1 else reverse.mean
+                x = reverse.sample(randn_like(x)) if self.random and t > 1 else reverse.mean
             yield Step(t, x, x_0_hat)
 
     def sample(self, model: DenoisingDiffusion, x_T: Images, *, randn_like: RandnLike) -> Images:

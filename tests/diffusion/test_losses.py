@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable
+from unittest.mock import patch
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from ddpm_lightning.diffusion.gaussian import Gaussian
 from ddpm_lightning.diffusion.losses import ELBO, P2, VDM, Hybrid, Loss, MinSNR, Simple, SquaredError, TruncatedSNR
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import Epsilon, Parameterization
@@ -75,6 +77,17 @@ def test_vdm_is_the_bound_with_beta_tilde(schedule: Schedule, parameterization: 
     model = exact_model(GaussianDiffusion(schedule), parameterization, BetaTildeVariance(), m=0.2, s=0.4)
     x_0, t, eps = draw(schedule.T)
     assert torch.allclose(VDM()(model, x_0, t, eps), ELBO()(model, x_0, t, eps), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("loss", [VDM(), ELBO()], ids=name)
+def test_the_decoder_is_integrated_where_a_t_is_1_alone(loss: Loss) -> None:
+    model = silent(BetaTildeVariance())
+    with patch.object(Gaussian, "discretized_nll", side_effect=Gaussian.discretized_nll, autospec=True) as integrated:
+        x_0, t, eps = draw(5, start=2)
+        loss(model, x_0, t, eps)
+        assert integrated.call_count == 0
+        loss(model, x_0, t - 1, eps)
+        assert integrated.call_count == 1
 
 
 @pytest.mark.parametrize("parameterization", PARAMETERIZATIONS, ids=name)

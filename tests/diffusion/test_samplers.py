@@ -234,6 +234,21 @@ def test_a_sampler_knows_whether_it_is_random(sampler: Sampler) -> None:
     assert torch.equal(one, other) is not sampler.random
 
 
+@pytest.mark.parametrize(
+    ("sampler", "draws"),
+    [
+        (AncestralSampler(num_steps=5), 4),
+        (DDIMSampler(num_steps=5, eta=0.5), 4),
+        *((kind(num_steps=5), 0) for kind in (DDIMSampler, DPMSolver, UniPC)),
+    ],
+)
+def test_noise_is_drawn_only_where_it_is_added(sampler: Sampler, draws: int) -> None:
+    drawn = []
+    x_T = torch.randn(2, 2, 4, 4).double()
+    sampler.sample(random_model(BetaVariance()), x_T, randn_like=lambda x: drawn.append(x) or torch.randn_like(x))
+    assert len(drawn) == draws
+
+
 DIFFUSERS = [
     (DDIMScheduler, "linspace", UniformSpacing()),
     (DDIMScheduler, "leading", LeadingSpacing()),

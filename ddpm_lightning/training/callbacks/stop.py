@@ -51,7 +51,9 @@ class TimeLimit(Timer):
 def stop_if_asked(trainer: L.Trainer) -> None:
     """Raises Interrupted on all processes if one of them was asked to stop; by its signal, for only a warning puts the
     job into the queue again, and it need not have come to the first process yet."""
-    strategy = trainer.strategy
-    if strategy.reduce_boolean_decision(STOP.signum is not None, all=False):
-        asked = strategy.reduce(torch.tensor(STOP.signum or 0, device=strategy.root_device), reduce_op="max")
-        raise Interrupted(int(cast(torch.Tensor, asked)))
+    asked = STOP.signum or 0
+    if trainer.world_size > 1:  # one process alone does not wait for its device
+        signum = torch.tensor(asked, device=trainer.strategy.root_device)
+        asked = int(cast(torch.Tensor, trainer.strategy.reduce(signum, reduce_op="max")))
+    if asked:
+        raise Interrupted(asked)
