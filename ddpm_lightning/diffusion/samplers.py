@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -82,6 +82,10 @@ class Sampler(ABC):
     def calls(self, model: DenoisingDiffusion) -> int:
         """How many network calls an image costs."""
         return self.chain(model).process.T * self.calls_per_step
+
+    def at_most_all(self, model: DenoisingDiffusion) -> "Sampler":
+        """This sampler; where it has more steps than the model, one that visits all of them."""
+        return replace(self, num_steps=None) if (self.num_steps or 0) > model.process.T else self
 
     def chain(self, model: DenoisingDiffusion) -> DenoisingDiffusion:
         """The model on the steps that this sampler visits. Raises UserError where there are no such steps."""

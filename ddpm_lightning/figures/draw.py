@@ -10,7 +10,8 @@ from ddpm_lightning.training.processes import in_processes
 
 
 def draw(cfg: DictConfig) -> None:
-    """Draws every figure that was asked for, and writes results.json after each."""
+    """Draws every figure that was asked for, and writes results.json after each. One that cannot be drawn is left out,
+    and told again at the end, as a UserError."""
     with told_plainly():
         config = plain(cfg)
         config["metrics"] = config.pop("figure", {})
@@ -18,4 +19,4 @@ def draw(cfg: DictConfig) -> None:
             raise UserError("no figure asked for; add figure=[interpolation] or others of: python figure.py --help")
         if config["checkpoint"] is None:
             raise UserError("figures are of a model; add checkpoint=PATH, a run keeps its own at checkpoints/last.ckpt")
-        in_processes(evaluate_here, config)
+        in_processes(evaluate_here, {**config, "one_by_one": True})

@@ -20,12 +20,15 @@ from ddpm_lightning.typing import FeatureVectors, Images
 class Figure(ABC):
     """Draws into the run directory, and returns the numbers behind the picture.
 
-    name: of its files, and of its option. extractor: tells near from far; without one, what needs it is left out. A
-    figure is asked as a metric is: first check, then look, then measure.
+    name: of its files, and of its option. extractor: tells near from far; without one, what needs it is left out.
+    t: the steps that it shows; None for the usual ones, which are the shares `usual` of T. A figure is asked as a
+    metric is: first check, then look, then measure.
     """
 
     name: ClassVar[str]
+    usual: ClassVar[tuple[float, ...]] = ()
     extractor: Extractor | None = None
+    t: list[int] | None = None
 
     @abstractmethod
     def check(self, subject: Subject) -> None:
@@ -69,6 +72,10 @@ class Figure(ABC):
     def option(self, key: str) -> str:
         """How the user writes it."""
         return f"figure.{self.name}.{key}"
+
+    def times(self, subject: Subject) -> list[int]:
+        """The t that the figure shows, each once."""
+        return steps_at(self.usual, self.trained(subject).model.process.T) if self.t is None else self.t
 
     def check_steps(self, key: str, steps: Sequence[int], trained: Trained, least: int = 1) -> None:
         """Raises UserError unless every t is a step of the chain, and none is named twice."""
@@ -115,3 +122,8 @@ class Figure(ABC):
         judged_by = {} if extractor is None else extractor.origin
         trained = {} if subject.trained is None else subject.trained.origin
         return {**judged_by, **trained, **subject.images.origin}
+
+
+def steps_at(shares: Sequence[float], T: int) -> list[int]:
+    """The steps at these shares of a chain of T, each once; 0 stays 0, every other is at least 1."""
+    return list(dict.fromkeys(max(round(share * T), int(share > 0)) for share in shares))

@@ -45,31 +45,33 @@ class Interpolation(Figure):
     """x̄_t = (1 − λ) x_t + λ x'_t with x_t ~ q(x_t | x_0), x'_t ~ q(x_t | x'_0), and x̄_0 ~ p_θ(x_0 | x̄_t).
 
     As in the paper, the noise is the same for every λ; ours is also the same for every t. Two pictures: num_rows pairs
-    at shown_t, and the first pair at every t, each at num_lambdas λ from 0 to 1. Over num_pairs pairs it is measured
-    how far x̄_0 is from x_0 at λ = 0, and how real x̄_0 looks at λ = ½ (Fréchet distance). One process does the work.
+    at shown_t (None: T/2), and the first pair at every t, each at num_lambdas λ from 0 to 1. Over num_pairs pairs it is
+    measured how far x̄_0 is from x_0 at λ = 0, and how real x̄_0 looks at λ = ½ (Fréchet distance). One process does the
+    work.
     """
 
-    t: list[int]
+    t: list[int] | None = None
     extractor: Extractor | None = None
     num_lambdas: int = 11
     num_rows: int = 6
-    shown_t: int = 500
+    shown_t: int | None = None
     num_pairs: int = 128
 
     name = "interpolation"
+    usual = (0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1)
 
     def check(self, subject: Subject) -> None:
         """Raises UserError where there is no model, no such t, or too few images."""
         trained = self.check_model(subject)
         self.generated(subject)
-        self.check_steps("t", self.t, trained, least=0)
-        self.check_steps("shown_t", [self.shown_t], trained, least=0)
+        self.check_steps("t", self.times(subject), trained, least=0)
+        self.check_steps("shown_t", [self._shown(trained)], trained, least=0)
         check_whole(self.option("num_lambdas"), self.num_lambdas, 2, "λ has two ends")
         check_whole(self.option("num_pairs"), self.num_pairs, 2, "an error needs two")
         check_whole(self.option("num_rows"), self.num_rows, 1, "a pair is a row")
         check_at_most(self.option("num_rows"), self.num_rows, self.num_pairs, "num_pairs are no more")
         self.check_distance(self.num_pairs, "interpolated")
-        self.check_grid(trained, max(self.num_rows, len(self.t)), self.num_lambdas + 4)
+        self.check_grid(trained, max(self.num_rows, len(self.times(subject))), self.num_lambdas + 4)
         self._check_split(trained)
 
     def look(self, subject: Subject) -> None:
@@ -84,9 +86,12 @@ class Interpolation(Figure):
         pairs = self._pairs(chain)
         self._draw_pairs(chain, pairs)
         self._draw_depths(chain, pairs)
-        found = {t: self._measure(chain, pairs, t) for t in chain.nearest_of(self.t)}
+        found = {t: self._measure(chain, pairs, t) for t in chain.nearest_of(self.times(chain.subject))}
         self._draw_curves(chain, found)
         return self._records(chain, found)
+
+    def _shown(self, trained: Trained) -> int:
+        return trained.model.process.T // 2 if self.shown_t is None else self.shown_t
 
     def _check_split(self, trained: Trained) -> None:
         n = len(trained.data.images(SPLIT))
@@ -135,14 +140,14 @@ class Interpolation(Figure):
         return ["source", "", *(f"λ={share:.2g}" for share in self._lambdas()), "", "source"]
 
     def _draw_pairs(self, chain: Chain, pairs: Pairs) -> None:
-        t = chain.nearest(self.shown_t)
+        t = chain.nearest(self._shown(self.trained(chain.subject)))
         rows = self._rows(chain, pairs.head(self.num_rows), t)
         sentence = f"Pairs of test images, and what lies between them at t = {t}. The paper's Fig. 8."
         path = chain.subject.run_dir / f"{self.name}_pairs.png"
         save_grid(rows, self._columns(), (), sentence, path)
 
     def _draw_depths(self, chain: Chain, pairs: Pairs) -> None:
-        ts = chain.nearest_of(self.t)
+        ts = chain.nearest_of(self.times(chain.subject))
         rows = [row for t in ts for row in self._rows(chain, pairs.head(1), t)]
         sentence = "One pair of test images, mixed in x_t for several t; t = 0 mixes pixels. The paper's Fig. 9."
         path = chain.subject.run_dir / f"{self.name}_depths.png"

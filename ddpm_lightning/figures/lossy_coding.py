@@ -29,23 +29,24 @@ class LossyCoding(Figure):
     x_t estimates x̂_0 (Eq. 15), or draws x_0 ~ p_θ(x_0 | x_t).
 
     bound: whose terms are the rate, and whose squared errors of x̂_0 are the distortion. t: where the reconstructions
-    are shown, of num_rows images.
+    are shown, of num_rows images; None: at 3/4 T … T/100.
     """
 
-    t: list[int]
+    t: list[int] | None = None
     num_rows: int = 8
     bound: ExactBound = field(default_factory=ExactBound)
 
     name = "lossy_coding"
+    usual = (0.75, 0.5, 0.25, 0.1, 0.05, 0.01)
 
     def check(self, subject: Subject) -> None:
         """Raises UserError where there is no model, no such t, or no such split."""
         trained = self.check_model(subject)
         self.generated(subject)
-        self.check_steps("t", self.t, trained)
+        self.check_steps("t", self.times(subject), trained)
         self.bound.check(subject)
         check_whole(self.option("num_rows"), self.num_rows, 1, "an image is a row")
-        self.check_grid(trained, self.num_rows, 1 + 2 * len(self.t))
+        self.check_grid(trained, self.num_rows, 1 + 2 * len(self.times(subject)))
 
     def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
         """Rate and distortion by t; lossy_coding.png, .csv, .npz and lossy_coding_images.png."""
@@ -72,7 +73,7 @@ class LossyCoding(Figure):
         """A row an image: itself, and for each t its x̂_0 and an x_0 that x_t leads to."""
         x_0 = self.images_of(chain.subject, self.bound.split, first=self.num_rows)
         columns, pictures = ["x_0"], [chain.to_bytes(x_0)]
-        for t in chain.nearest_of(self.t):
+        for t in chain.nearest_of(self.times(chain.subject)):
             x_0_hat, drawn = self._reconstruct(chain, x_0, t)
             columns += [f"t = {t}\n{arrays['rate'][t - 1]:.3g}\nbits/dim\nx̂_0", "then\nx_0"]
             pictures += [chain.to_bytes(x_0_hat), chain.to_bytes(drawn)]

@@ -48,10 +48,11 @@ class Plane(Figure):
     x_T to x_0. Measured: the energy distance of the model's points to the test points, and of the training points to
     them; and where the score is known, its error by t. One process does the work."""
 
-    t: list[int]
+    t: list[int] | None = None
     num_paths: int = 100
 
     name = "plane"
+    usual = (1, 0.5, 0.25, 0.1, 0.03, 0.001)
 
     def check_model(self, subject: Subject) -> Trained:
         """The model and its data. Raises UserError where there is none, or the data are no points."""
@@ -66,7 +67,7 @@ class Plane(Figure):
     def check(self, subject: Subject) -> None:
         """Raises UserError where there is no model, no such t, or too few points."""
         trained = self.check_model(subject)
-        self.check_steps("t", self.t, trained)
+        self.check_steps("t", self.times(subject), trained)
         check_whole(self.option("num_paths"), self.num_paths, 1, "a path is a line")
         check_at_most(self.option("num_paths"), self.num_paths, 10_000, "no eye takes in more; use 100")
         fewest = min(self.generated(subject).n, *(len(trained.data.images(split)) for split in ("train", "test")))
@@ -81,7 +82,7 @@ class Plane(Figure):
             return self._measure(self.chain(subject))
 
     def _measure(self, chain: Chain) -> dict[str, dict[str, Any]]:
-        ts = chain.nearest_of(self.t)
+        ts = chain.nearest_of(self.times(chain.subject))
         steps = chain.along(chain.images.n, {1, *(chain.place(t) for t in ts)})
         self._draw_densities(chain, {t: steps[chain.place(t)].x for t in ts})
         self._draw_paths(chain)

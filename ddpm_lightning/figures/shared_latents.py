@@ -26,24 +26,25 @@ class Family(NamedTuple):
 
 @dataclass
 class SharedLatents(Figure):
-    """num_samples draws x_0 ~ p_θ(x_0 | x_t) from each of num_latents x_t, for every t of the list.
+    """num_samples draws x_0 ~ p_θ(x_0 | x_t) from each of num_latents x_t, for every t (None: T … T/8).
 
     How alike they are: how far apart in pixels, and how often two of one x_t are of one class, as the extractor's
     classifier sees them. The first num_rows x_t are drawn. One process does the work.
     """
 
-    t: list[int]
+    t: list[int] | None = None
     extractor: Extractor | None = None
     num_latents: int = 64
     num_samples: int = 8
     num_rows: int = 4
 
     name = "shared_latents"
+    usual = (1, 0.75, 0.5, 0.25, 0.125)
 
     def check(self, subject: Subject) -> None:
         """Raises UserError where there is no model, no such t, or nothing random."""
         trained = self.check_model(subject)
-        self.check_steps("t", self.t, trained)
+        self.check_steps("t", self.times(subject), trained)
         if not self.generated(subject).sampler.random:
             raise UserError(
                 "shared_latents draws several x_0 from one x_t, and this sampler would draw the same one each time; "
@@ -53,7 +54,7 @@ class SharedLatents(Figure):
         check_whole(self.option("num_samples"), self.num_samples, 2, "one x_0 has nothing to be compared with")
         check_whole(self.option("num_rows"), self.num_rows, 1, "an x_t is a row")
         check_at_most(self.option("num_rows"), self.num_rows, self.num_latents, "num_latents are no more")
-        self.check_grid(trained, self.num_rows * len(self.t), self.num_samples + 2)
+        self.check_grid(trained, self.num_rows * len(self.times(subject)), self.num_samples + 2)
 
     def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
         """Distance in pixels and agreement in class, by t; shared_latents.png and shared_latents_images.png."""
@@ -86,7 +87,7 @@ class SharedLatents(Figure):
 
     def _latents(self, chain: Chain) -> dict[int, Images]:
         """x_t of sample.py's first images on their way, at each t."""
-        ts = chain.nearest_of(self.t)
+        ts = chain.nearest_of(self.times(chain.subject))
         steps = chain.along(self.num_latents, {chain.place(t) for t in ts})
         return {t: steps[chain.place(t)].x for t in ts}
 

@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 MOST_TEST_POINTS = 5000
 """All their distances to the points made are held at once."""
 
+USUAL = (5, 10, 20, 50, 100)
+"""Network calls that are compared, unless others are asked for."""
+
 By = dict[str, dict[int, MeanAndError]]
 """The distance by sampler and network calls, over draws."""
 
@@ -40,11 +43,12 @@ class Steps(Figure):
     image. Draw number k of num_draws has images k · num_images …, from the same noise for every sampler; the errors are
     over draws. One process does the work.
 
-    samplers: by name; whatever num_steps they have, they get what so many `calls` allow.
+    samplers: by name; whatever num_steps they have, they get what so many `calls` allow. calls: None for 5, 10, 20, 50
+    and 100, as far as the chain goes.
     """
 
     samplers: dict[str, Sampler | None]
-    calls: list[int]
+    calls: list[int] | None = None
     extractor: Extractor | None = None
     num_draws: int = 3
 
@@ -59,13 +63,14 @@ class Steps(Figure):
             self._check_images(subject, images.n)
         check_whole(self.option("num_draws"), self.num_draws, 2, "an error needs two; use 3")
         check_at_most(self.option("num_draws"), self.num_draws, 1000, "each is num_images images; use 3")
-        if not self.calls or not any(self.samplers.values()):
+        wanted = self._calls(trained.model)
+        if not wanted or not any(self.samplers.values()):
             raise UserError("steps has no samplers or no calls to compare; leave the options out for the usual ones")
-        if len(set(self.calls)) < len(self.calls):
-            raise UserError(f"{self.option('calls')}={self.calls} names a number twice; give each once")
-        for calls in self.calls:
+        if len(set(wanted)) < len(wanted):
+            raise UserError(f"{self.option('calls')}={wanted} names a number twice; give each once")
+        for calls in wanted:
             check_whole(self.option("calls"), calls, 1, "give a number of network calls; use 5")
-        for name, calls, sampler in self._all():
+        for name, calls, sampler in self._all(trained.model):
             self._check_chain(name, calls, sampler, trained.model)
 
     def _check_chain(self, name: str, calls: int, sampler: Sampler, model: DenoisingDiffusion) -> None:
@@ -100,19 +105,27 @@ class Steps(Figure):
         if not subject.fabric.is_global_zero:
             return {}
         images, judge = self.generated(subject), self._judge(subject)
-        total = images.n * self.num_draws * sum(sampler.chain(images.model).process.T for *_, sampler in self._all())
+        total = (
+            images.n
+            * self.num_draws
+            * sum(sampler.chain(images.model).process.T for *_, sampler in self._all(images.model))
+        )
         found: By = {}
         with tqdm(total=total, desc=self.name, unit="image step", unit_scale=True, leave=False) as bar:
-            for name, calls, sampler in self._all():
+            for name, calls, sampler in self._all(images.model):
                 chain = Chain(subject, replace(images, sampler=sampler))
                 found.setdefault(name, {})[calls] = self._draws(judge, chain, bar)
         self._draw(judge, subject, found)
         return self._records(judge, subject, found)
 
-    def _all(self) -> Iterator[tuple[str, int, Sampler]]:
+    def _calls(self, model: DenoisingDiffusion) -> list[int]:
+        T = model.process.T
+        return ([calls for calls in USUAL if calls <= T] or [T]) if self.calls is None else self.calls
+
+    def _all(self, model: DenoisingDiffusion) -> Iterator[tuple[str, int, Sampler]]:
         """Every sampler at every number of calls."""
         kept = {name: sampler for name, sampler in self.samplers.items() if sampler is not None}
-        for (name, sampler), calls in product(kept.items(), self.calls):
+        for (name, sampler), calls in product(kept.items(), self._calls(model)):
             yield name, calls, replace(sampler, num_steps=calls // sampler.calls_per_step)
 
     def _judge(self, subject: Subject) -> "Judge":
@@ -140,7 +153,7 @@ class Steps(Figure):
         n = self.generated(subject).n
         axes.set(xscale="log", xlabel="network calls a sample")
         judge.scale(axes, n)
-        mark(axes, self.calls)
+        mark(axes, self._calls(self.trained(subject).model))
         axes.legend(fontsize="x-small")
         sentence = (
             f"How far {n} samples are from the data, by network calls; means and standard errors over "
@@ -151,7 +164,7 @@ class Steps(Figure):
     def _records(self, judge: "Judge", subject: Subject, found: By) -> dict[str, dict[str, Any]]:
         trained, n = self.trained(subject), self.generated(subject).n
         records = {}
-        for name, calls, sampler in self._all():
+        for name, calls, sampler in self._all(trained.model):
             each = found[name][calls]
             suffix = judge.suffix + trained.swapped_for(sampler) + trained.suffix
             records[metric_name(f"{self.name}_{name}_{calls}_{judge.name}", n, judge.against, suffix)] = {

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ddpm_lightning.errors import UserError
 from ddpm_lightning.training.build import make, real_images
 from ddpm_lightning.training.checkpoint import read_checkpoint
 from tests.conftest import ROOT
@@ -219,7 +220,7 @@ def test_fewer_steps_take_the_nearest_t(checkpoint: Path, tmp_path: Path) -> Non
         (["figure=[nearest_neighbours]", "extractor=fashion_mnist"], "cannot be judged by"),
         (["figure=[progressive_generation]", "figure.progressive_generation.num_rows=1000"], "are the most"),
         (["figure=[progressive_generation]", "extractor=digits", "num_images=64"], "64 generated images do not exceed"),
-        (["figure=[lossy_coding]"], "figure.lossy_coding.t=750 exceeds 8"),
+        (["figure=[lossy_coding]", "figure.lossy_coding.t=[750]"], "figure.lossy_coding.t=750 exceeds 8"),
         (["figure=[lossy_coding]", "figure.lossy_coding.t=[4,4]"], "names a step twice"),
         (["figure=[shared_latents]", "extractor=digits", "figure.shared_latents.t=[0]"], "is not a whole number"),
         (
@@ -245,6 +246,27 @@ def test_wrong_input_is_told_at_once(
 ) -> None:
     assert words in " ".join(error_of(capsys, "figure", *options(checkpoint, tmp_path, *wrong)).split())
     assert not list(tmp_path.glob("*.png"))
+
+
+def test_a_figure_that_cannot_be_drawn_costs_no_other(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = ["figure=[shared_latents,lossy_coding]", "sampler=ddim", "sampler.num_steps=4", "figure.lossy_coding.t=[4]"]
+    said = " ".join(error_of(capsys, "figure", *options(checkpoint, tmp_path, *two)).split())
+    assert "shared_latents is left out: " in said
+    assert "lossy_coding is left out" not in said
+    assert {path.name for path in tmp_path.glob("*.png")} == {"lossy_coding.png", "lossy_coding_images.png"}
+    assert list(results(tmp_path)["metrics"]) == ["lossy_coding_test_beta"]
+
+
+def test_one_that_fails_while_it_is_drawn_costs_no_other(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = ["figure=[lossy_coding,shared_latents]", *SMALL[2:5]]
+    with patch("ddpm_lightning.figures.lossy_coding.LossyCoding.measure", side_effect=UserError("the pen broke")):
+        said = error_of(capsys, "figure", *options(checkpoint, tmp_path, *two))
+    assert "lossy_coding is left out: the pen broke" in " ".join(said.split())
+    assert (tmp_path / "shared_latents.png").is_file()
 
 
 def test_copies_of_training_images_are_told(checkpoint: Path, tmp_path: Path) -> None:

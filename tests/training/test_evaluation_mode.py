@@ -21,7 +21,6 @@ from tests.training.commands import SMALL, command
 
 FEW = ["trainer.max_steps=2", "network.dropout=0.5", "data.num_images=70", "data.size=[8,8]", "data.eval_batch_size=70"]
 QUALITY = ["quality=digits", "callbacks.quality.num_images=70", "callbacks.quality.every_n_steps=2"]
-QUALITY += ["callbacks.quality.sampler.num_steps=4"]
 NETWORK = [option for option in SMALL if option.startswith("network.")]
 CPU = ["trainer.accelerator=cpu"]
 

@@ -21,7 +21,7 @@ class SampleQuality(Periodic):
     """Every so many optimizer steps and at the end, all processes together make num_images images of one seed.
 
     name: what the distance is called with this extractor: fid, fd_digits … sampler: a cheap one, whose name the result
-    bears. batch_size: images that a process makes at once.
+    bears; of a shorter chain it visits all steps. batch_size: images that a process makes at once.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class SampleQuality(Periodic):
                 f"{len(data.images('train'))} training images do not exceed {self.extractor.name}'s "
                 f"{self.extractor.num_features} features, so no Fréchet distance to them exists; use quality=none"
             )
+        self.sampler = self.sampler.at_most_all(module.model)
         self.sampler.chain(module.model)  # raises where there is no such chain
         self.extractor.extract(torch.zeros(1, data.channels, *data.size, dtype=torch.uint8))  # and here
 

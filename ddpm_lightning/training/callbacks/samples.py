@@ -66,9 +66,7 @@ class Preview(Recurrent):
             self._show(trainer, module, module.sampler, called="_final")
 
     def act(self, trainer: L.Trainer, module: DDPM) -> None:
-        fewer = self.num_steps < module.model.process.T
-        sampler = DDIMSampler(num_steps=self.num_steps if fewer else None)
-        self._show(trainer, module, sampler)
+        self._show(trainer, module, DDIMSampler(num_steps=self.num_steps).at_most_all(module.model))
 
     def _show(self, trainer: L.Trainer, module: DDPM, sampler: Sampler, called: str = "") -> None:
         if not trainer.is_global_zero:

@@ -80,7 +80,7 @@ def check_evaluation(config: dict[str, Any], model: DenoisingDiffusion, data: Ev
         cache=Path(options["cache"]).expanduser(),
         trained=Trained(model, data, {}, {}),
     )
-    check_metrics([make(node) for node in options["metrics"].values() if node is not None], subject)
+    check_metrics({name: make(node) for name, node in options["metrics"].items() if node is not None}, subject)
 
 
 @dataclass

@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +75,19 @@ def measure_all(config: dict[str, Any], results: dict[str, Any], after_each: Cal
     subject = make_subject(config, fabric)
     if config.get("parts") is not None and isinstance(subject.images, Generated):
         check_whole_set(subject.images.shards, config["num_images"], config["parts"], config["batch_size"])
-    check_metrics(metrics.values(), subject)
+    failed: Failed = {} if config.get("one_by_one") else None
+    metrics = check_metrics(metrics, subject, failed)
     fabric.launch()
     if subject.trained is not None:
         subject.trained.model.to(fabric.device)
         compile_network(subject.trained.model, config["compile"])
     found: dict[str, Any] = {}
     for name, metric in metrics.items():
-        new = metric.measure(subject)
+        new: dict[str, Any] = {}
+        with costing_only(name, failed if fabric.world_size == 1 else None):
+            new = metric.measure(subject)
+        if name in (failed or {}):
+            continue
         found |= new
         record = {name: {"asked": asked_for(config, name), "names": list(new)}}
         results = {
@@ -94,7 +100,30 @@ def measure_all(config: dict[str, Any], results: dict[str, Any], after_each: Cal
     if fabric.is_global_zero:
         tell(found)
         log.info("Written to %s", relative(subject.run_dir / "results.json"))
+    tell_failed(failed)
     return found
+
+
+Failed = dict[str, UserError] | None
+"""What could not be had, by name, and why; None where the first mistake ends the command."""
+
+
+@contextmanager
+def costing_only(name: str, failed: Failed) -> Iterator[None]:
+    """Inside, a UserError costs only what has this name: it is told and noted, unless `failed` is None."""
+    try:
+        yield
+    except UserError as error:
+        if failed is None:
+            raise
+        failed[name] = error
+        log.warning("%s is left out: %s", name, error)
+
+
+def tell_failed(failed: Failed) -> None:
+    """Raises UserError with all that could not be had."""
+    if failed:
+        raise UserError("; ".join(f"{name} is left out: {error}" for name, error in failed.items()))
 
 
 def asked_for(config: dict[str, Any], name: str) -> dict[str, Any]:
@@ -104,13 +133,19 @@ def asked_for(config: dict[str, Any], name: str) -> dict[str, Any]:
     return dict(json.loads(json.dumps(asked)))
 
 
-def check_metrics(metrics: Collection[Any], subject: Subject) -> None:
-    """Raises UserError where one of them cannot be had, before hours go by."""
-    for metric in metrics:
-        metric.check(subject)
+def check_metrics(metrics: dict[str, Any], subject: Subject, failed: Failed = None) -> dict[str, Any]:
+    """Those that can be had, by name. Raises UserError where one of them cannot, before hours go by; where failures are
+    to be noted, only if all cannot."""
+    for name, metric in metrics.items():
+        with costing_only(name, failed):
+            metric.check(subject)
+    possible = {name: metric for name, metric in metrics.items() if name not in (failed or {})}
+    if not possible:
+        tell_failed(failed)
     if is_first():  # the others would look at the same
-        for metric in metrics:
+        for metric in possible.values():
             metric.look(subject)
+    return possible
 
 
 def check_options(config: dict[str, Any]) -> None:
