@@ -11,7 +11,7 @@ import lightning as L
 from PIL import Image
 
 from ddpm_lightning.errors import Diverged
-from ddpm_lightning.training.callbacks.checkpoint import keeps_checkpoints, last_checkpoint
+from ddpm_lightning.training.callbacks.checkpoint import best_kept, keeps_checkpoints, last_checkpoint
 from ddpm_lightning.training.callbacks.ema import keeps_average
 from ddpm_lightning.training.callbacks.history import history_of
 from ddpm_lightning.training.callbacks.periodic import Periodic
@@ -82,10 +82,12 @@ def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer, kept: dict[
     this very model before."""
     tested = test_result(module, trainer)
     found = {**tested, **last_measured(trainer)}
-    results = {**kept, "metrics": with_warnings({**found, **kept["metrics"]})}
+    results = {**kept, "metrics": with_warnings({**found, **kept["metrics"]}), **best_kept(trainer)}
     write_results(results_of(config), {**results, **provenance(config["seed"]), **history_of(trainer)})
     log_values(trainer, tested)
     tell(found)
+    if best := results.get("best"):
+        log.info("%(checkpoint)s is of step %(step)d: %(metric)s=%(value).5g", best)
     run_dir = relative(Path(config["run_dir"]))
     how = ""
     if keeps_checkpoints(trainer) and last_checkpoint(run_dir).exists():

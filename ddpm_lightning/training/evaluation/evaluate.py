@@ -91,6 +91,7 @@ def measure_all(config: dict[str, Any], results: dict[str, Any], after_each: Cal
         found |= new
         record = {name: {"asked": asked_for(config, name), "names": list(new)}}
         results = {
+            **results,
             "metrics": with_warnings({**results["metrics"], **new}),
             "evaluated": {**results["evaluated"], **record},
         }
