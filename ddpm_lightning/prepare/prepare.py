@@ -1,6 +1,7 @@
 """What prepare.py does: images from a folder or a database into shards, in parallel; what was stopped goes on."""
 
 import logging
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ddpm_lightning.data.encoded import EncodedImages, EncodedImagesDataModule
+from ddpm_lightning.data.encoded import EncodedImages, EncodedImagesDataModule, typed
 from ddpm_lightning.data.shard_index import LIST, ShardList, read_index, text_of
 from ddpm_lightning.data.shards import ShardsDataModule
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
@@ -38,7 +39,8 @@ def prepare(cfg: DictConfig) -> None:
         log.info("%s", data.described())
         images = convert(data, folder, config["images_per_shard"], config["workers"])
         told, where = " and ".join(f"{n} {split} images" for split, n in images.items()), relative(folder)
-        options = f"data=shards {option('data.root', where)} data.side={data.side} data.channels={data.channels}"
+        side = shlex.quote(f"data.side={typed(data.side)}")
+        options = f"data=shards {option('data.root', where)} {side} data.channels={data.channels}"
         log.info("%s in %s; train on them: %s %s", told, where, python("train.py"), options)
 
 
