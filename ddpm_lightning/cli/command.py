@@ -11,7 +11,7 @@ from ddpm_lightning.training.command_line.groups import CONF
 from ddpm_lightning.training.guard import guarded
 
 
-def command(function: Callable[[DictConfig], None]) -> Callable[[], None]:
+def command(function: Callable[[DictConfig], float | None]) -> Callable[[], None]:
     """Returns the command of a function: it has the configuration of the same name as the function's module."""
     name = function.__module__.rpartition(".")[2]
     main = hydra.main(config_path=str(CONF), config_name=name, version_base="1.3")(telling_failures(function))

@@ -131,7 +131,6 @@ def send_files(trainer: L.Trainer) -> None:
 def test_result(module: DDPM, trainer: L.Trainer) -> dict[str, dict[str, Any]]:
     """Bits/dim of the test split, and what it is a number of."""
     variance = module.model.variance.name
-    raw = "" if keeps_average(trainer) else "_raw"
     record = {
         **module.bound.stated(),
         "unit": "bits/dim",
@@ -142,10 +141,15 @@ def test_result(module: DDPM, trainer: L.Trainer) -> dict[str, dict[str, Any]]:
         "num_images": module.bound.count,
         "levels": module.model.levels,
         "step": trainer.global_step,
-        "weights": "raw" if raw else "ema",
+        "weights": "ema" if keeps_average(trainer) else "raw",
         "precision": str(trainer.precision),
     }
-    return {f"test/bpd_{variance}{raw}_estimate": record}
+    return {test_name(module, keeps_average(trainer)): record}
+
+
+def test_name(module: DDPM, averaged: bool) -> str:
+    """The name of that number."""
+    return f"test/bpd_{module.model.variance.name}{'' if averaged else '_raw'}_estimate"
 
 
 def last_measured(trainer: L.Trainer) -> dict[str, dict[str, Any]]:

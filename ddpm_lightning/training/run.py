@@ -35,6 +35,7 @@ from ddpm_lightning.training.evaluation.after_training import (
 from ddpm_lightning.training.init_from import start_from
 from ddpm_lightning.training.manners import closing, option, quiet, relative, told_plainly
 from ddpm_lightning.training.module import DDPM
+from ddpm_lightning.training.objective import check_objective, objective_of
 from ddpm_lightning.training.outcome import (
     log_values,
     reason_of_divergence,
@@ -54,21 +55,27 @@ from ddpm_lightning.training.trainer import check_trainer
 log = logging.getLogger(__name__)
 
 
-def train(cfg: DictConfig) -> None:
-    """Trains, tests the averaged weights and writes the run directory; goes on where that holds a checkpoint."""
+def train(cfg: DictConfig) -> float | None:
+    """Trains, tests the averaged weights and writes the run directory; resumes where that holds a checkpoint. Returns
+    the value of objective=, by which a sweeper judges the run."""
     with told_plainly():
         config = settled(plain(cfg))
         check_allowed(config)
-        if in_sweep() and (reason := reason_of_divergence(config)):
-            log.info("This run diverged: %s; remove %s to try again", reason, relative(results_of(config)))
-            return
-        try:
-            in_processes(partial(train_here, typed=files_of_hydra(cfg)), config)
-        except UserError:
-            # In a sweep, that a run diverges is a result like another; how it came about was told.
-            if not in_sweep() or not (reason := reason_of_divergence(config)):
-                raise
-            log.warning("This run diverged, which is recorded: %s", reason)
+        train_or_record(cfg, config)
+        return objective_of(config)
+
+
+def train_or_record(cfg: DictConfig, config: dict[str, Any]) -> None:
+    """The run. In a sweep, that it diverges is a result like another, and the sweep goes on."""
+    if in_sweep() and (reason := reason_of_divergence(config)):
+        log.info("This run diverged: %s; remove %s to try again", reason, relative(results_of(config)))
+        return
+    try:
+        in_processes(partial(train_here, typed=files_of_hydra(cfg)), config)
+    except UserError:
+        if not in_sweep() or not (reason := reason_of_divergence(config)):
+            raise
+        log.warning("This run diverged, which is recorded: %s", reason)
 
 
 def in_sweep() -> bool:
@@ -89,14 +96,14 @@ def train_here(config: dict[str, Any], typed: Mapping[str, str]) -> None:
         torch.manual_seed(config["seed"])
         module = make_module(config, build_model(config, data))
         compile_network(module.model, config["compile"])
-        if wanted(config):
-            check_evaluation(config, module.model, data)
+        evaluated = check_evaluation(config, module.model, data) if wanted(config) else []
         chosen = make_all(config["callbacks"], L.Callback)
         events = start_from(config, module, chosen) if checkpoint is None else []
         own = [SelfDescription(config, typed), History(changed, events), OptimizerOptions(changed)]
         callbacks = [*own, *chosen, StopOnSignal()]
         loggers = make_all(config["logger"], Logger)
         trainer = make_with(config["trainer"], callbacks=callbacks, logger=loggers)
+        check_objective(config, module, trainer, evaluated)
         data.trainer = trainer  # by whose processes and accumulation a batch must divide
         data.setup("fit")  # Lightning would do so later; a wrong folder or batch is better told now
         with going_on(trainer), closing(loggers), sending_files(trainer), recording_divergence(config, trainer):

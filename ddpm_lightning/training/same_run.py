@@ -37,7 +37,7 @@ _MAY_CHANGE = (
     *("module.max_skipped", "module.test_strata"),
     *("callbacks.metrics", "callbacks.loss_by_t", "callbacks.bound", "callbacks.quality", "callbacks.grid"),
     *("callbacks.strip", "callbacks.schedule_plot", "callbacks.loss_curve", "callbacks.checkpoint"),
-    "callbacks.overfit",
+    *("callbacks.overfit", "objective"),
     *("trainer.max_steps", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
     *("trainer.accumulate_grad_batches", "trainer._target_"),
 )
