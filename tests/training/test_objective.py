@@ -110,6 +110,7 @@ MEASURED = (
     *("metrics=[bpd,bpd_ode,score_digits]", "evaluation.num_images=70", "sampler=ddim", "sampler.num_steps=4"),
     *(
         "data.num_images=80",
+        "data.size=[8,8]",
         "quality=digits",
         "callbacks.quality.num_images=70",
         "callbacks.quality.sampler.num_steps=4",
