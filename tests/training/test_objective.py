@@ -107,7 +107,7 @@ def test_the_worst_value_is_that_of_the_direction(direction: str, value: float) 
 
 
 MEASURED = (
-    *("metrics=[bpd,bpd_ode,score_digits]", "evaluation.num_images=70", "sampler=ddim", "sampler.num_steps=4"),
+    *("metrics=[bpd,score_digits]", "evaluation.num_images=70", "sampler=ddim", "sampler.num_steps=4"),
     *(
         "data.num_images=80",
         "data.size=[8,8]",
