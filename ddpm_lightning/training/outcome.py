@@ -88,13 +88,13 @@ def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer, kept: dict[
     tell(found)
     if best := results.get("best"):
         log.info("%(checkpoint)s is of step %(step)d: %(metric)s=%(value).5g", best)
-    run_dir = relative(Path(config["run_dir"]))
+    run_dir = Path(config["run_dir"])
+    checkpoint, picture = last_checkpoint(run_dir), run_dir / "samples" / "grid_final.png"
     how = ""
-    if keeps_checkpoints(trainer) and last_checkpoint(run_dir).exists():
-        how = f" Sample from it with: {python('sample.py')} {option('checkpoint', last_checkpoint(run_dir))}"
-    picture = run_dir / "samples" / "grid_final.png"
-    shown = f" Its samples: {picture}." if picture.is_file() else ""
-    log.info("The run lies in %s.%s%s", run_dir, shown, how)
+    if keeps_checkpoints(trainer) and checkpoint.exists():
+        how = f" Sample from it with: {python('sample.py')} {option('checkpoint', relative(checkpoint))}"
+    shown = f" Its samples: {relative(picture)}." if picture.is_file() else ""
+    log.info("The run lies in %s.%s%s", relative(run_dir), shown, how)
     return results
 
 

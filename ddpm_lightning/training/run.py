@@ -145,14 +145,14 @@ def going_on(trainer: L.Trainer) -> Iterator[None]:
 
 def tell_how_to_go_on(trainer: L.Trainer, why: str) -> None:
     """Says where the run stopped, and what goes on with it."""
-    run_dir = relative(Path(trainer.default_root_dir))
+    run_dir = Path(trainer.default_root_dir)
     found = found_at(last_checkpoint(run_dir))
     log.info(
         "Stopped by %s at step %d; the same options with %s go on from %s",
         why,
         trainer.global_step,
-        option("hydra.run.dir", run_dir),
-        found[0] if found else "the start, for there is no checkpoint yet",
+        option("hydra.run.dir", relative(run_dir)),
+        relative(found[0]) if found else "the start, for there is no checkpoint yet",
     )
 
 
