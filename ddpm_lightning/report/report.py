@@ -41,7 +41,7 @@ def report(cfg: DictConfig) -> None:
 
 def write_report(folder: Path) -> list[Row]:
     """Writes the files, says what stands in the table, and returns its rows."""
-    sweep = read_sweep(folder)
+    sweep = read_sweep(relative(folder))
     rows = rows_of(sweep)
     search = f"\nSearch: {sweep.best}\n" if sweep.best else ""
     write_whole(folder / "table2.md", markdown(rows, sweep.missing) + search)
