@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from ddpm_lightning.errors import UserError
 
 OF_IMAGES = ("images", "generated", "reference", "data.root")
-ABSOLUTE = (*OF_IMAGES, "checkpoint", "cache", "evaluation.cache", "inception_weights")
+ABSOLUTE = (*OF_IMAGES, "checkpoint", "init_from", "cache", "evaluation.cache", "inception_weights")
 """Options that are paths. They are stored as absolute ones, for instance data.root in a checkpoint."""
 
 AS_TYPED = ("into", "sweep", "source.path", "target.path")
