@@ -15,11 +15,21 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from ddpm_lightning.diffusion.losses import Loss
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.diffusion.timesteps import TimestepDistribution
 from ddpm_lightning.diffusion.variances import Variance
 from ddpm_lightning.errors import UserError, check_whole
-from ddpm_lightning.training.build import build_model, check_compile, compile_network, make, make_all, make_with, plain
+from ddpm_lightning.training.build import (
+    ImageData,
+    build_model,
+    check_compile,
+    compile_network,
+    make,
+    make_all,
+    make_with,
+    plain,
+)
 from ddpm_lightning.training.callbacks.checkpoint import SelfDescription, last_checkpoint
 from ddpm_lightning.training.callbacks.history import History
 from ddpm_lightning.training.callbacks.optimizer_options import OptimizerOptions
@@ -32,6 +42,7 @@ from ddpm_lightning.training.evaluation.after_training import (
     is_finished,
     measured_before,
 )
+from ddpm_lightning.training.generate import evaluating
 from ddpm_lightning.training.init_from import start_from
 from ddpm_lightning.training.manners import closing, option, quiet, relative, told_plainly
 from ddpm_lightning.training.module import DDPM
@@ -95,6 +106,7 @@ def train_here(config: dict[str, Any], typed: Mapping[str, str]) -> None:
         data = make(config["data"], L.LightningDataModule)
         torch.manual_seed(config["seed"])
         module = make_module(config, build_model(config, data))
+        node = with_unused_weights(config["trainer"], module.model, data)
         compile_network(module.model, config["compile"])
         evaluated = check_evaluation(config, module.model, data) if wanted(config) else []
         chosen = make_all(config["callbacks"], L.Callback)
@@ -102,7 +114,7 @@ def train_here(config: dict[str, Any], typed: Mapping[str, str]) -> None:
         own = [SelfDescription(config, typed), History(changed, events), OptimizerOptions(changed)]
         callbacks = [*own, *chosen, StopOnSignal()]
         loggers = make_all(config["logger"], Logger)
-        trainer = make_with(config["trainer"], callbacks=callbacks, logger=loggers)
+        trainer = make_with(node, callbacks=callbacks, logger=loggers)
         check_objective(config, module, trainer, evaluated)
         data.trainer = trainer  # by whose processes and accumulation a batch must divide
         data.setup("fit")  # Lightning would do so later; a wrong folder or batch is better told now
@@ -162,6 +174,25 @@ def check_choices(config: dict[str, Any]) -> None:
     check_compile(config["compile"])
     check_trainer(config["trainer"])
     make(config["loss"], Loss).check(make(config["variance"], Variance))
+
+
+def with_unused_weights(trainer: Any, model: DenoisingDiffusion, data: ImageData) -> Any:
+    """The trainer's node. Where one image does not need all weights of the network, DDP is to look at each step for
+    those without gradient, unless the user has said whether it should: else it waits for every gradient."""
+    strategy = trainer.get("strategy") if isinstance(trainer, dict) else None
+    if not isinstance(strategy, dict) or not str(strategy.get("_target_")).endswith("DDPStrategy"):
+        return trainer
+    if "find_unused_parameters" in strategy or not leaves_weights_out(model, data):
+        return trainer
+    return {**trainer, "strategy": {**strategy, "find_unused_parameters": True}}
+
+
+def leaves_weights_out(model: DenoisingDiffusion, data: ImageData) -> bool:
+    """Whether some weights get no gradient from one image."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    with evaluating(model):
+        output = model.network(torch.zeros(1, data.channels, *data.size), torch.zeros(1, dtype=torch.int64))
+        return None in torch.autograd.grad(output.sum(), weights, allow_unused=True)
 
 
 def make_module(config: dict[str, Any], model: torch.nn.Module) -> DDPM:
