@@ -44,7 +44,7 @@ bench: setup ## side by side with every peer, about an hour; CHECKPOINT=PATH of 
 bench-check: setup ## a short run of some of it: no ratio is worse than the recorded one
 	$(BIN)/python -m tests.benchmarks --check
 
-docs: setup ## build the documentation into site/, without a network; open site/index.html
+docs: setup ## build the documentation into site/ without a network: open site/index.html; NOTEBOOKS=true runs those, too
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 lint: setup ## linter, formatter and type checker

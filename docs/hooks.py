@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import rooms
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -150,6 +151,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         path = Path(page.file.abs_src_path)
         if path.suffix == ".md":
             markdown = ALONE.sub(lambda link: with_source(link, path.parent), with_lines(markdown, path.parent))
+    markdown = markdown.replace("<!-- rooms -->", rooms.svg())
     parts = FENCE.split(markdown)
     parts[::2] = [LINK.sub(lambda link: led(link, path.parent, page.file.src_uri), part) for part in parts[::2]]
     return "".join(parts)

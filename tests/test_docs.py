@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from tests.conftest import ROOT
 from tests.readme_lines import with_lines
@@ -15,6 +17,12 @@ from tests.readme_lines import with_lines
 DOCS = ROOT / "docs"
 PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "CONTRIBUTING.md"]
 EXAMPLE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.ipynb"))
+OWN_OPTIONS = {"least_variance", "two_layers", "sigmoid", "joblib"}
+"""Options that come from elsewhere, or that a page tells how to add."""
+COMMANDS = "train|sample|evaluate|figure|report|convert|prepare"
+COMMAND = re.compile(rf"^(?:python|ddpm) (?P<command>{COMMANDS})(?:\.py)?(?P<options> (?:.*\\\n)*.*)$", re.MULTILINE)
+CHOICE = re.compile(r"\b(?P<group>[a-z][a-z_/]*)=(?P<options>[a-z][\w,]*|\[[\w,]+\])(?= |$)")
 FOREIGN = re.compile(
     r"""<(?:script|link|img|iframe)[^>]+(?:src|href)=["']?https?:|@import[^;]*https?:|url\(["']?https?:"""
 )
@@ -49,6 +57,32 @@ def test_links_lead_to_files_and_to_lines_of_code(page: Path) -> None:
     for link in re.findall(r"\]\(([^)\s#]+)", text):
         assert link.startswith("http") or (page.parent / link).exists(), link
     with_lines(text, page.parent)  # raises if a symbol or line is not there
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_the_options_in_shown_commands_exist(page: Path) -> None:
+    for command in COMMAND.finditer(page.read_text()):
+        shown = command["options"].partition("#")[0]
+        for choice in CHOICE.finditer(shown):
+            if (ROOT / "conf" / choice["group"]).is_dir():
+                for option in choice["options"].strip("[]").split(","):
+                    file = ROOT / "conf" / choice["group"] / f"{option}.yaml"
+                    assert file.exists() or option in OWN_OPTIONS, f"{page}: {command[0]}"
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=name)
+def test_a_notebook_is_kept_without_its_outputs(notebook: Path) -> None:
+    cells = nbformat.read(notebook, as_version=4).cells
+    assert any(cell.cell_type == "code" for cell in cells)
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=name)
+def test_a_notebook_runs_to_its_end(notebook: Path) -> None:
+    """Its cells check what they claim. Each takes less than a minute of one core."""
+    resources = {"metadata": {"path": str(ROOT)}}
+    NotebookClient(nbformat.read(notebook, as_version=4), timeout=600, resources=resources).execute()
 
 
 @pytest.mark.slow
