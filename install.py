@@ -74,7 +74,7 @@ def install(*what: str) -> None:
     )
     run(
         *(*program, "--quiet", "--no-deps", "--no-build-isolation", *what),
-        problem="the set-up is incomplete; it needs the package index once, and the same command completes it",
+        problem="the set-up is incomplete; it needs a network once, and the same command completes it",
     )
 
 

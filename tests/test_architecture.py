@@ -40,7 +40,7 @@ STANDARD = {"math", "abc", "collections", "dataclasses", "typing", "itertools", 
 ENTRIES = ("run", "sampling", "evaluation/evaluate", "classifier")
 HYDRA = {
     f"training/{name}.py"
-    for name in (*ENTRIES, "build", "run_dir", "manners", "processes", "guard", "slurm", "wandb_logger")
+    for name in (*ENTRIES, "build", "run_dir", "manners", "processes", "guard", "slurm", "wandb_logger", "objective")
 }
 HYDRA |= {
     str(path.relative_to(PACKAGE))

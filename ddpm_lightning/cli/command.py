@@ -1,5 +1,7 @@
 """Turns a function of a configuration into a command: Hydra composes, every configuration is checked first."""
 
+import io
+import sys
 from collections.abc import Callable
 from functools import wraps
 
@@ -11,13 +13,21 @@ from ddpm_lightning.training.command_line.groups import CONF
 from ddpm_lightning.training.guard import guarded
 
 
-def command(function: Callable[[DictConfig], None]) -> Callable[[], None]:
+def write_what_streams_can() -> None:
+    """Has stdout and stderr write characters that their encoding lacks as \\xb1, where they would raise an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def command(function: Callable[[DictConfig], float | None]) -> Callable[[], None]:
     """Returns the command of a function: it has the configuration of the same name as the function's module."""
     name = function.__module__.rpartition(".")[2]
     main = hydra.main(config_path=str(CONF), config_name=name, version_base="1.3")(telling_failures(function))
 
     @wraps(function)
     def run() -> None:
+        write_what_streams_can()
         list_failures_at_the_end()
         main()
 

@@ -6,8 +6,8 @@ from ddpm_lightning.cli.command import command
 
 
 @command
-def main(cfg: DictConfig) -> None:
-    """Runs the command on a composed configuration."""
+def main(cfg: DictConfig) -> float | None:
+    """Runs the command on a composed configuration. Returns the value of objective=, for a sweeper."""
     from ddpm_lightning.training.run import train
 
-    train(cfg)
+    return train(cfg)

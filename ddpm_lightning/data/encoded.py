@@ -22,6 +22,9 @@ from ddpm_lightning.image_files.decoding import decode_image
 
 log = logging.getLogger(__name__)
 
+Side = int | tuple[int, int]
+"""Of square images the side, of others height and width."""
+
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -46,15 +49,21 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True)
 class EncodedImages(Dataset[Batch]):
-    """A source, read and decoded a batch at a time: [channels, side, side] each.
+    """A source, read and decoded a batch at a time: [channels, height, width] each.
 
-    background: the colour under transparent pixels; None drops their transparency.
+    side: of a square, or (height, width). background: the colour under transparent pixels; None drops their
+    transparency.
     """
 
     source: ImageSource
-    side: int
+    side: Side
     channels: int
     background: str | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return size_of(self.side)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -64,11 +73,11 @@ class EncodedImages(Dataset[Batch]):
         return Batch(torch.stack(images), plan.flip, plan.indices)
 
     def pixels(self, place: int) -> torch.Tensor:
-        """One image: [channels, side, side]."""
-        image = np.array(square(self.decode(place, self.source.read(place)), self.side))
+        """One image: [channels, height, width]."""
+        image = np.array(cut(self.decode(place, self.source.read(place)), self.size))
         if self.channels == 4:
             image[image[:, :, 3] == 0] = 0  # nobody sees these colours
-        return torch.from_numpy(image).reshape(self.side, self.side, -1).permute(2, 0, 1).contiguous()
+        return torch.from_numpy(image).reshape(*self.size, -1).permute(2, 0, 1).contiguous()
 
     def decode(self, place: int, content: bytes) -> Image.Image:
         """The whole image that was read at this place, in as many channels as are asked for."""
@@ -80,16 +89,36 @@ class EncodedImages(Dataset[Batch]):
         return hashlib.sha256(repr((self.source.fingerprint(), *shown)).encode()).hexdigest()
 
 
-def square(image: Image.Image, side: int) -> Image.Image:
-    """The middle of the image, as wide as its shorter side, resized (Lanczos) to side × side: the preparation of the
-    paper's LSUN (`create_lsun` in StyleGAN's dataset_tool.py)."""
-    (w, h), crop = image.size, min(image.size)
-    left, top = (w - crop) // 2, (h - crop) // 2
-    return image.crop((left, top, left + crop, top + crop)).resize((side, side), Image.Resampling.LANCZOS)
+def cut(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The middle of the image, as large as the shape of size (height, width) allows, resized to it (Lanczos). Of a
+    square size, this is the preparation of the paper's LSUN (`create_lsun` in StyleGAN's dataset_tool.py)."""
+    (height, width), (crop_width, crop_height) = size, crop_of(image, size)
+    left, top = (image.width - crop_width) // 2, (image.height - crop_height) // 2
+    middle = image.crop((left, top, left + crop_width, top + crop_height))
+    return middle.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def crop_of(image: Image.Image, size: tuple[int, int]) -> tuple[int, int]:
+    """Width and height of the largest part of the image that has the shape of size (height, width)."""
+    height, width = size
+    if image.width * height >= image.height * width:
+        return max(1, image.height * width // height), image.height
+    return image.width, max(1, image.width * height // width)
+
+
+def size_of(side: Side) -> tuple[int, int]:
+    """Height and width."""
+    return (side, side) if isinstance(side, int) else side
+
+
+def typed(side: Side) -> str:
+    """The side as one types it: 256, or [48,64]."""
+    return str(side) if isinstance(side, int) else f"[{side[0]},{side[1]}]"
 
 
 class EncodedImagesDataModule(ImageDataModule):
-    """root: where the images lie. side: their height and width; the middle is cut out and resized to it.
+    """root: where the images lie. side: their height and width in one number, or [height, width]; the middle is cut out
+    and resized to it.
 
     channels: 3 for colour, 1 for grey, 4 for colour and alpha (black where nothing is seen). background: see
     EncodedImages.
@@ -97,20 +126,22 @@ class EncodedImagesDataModule(ImageDataModule):
 
     background: str | None = None
 
-    def __init__(self, *, root: str, side: int = 256, channels: int = 3, **options: Any) -> None:
+    def __init__(self, *, root: str, side: int | list[int] = 256, channels: int = 3, **options: Any) -> None:
         super().__init__(**options)
         if channels not in MODES:
             raise UserError(f"data.channels={channels} is none of 3 (colour), 4 (with alpha) and 1 (grey); choose one")
-        check_whole("data.side", side, 1, "an image has at least one pixel; the paper uses 256")
-        check_at_most("data.side", side, 4096, "a batch of such images would fill the memory; the paper uses 256")
+        sides: list[Any] = side if isinstance(side, list) and len(side) == 2 else [side]
+        for length in sides:
+            check_whole("data.side", length, 1, "give the pixels of a side, or [height,width]; the paper uses 256")
+            check_at_most("data.side", length, 4096, "a batch of such images would fill the memory; the paper uses 256")
         self.root = Path(root)
         self.channels = channels
-        self.size = (side, side)
+        self.size = (sides[0], sides[-1])
 
     @property
-    def side(self) -> int:
-        """Height and width."""
-        return self.size[0]
+    def side(self) -> Side:
+        """Of square images the side, of others height and width."""
+        return self.size[0] if self.size[0] == self.size[1] else self.size
 
     def load(self, split: str) -> EncodedImages:
         return EncodedImages(self.source(split), self.side, self.channels, self.background)

@@ -47,9 +47,10 @@ def read_index(tar: Path) -> ShardIndex:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardList:
-    """A finished folder: the images' side and channels, and of each split the tar files with the number of images."""
+    """A finished folder: the images' side (or height and width) and channels, and of each split the tar files with the
+    number of images."""
 
-    side: int
+    side: int | tuple[int, int]
     channels: int
     splits: dict[str, dict[str, int]]
 
@@ -65,7 +66,9 @@ def read_list(folder: Path) -> ShardList:
         begun = any(folder.glob("*.tar"))
         mend = "it is not finished, so give the same prepare.py command again" if begun else "prepare.py makes them"
         raise UserError(f"{folder.resolve()} has no {LIST}, which lists finished shards; {mend}")
-    return ShardList(**_read(folder / LIST, _check_list))
+    content = _read(folder / LIST, _check_list)
+    side = content["side"]
+    return ShardList(**{**content, "side": tuple(side) if isinstance(side, list) else side})
 
 
 def _read(path: Path, check: Any) -> dict[str, Any]:
@@ -90,7 +93,10 @@ def _check_index(content: dict[str, Any]) -> None:
 def _check_list(content: dict[str, Any]) -> None:
     if sorted(content) != ["channels", "side", "splits"] or sorted(content["splits"]) != ["test", "train"]:
         raise ValueError("it holds something else")
-    _whole_numbers([content["side"], content["channels"]], 2**63)
+    side = content["side"]
+    _whole_numbers([*side, content["channels"]] if isinstance(side, list) else [side, content["channels"]], 2**63)
+    if isinstance(side, list) and len(side) != 2:
+        raise ValueError("its images have no height and width")
     for shards in content["splits"].values():
         _whole_numbers(list(shards.values()), 2**63)
         if any(Path(name).name != name for name in shards):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from ddpm_lightning.data.encoded import EncodedImagesDataModule, ImageSource
+from ddpm_lightning.data.encoded import EncodedImagesDataModule, ImageSource, typed
 from ddpm_lightning.data.shard_index import AGAIN, LIST, ShardList, index_of, read_index, read_list
 from ddpm_lightning.errors import UserError
 
@@ -29,10 +29,11 @@ class ShardsDataModule(EncodedImagesDataModule):
         return Shards.of({self.root / name: n for name, n in shards.splits[split].items()})
 
     def _check_shape(self, shards: ShardList) -> None:
-        for name, ours, theirs in (("side", self.side, shards.side), ("channels", self.channels, shards.channels)):
-            if ours != theirs:
+        ours, theirs = (typed(self.side), str(self.channels)), (typed(shards.side), str(shards.channels))
+        for name, mine, there in zip(("side", "channels"), ours, theirs, strict=True):
+            if mine != there:
                 raise UserError(
-                    f"data.{name}={ours}, but the shards in {self.root} have {theirs}; say data.{name}={theirs}"
+                    f"data.{name}={mine}, but the shards in {self.root} have {there}; say data.{name}={there}"
                 )
 
 

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Step, end_of
 from ddpm_lightning.seeding import NoisePerImage
+from ddpm_lightning.training.bars import progress_bar
 from ddpm_lightning.training.evaluation.images import Generated
 from ddpm_lightning.training.evaluation.subject import Subject
 from ddpm_lightning.training.generate import check_finite, counted, onward
@@ -132,7 +133,7 @@ class Chain:
         return x_0
 
     def _bar(self, total: int, t: int) -> "tqdm[Any]":
-        return tqdm(total=total, desc=f"{self.doing}, t = {t}", unit="image step", unit_scale=True, leave=False)
+        return progress_bar(total=total, desc=f"{self.doing}, t = {t}", unit="image step", unit_scale=True, leave=False)
 
 
 def _batches(numbers: Sequence[int], size: int) -> list[Sequence[int]]:

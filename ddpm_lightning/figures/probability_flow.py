@@ -16,6 +16,7 @@ from ddpm_lightning.figures.canvas import draw_errors, mark, save_curves, save_g
 from ddpm_lightning.figures.figure import Figure
 from ddpm_lightning.figures.latents import Chain
 from ddpm_lightning.figures.plane import are_points, draw_ways
+from ddpm_lightning.training.bars import progress_bar
 from ddpm_lightning.training.evaluation.bound import PIXEL_SCALE
 from ddpm_lightning.training.evaluation.subject import Subject
 from ddpm_lightning.training.figures import panels
@@ -97,7 +98,7 @@ class Flow(Figure):
         """By steps of the solver, the coarsest first."""
         flows = [ProbabilityFlow(chain.images.model, steps) for steps in sorted(self.steps)]
         total = 2 * len(x_0) * sum(flow.calls for flow in flows)
-        bar = tqdm(total=total, desc=self.name, unit="call", unit_scale=True, leave=False)
+        bar = progress_bar(total=total, desc=self.name, unit="call", unit_scale=True, leave=False)
         with evaluating(chain.images.model), chain.subject.fabric.autocast(), bar:
             return {flow.num_steps: self._trip(chain, flow, x_0, bar) for flow in flows}
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from ddpm_lightning.errors import check_at_most, check_whole
 from ddpm_lightning.figures.canvas import save_animation, save_curves, save_grid
@@ -12,6 +11,7 @@ from ddpm_lightning.figures.figure import Figure
 from ddpm_lightning.figures.latents import Chain
 from ddpm_lightning.metrics.extractor import Extractor, extract_all
 from ddpm_lightning.metrics.scores import Value
+from ddpm_lightning.training.bars import progress_bar
 from ddpm_lightning.training.evaluation.fabric import add_up
 from ddpm_lightning.training.evaluation.subject import Subject
 from ddpm_lightning.training.figures import new_figure
@@ -75,7 +75,7 @@ class ProgressiveGeneration(Figure):
         mine = torch.split(torch.arange(images.n), images.batch_size)[fabric.global_rank :: fabric.world_size]
         total = sum(map(len, mine)) * chain.length
         hidden = not fabric.is_global_zero
-        with tqdm(total=total, desc=self.name, unit="image step", unit_scale=True, disable=hidden) as bar:
+        with progress_bar(total=total, desc=self.name, unit="image step", unit_scale=True, disable=hidden) as bar:
             for numbers in mine:
                 for step in counted(chain.whole(numbers.tolist()), bar, len(numbers)):
                     if step.t in moments:

@@ -19,6 +19,7 @@ from ddpm_lightning.figures.plane import are_points
 from ddpm_lightning.metrics.energy import energy_distance
 from ddpm_lightning.metrics.extractor import Extractor, extract_all
 from ddpm_lightning.metrics.scores import Value
+from ddpm_lightning.training.bars import progress_bar
 from ddpm_lightning.training.evaluation.subject import Subject
 from ddpm_lightning.training.figures import new_figure, write_plainly
 from ddpm_lightning.training.generate import counted
@@ -111,7 +112,7 @@ class Steps(Figure):
             * sum(sampler.chain(images.model).process.T for *_, sampler in self._all(images.model))
         )
         found: By = {}
-        with tqdm(total=total, desc=self.name, unit="image step", unit_scale=True, leave=False) as bar:
+        with progress_bar(total=total, desc=self.name, unit="image step", unit_scale=True, leave=False) as bar:
             for name, calls, sampler in self._all(images.model):
                 chain = Chain(subject, replace(images, sampler=sampler))
                 found.setdefault(name, {})[calls] = self._draws(judge, chain, bar)

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import trange
 
 from ddpm_lightning.diffusion.losses import Loss
 from ddpm_lightning.diffusion.timesteps import TimestepDistribution
@@ -16,6 +15,7 @@ from ddpm_lightning.errors import check_at_most, check_whole
 from ddpm_lightning.figures.canvas import save_curves
 from ddpm_lightning.figures.figure import Figure
 from ddpm_lightning.seeding import generator
+from ddpm_lightning.training.bars import progress_bar
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.figures import panels
 from ddpm_lightning.training.generate import evaluating
@@ -73,7 +73,7 @@ class TimestepsCompared(Figure):
         variation = Variation()
         with evaluating(self.trained(subject).model), subject.fabric.autocast():
             pairs = self._gradients(subject, x_0, name)
-            for _ in trange(self.num_pairs, desc=f"Gradients, {name}", unit="pair", leave=False):
+            for _ in progress_bar(iterable=range(self.num_pairs), desc=f"Gradients, {name}", unit="pair", leave=False):
                 STOP.check()
                 variation.add(next(pairs), next(pairs))
         return variation

@@ -1,6 +1,7 @@
 """What prepare.py does: images from a folder or a database into shards, in parallel; what was stopped goes on."""
 
 import logging
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,13 +10,13 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from ddpm_lightning.data.encoded import EncodedImages, EncodedImagesDataModule
+from ddpm_lightning.data.encoded import EncodedImages, EncodedImagesDataModule, typed
 from ddpm_lightning.data.shard_index import LIST, ShardList, read_index, text_of
 from ddpm_lightning.data.shards import ShardsDataModule
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.prepare.writing import Shard, ShardWriting
+from ddpm_lightning.training.bars import progress_bar
 from ddpm_lightning.training.build import make, plain
 from ddpm_lightning.training.durable import written_durably
 from ddpm_lightning.training.manners import option, python, quiet, relative, told_plainly
@@ -38,7 +39,8 @@ def prepare(cfg: DictConfig) -> None:
         log.info("%s", data.described())
         images = convert(data, folder, config["images_per_shard"], config["workers"])
         told, where = " and ".join(f"{n} {split} images" for split, n in images.items()), relative(folder)
-        options = f"data=shards {option('data.root', where)} data.side={data.side} data.channels={data.channels}"
+        side = shlex.quote(f"data.side={typed(data.side)}")
+        options = f"data=shards {option('data.root', where)} {side} data.channels={data.channels}"
         log.info("%s in %s; train on them: %s %s", told, where, python("train.py"), options)
 
 
@@ -84,7 +86,7 @@ def write_missing(shards: list[Shard], workers: int) -> None:
     missing = [shard for shard in shards if not shard.is_there()]
     total, left = (sum(len(shard.places) for shard in some) for some in (shards, missing))
     loader = DataLoader(ShardWriting(missing), batch_size=None, num_workers=workers, generator=torch.Generator())
-    with tqdm(total=total, initial=total - left, desc="Preparing", unit="image") as bar, _told_how_to_go_on():
+    with progress_bar(total=total, initial=total - left, desc="Preparing", unit="image") as bar, _told_how_to_go_on():
         for shard, index in zip(missing, loader, strict=True):
             bar.update(len(shard.places))
             for sentence in index.broken:

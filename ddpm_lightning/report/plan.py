@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def _typed(hydra: dict[str, Any]) -> str:
     overrides = hydra.get("overrides") or {}
-    typed = [*(overrides.get("task") or ()), *(overrides.get("hydra") or ())]
+    typed = [*(overrides.get("task") or ()), *map(partial(_as_typed_here, hydra), overrides.get("hydra") or ())]
     sweeps = "hydra.mode=MULTIRUN" in typed
     return command_of((*["-m"] * sweeps, *(each for each in typed if each != "hydra.mode=MULTIRUN")))
+
+
+def _as_typed_here(hydra: dict[str, Any], typed: str) -> str:
+    """An override of Hydra's own options; the sweep's folder from where the command was given, if it lies below."""
+    if not typed.startswith("hydra.sweep.dir="):
+        return typed
+    from ddpm_lightning.training.manners import override  # which imports torch
+
+    folder, here = Path(hydra["sweep"]["dir"]), (hydra.get("runtime") or {}).get("cwd", "")
+    return override("hydra.sweep.dir", folder.relative_to(here)) if here and folder.is_relative_to(here) else typed
 
 
 def _jobs(hydra: dict[str, Any]) -> Jobs | None:

@@ -41,9 +41,10 @@ def report(cfg: DictConfig) -> None:
 
 def write_report(folder: Path) -> list[Row]:
     """Writes the files, says what stands in the table, and returns its rows."""
-    sweep = read_sweep(folder)
+    sweep = read_sweep(relative(folder))
     rows = rows_of(sweep)
-    write_whole(folder / "table2.md", markdown(rows, sweep.missing))
+    search = f"\nSearch: {sweep.best}\n" if sweep.best else ""
+    write_whole(folder / "table2.md", markdown(rows, sweep.missing) + search)
     write_whole(folder / "table2.csv", as_csv(rows))
     figures = drawn(rows)
     for name, figure in {**figures, "samples": samples(rows)}.items():
@@ -56,6 +57,8 @@ def write_report(folder: Path) -> list[Row]:
         log.warning("Left out: %s", damage)
     if sweep.missing:
         log.info("Not begun: %d runs", len(sweep.missing))
+    if sweep.best:
+        log.info("Search: %s", sweep.best)
     log.info("Written: %s", relative(folder / "report.html"))
     return rows
 

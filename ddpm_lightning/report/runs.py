@@ -14,6 +14,9 @@ from ddpm_lightning.report.plan import command_of, read_plan, read_yaml
 from ddpm_lightning.training.manners import override
 from ddpm_lightning.training.outcome import has_all_steps, wanted
 
+BEST = "optimization_results.yaml"
+"""Where Optuna's sweeper writes the best options and their value."""
+
 STATES = ("finished", "diverged", "unfinished")
 
 
@@ -84,13 +87,15 @@ class Run:
 @dataclass(frozen=True)
 class Sweep:
     """folder: its directory. runs: those that began. damaged: what cannot be read, and why. commands: that began the
-    sweep or went on with it. planned: what their jobs were asked, in order; None where that is not known."""
+    sweep or went on with it. planned: what their jobs were asked, in order; None where that is not known. best: what a
+    search over options has found, in words; None where there was no search, or it has not ended."""
 
     folder: Path
     runs: tuple[Run, ...]
     damaged: tuple[str, ...]
     commands: tuple[str, ...]
     planned: tuple[tuple[str, ...], ...] | None
+    best: str | None = None
 
     @property
     def name(self) -> str:
@@ -127,7 +132,17 @@ def read_sweep(folder: Path) -> Sweep:
             "experiment=table2… wrote to, such as sweep=multirun/table2_digits"
         )
     commands, planned = read_plan(folder)
-    return Sweep(folder, tuple(runs), tuple(damaged), commands, planned)
+    return Sweep(folder, tuple(runs), tuple(damaged), commands, planned, _best(folder, runs))
+
+
+def _best(folder: Path, runs: list[Run]) -> str | None:
+    """The best value of the objective, and the options that have it."""
+    if not (folder / BEST).is_file():
+        return None
+    found = read_yaml(folder / BEST)
+    objective = next((run.config.get("objective") for run in runs), "objective")
+    options = " ".join(f"{name}={value}" for name, value in found.get("best_params", {}).items())
+    return f"best {objective} of {len(runs)} runs: {found.get('best_value')} with {options}"
 
 
 def read_run(folder: Path) -> Run:

@@ -19,6 +19,7 @@ from ddpm_lightning.diffusion.schedules import Schedule
 from ddpm_lightning.diffusion.variances import Variance
 from ddpm_lightning.errors import UserError, check_boolean, shown
 from ddpm_lightning.training.arguments import check_arguments
+from ddpm_lightning.training.command_line.paths import with_paths
 from ddpm_lightning.training.targets import check_buildable
 from ddpm_lightning.typing import Examples, Images, Pixels
 
@@ -128,8 +129,8 @@ def make_all(nodes: dict[str, Any] | None, kind: Any = object) -> list[Any]:
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """The configuration, resolved, as a plain dict."""
-    config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    """The configuration, resolved and with its paths expanded, as a plain dict."""
+    config = OmegaConf.to_container(with_paths(cfg), resolve=True, throw_on_missing=True)
     assert isinstance(config, dict)
     return {str(key): value for key, value in config.items()}
 

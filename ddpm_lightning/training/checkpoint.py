@@ -35,12 +35,15 @@ EMA = "ema"
 WRAPPERS = ("_orig_mod", "module")
 """What torch.compile and DistributedDataParallel put into the names of what they wrap."""
 
+LAST = "last.ckpt"
+"""The checkpoint from which a run resumes."""
+
 PREVIOUS = "previous.ckpt"
-"""What becomes of a checkpoint when the next one takes its name."""
+"""What becomes of it when the next one takes its name."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, syncs, renames: a reader sees the old file or the new one, both whole. The old one
+    """Writes beside the target, syncs, renames: a reader sees the old file or the new one, both whole. An old last.ckpt
     stays as previous.ckpt, unless it is damaged: then what is there as previous.ckpt is the better one. Where the old
     one cannot stay, a warning says so once, and the new one is saved all the same."""
 
@@ -58,7 +61,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-            if target in self.written or is_whole(target):
+            if target.name == LAST and (target in self.written or is_whole(target)):
                 self._keep_old(target)
             beside.replace(target)
             self.written.add(target)

@@ -8,11 +8,11 @@ import torch
 from omegaconf import DictConfig
 from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
-from tqdm import trange
 
 from ddpm_lightning.errors import UserError, check_positive, check_whole
 from ddpm_lightning.metrics.classifier import SmallClassifier, describe
 from ddpm_lightning.seeding import generator
+from ddpm_lightning.training.bars import progress_bar
 from ddpm_lightning.training.build import EvaluationData, make, plain, real_images
 from ddpm_lightning.training.manners import relative, told_plainly
 from ddpm_lightning.training.results import source
@@ -64,7 +64,7 @@ def fit(config: dict[str, Any], images: Pixels, labels: Labels) -> SmallClassifi
     optimizer = torch.optim.Adam(network.parameters(), lr=config["lr"])
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config["steps"])
     draws = generator(config["seed"], "classifier")
-    for _ in trange(config["steps"], desc="Training the classifier", unit="step"):
+    for _ in progress_bar(iterable=range(config["steps"]), desc="Training the classifier", unit="step"):
         batch = torch.randint(len(images), (config["batch_size"],), generator=draws)
         loss = cross_entropy(network(images[batch])[1], labels[batch])
         optimizer.zero_grad()

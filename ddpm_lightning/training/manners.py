@@ -17,6 +17,7 @@ from hydra.errors import CompactHydraException, HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.training.command_line.paths import started_in
 from ddpm_lightning.training.signals import Interrupted, raise_on_ctrl_c
 
 
@@ -86,8 +87,8 @@ def closing(loggers: list[Any]) -> Iterator[None]:
 
 
 def relative(path: Path) -> Path:
-    """The path as one types it here."""
-    return Path(os.path.relpath(path)) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path
+    """The path as one types it where the command was given: to be told, not to be opened."""
+    return Path(os.path.relpath(path, started_in())) if path.is_relative_to(started_in()) else path
 
 
 def override(name: str, value: str | Path) -> str:
@@ -116,7 +117,8 @@ def option(name: str, value: str | Path) -> str:
 def python(script: str) -> str:
     """How one calls train.py, sample.py … here: by that file in the checkout's folder, elsewhere as `ddpm sample`."""
     program = relative(Path(sys.executable))
-    if Path(script).resolve() == Path(__file__).parents[2] / script:
-        return f"{program} {script}"
+    if (started_in() / script).resolve() == Path(__file__).parents[2] / script:
+        return shlex.join([str(program), script])
     ddpm = program.with_name("ddpm")
-    return f"{ddpm if ddpm.is_file() else f'{program} -m ddpm_lightning.cli'} {Path(script).stem}"
+    words = [str(ddpm)] if (started_in() / ddpm).is_file() else [str(program), "-m", "ddpm_lightning.cli"]
+    return shlex.join([*words, Path(script).stem])

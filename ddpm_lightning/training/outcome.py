@@ -11,7 +11,7 @@ import lightning as L
 from PIL import Image
 
 from ddpm_lightning.errors import Diverged
-from ddpm_lightning.training.callbacks.checkpoint import keeps_checkpoints, last_checkpoint
+from ddpm_lightning.training.callbacks.checkpoint import best_kept, keeps_checkpoints, last_checkpoint
 from ddpm_lightning.training.callbacks.ema import keeps_average
 from ddpm_lightning.training.callbacks.history import history_of
 from ddpm_lightning.training.callbacks.periodic import Periodic
@@ -82,17 +82,19 @@ def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer, kept: dict[
     this very model before."""
     tested = test_result(module, trainer)
     found = {**tested, **last_measured(trainer)}
-    results = {**kept, "metrics": with_warnings({**found, **kept["metrics"]})}
+    results = {**kept, "metrics": with_warnings({**found, **kept["metrics"]}), **best_kept(trainer)}
     write_results(results_of(config), {**results, **provenance(config["seed"]), **history_of(trainer)})
     log_values(trainer, tested)
     tell(found)
-    run_dir = relative(Path(config["run_dir"]))
+    if best := results.get("best"):
+        log.info("%(checkpoint)s is of step %(step)d: %(metric)s=%(value).5g", best)
+    run_dir = Path(config["run_dir"])
+    checkpoint, picture = last_checkpoint(run_dir), run_dir / "samples" / "grid_final.png"
     how = ""
-    if keeps_checkpoints(trainer) and last_checkpoint(run_dir).exists():
-        how = f" Sample from it with: {python('sample.py')} {option('checkpoint', last_checkpoint(run_dir))}"
-    picture = run_dir / "samples" / "grid_final.png"
-    shown = f" Its samples: {picture}." if picture.is_file() else ""
-    log.info("The run lies in %s.%s%s", run_dir, shown, how)
+    if keeps_checkpoints(trainer) and checkpoint.exists():
+        how = f" Sample from it with: {python('sample.py')} {option('checkpoint', relative(checkpoint))}"
+    shown = f" Its samples: {relative(picture)}." if picture.is_file() else ""
+    log.info("The run lies in %s.%s%s", relative(run_dir), shown, how)
     return results
 
 
@@ -129,7 +131,6 @@ def send_files(trainer: L.Trainer) -> None:
 def test_result(module: DDPM, trainer: L.Trainer) -> dict[str, dict[str, Any]]:
     """Bits/dim of the test split, and what it is a number of."""
     variance = module.model.variance.name
-    raw = "" if keeps_average(trainer) else "_raw"
     record = {
         **module.bound.stated(),
         "unit": "bits/dim",
@@ -140,10 +141,15 @@ def test_result(module: DDPM, trainer: L.Trainer) -> dict[str, dict[str, Any]]:
         "num_images": module.bound.count,
         "levels": module.model.levels,
         "step": trainer.global_step,
-        "weights": "raw" if raw else "ema",
+        "weights": "ema" if keeps_average(trainer) else "raw",
         "precision": str(trainer.precision),
     }
-    return {f"test/bpd_{variance}{raw}_estimate": record}
+    return {test_name(module, keeps_average(trainer)): record}
+
+
+def test_name(module: DDPM, averaged: bool) -> str:
+    """The name of that number."""
+    return f"test/bpd_{module.model.variance.name}{'' if averaged else '_raw'}_estimate"
 
 
 def last_measured(trainer: L.Trainer) -> dict[str, dict[str, Any]]:

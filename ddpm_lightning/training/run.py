@@ -15,11 +15,21 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from ddpm_lightning.diffusion.losses import Loss
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.diffusion.timesteps import TimestepDistribution
 from ddpm_lightning.diffusion.variances import Variance
 from ddpm_lightning.errors import UserError, check_whole
-from ddpm_lightning.training.build import build_model, check_compile, compile_network, make, make_all, make_with, plain
+from ddpm_lightning.training.build import (
+    ImageData,
+    build_model,
+    check_compile,
+    compile_network,
+    make,
+    make_all,
+    make_with,
+    plain,
+)
 from ddpm_lightning.training.callbacks.checkpoint import SelfDescription, last_checkpoint
 from ddpm_lightning.training.callbacks.history import History
 from ddpm_lightning.training.callbacks.optimizer_options import OptimizerOptions
@@ -32,9 +42,11 @@ from ddpm_lightning.training.evaluation.after_training import (
     is_finished,
     measured_before,
 )
+from ddpm_lightning.training.generate import evaluating
 from ddpm_lightning.training.init_from import start_from
 from ddpm_lightning.training.manners import closing, option, quiet, relative, told_plainly
 from ddpm_lightning.training.module import DDPM
+from ddpm_lightning.training.objective import check_objective, objective_of
 from ddpm_lightning.training.outcome import (
     log_values,
     reason_of_divergence,
@@ -54,21 +66,27 @@ from ddpm_lightning.training.trainer import check_trainer
 log = logging.getLogger(__name__)
 
 
-def train(cfg: DictConfig) -> None:
-    """Trains, tests the averaged weights and writes the run directory; goes on where that holds a checkpoint."""
+def train(cfg: DictConfig) -> float | None:
+    """Trains, tests the averaged weights and writes the run directory; resumes where that holds a checkpoint. Returns
+    the value of objective=, by which a sweeper judges the run."""
     with told_plainly():
         config = settled(plain(cfg))
         check_allowed(config)
-        if in_sweep() and (reason := reason_of_divergence(config)):
-            log.info("This run diverged: %s; remove %s to try again", reason, relative(results_of(config)))
-            return
-        try:
-            in_processes(partial(train_here, typed=files_of_hydra(cfg)), config)
-        except UserError:
-            # In a sweep, that a run diverges is a result like another; how it came about was told.
-            if not in_sweep() or not (reason := reason_of_divergence(config)):
-                raise
-            log.warning("This run diverged, which is recorded: %s", reason)
+        train_or_record(cfg, config)
+        return objective_of(config)
+
+
+def train_or_record(cfg: DictConfig, config: dict[str, Any]) -> None:
+    """The run. In a sweep, that it diverges is a result like another, and the sweep goes on."""
+    if in_sweep() and (reason := reason_of_divergence(config)):
+        log.info("This run diverged: %s; remove %s to try again", reason, relative(results_of(config)))
+        return
+    try:
+        in_processes(partial(train_here, typed=files_of_hydra(cfg)), config)
+    except UserError:
+        if not in_sweep() or not (reason := reason_of_divergence(config)):
+            raise
+        log.warning("This run diverged, which is recorded: %s", reason)
 
 
 def in_sweep() -> bool:
@@ -88,15 +106,16 @@ def train_here(config: dict[str, Any], typed: Mapping[str, str]) -> None:
         data = make(config["data"], L.LightningDataModule)
         torch.manual_seed(config["seed"])
         module = make_module(config, build_model(config, data))
+        node = with_unused_weights(config["trainer"], module.model, data)
         compile_network(module.model, config["compile"])
-        if wanted(config):
-            check_evaluation(config, module.model, data)
+        evaluated = check_evaluation(config, module.model, data) if wanted(config) else []
         chosen = make_all(config["callbacks"], L.Callback)
         events = start_from(config, module, chosen) if checkpoint is None else []
         own = [SelfDescription(config, typed), History(changed, events), OptimizerOptions(changed)]
         callbacks = [*own, *chosen, StopOnSignal()]
         loggers = make_all(config["logger"], Logger)
-        trainer = make_with(config["trainer"], callbacks=callbacks, logger=loggers)
+        trainer = make_with(node, callbacks=callbacks, logger=loggers)
+        check_objective(config, module, trainer, evaluated)
         data.trainer = trainer  # by whose processes and accumulation a batch must divide
         data.setup("fit")  # Lightning would do so later; a wrong folder or batch is better told now
         with going_on(trainer), closing(loggers), sending_files(trainer), recording_divergence(config, trainer):
@@ -138,14 +157,14 @@ def going_on(trainer: L.Trainer) -> Iterator[None]:
 
 def tell_how_to_go_on(trainer: L.Trainer, why: str) -> None:
     """Says where the run stopped, and what goes on with it."""
-    run_dir = relative(Path(trainer.default_root_dir))
+    run_dir = Path(trainer.default_root_dir)
     found = found_at(last_checkpoint(run_dir))
     log.info(
         "Stopped by %s at step %d; the same options with %s go on from %s",
         why,
         trainer.global_step,
-        option("hydra.run.dir", run_dir),
-        found[0] if found else "the start, for there is no checkpoint yet",
+        option("hydra.run.dir", relative(run_dir)),
+        relative(found[0]) if found else "the start, for there is no checkpoint yet",
     )
 
 
@@ -155,6 +174,25 @@ def check_choices(config: dict[str, Any]) -> None:
     check_compile(config["compile"])
     check_trainer(config["trainer"])
     make(config["loss"], Loss).check(make(config["variance"], Variance))
+
+
+def with_unused_weights(trainer: Any, model: DenoisingDiffusion, data: ImageData) -> Any:
+    """The trainer's node. Where one image does not need all weights of the network, DDP is to look at each step for
+    those without gradient, unless the user has said whether it should: else it waits for every gradient."""
+    strategy = trainer.get("strategy") if isinstance(trainer, dict) else None
+    if not isinstance(strategy, dict) or not str(strategy.get("_target_")).endswith("DDPStrategy"):
+        return trainer
+    if "find_unused_parameters" in strategy or not leaves_weights_out(model, data):
+        return trainer
+    return {**trainer, "strategy": {**strategy, "find_unused_parameters": True}}
+
+
+def leaves_weights_out(model: DenoisingDiffusion, data: ImageData) -> bool:
+    """Whether some weights get no gradient from one image."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    with evaluating(model):
+        output = model.network(torch.zeros(1, data.channels, *data.size), torch.zeros(1, dtype=torch.int64))
+        return None in torch.autograd.grad(output.sum(), weights, allow_unused=True)
 
 
 def make_module(config: dict[str, Any], model: torch.nn.Module) -> DDPM:

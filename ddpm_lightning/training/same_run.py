@@ -12,6 +12,7 @@ from ddpm_lightning.errors import UserError, shown
 from ddpm_lightning.training.arguments import default_arguments
 from ddpm_lightning.training.build import MODEL_PARTS
 from ddpm_lightning.training.checkpoint import CONFIG
+from ddpm_lightning.training.manners import option
 from ddpm_lightning.training.trainer import check_precision, choose_accelerator
 
 
@@ -37,7 +38,7 @@ _MAY_CHANGE = (
     *("module.max_skipped", "module.test_strata"),
     *("callbacks.metrics", "callbacks.loss_by_t", "callbacks.bound", "callbacks.quality", "callbacks.grid"),
     *("callbacks.strip", "callbacks.schedule_plot", "callbacks.loss_curve", "callbacks.checkpoint"),
-    "callbacks.overfit",
+    *("callbacks.overfit", "objective"),
     *("trainer.max_steps", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
     *("trainer.accumulate_grad_batches", "trainer._target_"),
 )
@@ -86,7 +87,7 @@ def check_same_run(checkpoint: dict[str, Any], config: dict[str, Any], path: Pat
     if "optimizer_states" not in checkpoint:
         raise UserError(
             f"{path} was written by convert.py: it holds weights, but no optimizer and no options of a run to resume; "
-            f"start a run from its weights with init_from={path} and another hydra.run.dir"
+            f"start a run from its weights with {option('init_from', path)} and another hydra.run.dir"
         )
     found = sorted(differences(settled(checkpoint[CONFIG]), config), key=lambda each: each.key.count("."))
     forbidden = [each for each in found if effect_of(each.key) is Effect.ANOTHER_RUN and not _is_allowed(each, config)]

@@ -13,7 +13,7 @@ OURS = "ddpm_lightning"
 LIBRARIES = (
     *("torch.optim", "wandb.sdk.wandb_settings", "datetime"),
     *("lightning.pytorch.callbacks", "lightning.pytorch.loggers"),
-    *("lightning.pytorch.profilers", "lightning.pytorch.strategies"),
+    *("lightning.pytorch.profilers", "lightning.pytorch.strategies", "optuna.samplers"),
 )
 """Where the classes of others are defined that a configuration may name."""
 

@@ -44,6 +44,10 @@ KNOWN = {*signature(wandb.init).parameters, *signature(WandbLogger).parameters, 
 """What a logger of W&B can be told."""
 
 
+VARIABLES = {"name": "WANDB_NAME", "group": "WANDB_RUN_GROUP", "tags": "WANDB_TAGS"}
+"""W&B's own variables, each of which counts more than our label. W&B reads all others itself."""
+
+
 class NoRun:
     """Stands where a W&B run would, and does nothing."""
 
@@ -147,12 +151,15 @@ def make_wandb_logger(*, save_dir: str, offline: bool, patience: float | None = 
     """A logger of the run whose id lies in save_dir/wandb/run_id; options: WandbLogger's own.
 
     The run bears the options that were typed as its name, the sweep as its group, and its choices as tags, unless the
-    options say otherwise. Raises UserError for an option or a project's name that W&B does not know, and where it is to
-    be online, and W&B knows no key.
+    options or W&B's own variables (WANDB_NAME, WANDB_RUN_GROUP, WANDB_TAGS …) say otherwise.
+
+    Raises UserError for an option or a project's name that W&B does not know, and where it is to be online, and W&B
+    knows no key.
     """
     check_boolean("logger.wandb.offline", offline, "use logger=wandb_offline or logger=wandb_online")
     check_options(options)
-    ours: dict[str, Any] = {"id": run_id(Path(save_dir)), "reinit": "create_new"}
+    asked = options.get("id") or options.get("version") or os.environ.get("WANDB_RUN_ID")
+    ours: dict[str, Any] = {"id": run_id(Path(save_dir), asked), "reinit": "create_new"}
     if os.environ.get("WANDB_MODE") == "disabled":
         ours["mode"] = "disabled"
     elif offline:  # and not Lightning's own, which would be for all runs that follow
@@ -160,12 +167,20 @@ def make_wandb_logger(*, save_dir: str, offline: bool, patience: float | None = 
     elif is_first():
         check_key()
     if is_first():
-        ours |= labels(Path(save_dir))
+        ours |= {name: label for name, label in labels(Path(save_dir)).items() if VARIABLES[name] not in os.environ}
+    if "WANDB_RESUME" in os.environ:
+        ours["resume"] = os.environ["WANDB_RESUME"]
     ours["patience"] = (60 if offline else 600) if patience is None else patience  # a checkpoint takes its time to send
     name_repository(options.get("settings"))
-    logger = BackgroundWandbLogger(save_dir=save_dir, **{**ours, **options})
+    logger = BackgroundWandbLogger(save_dir=folder_of(save_dir), **{**ours, **options})
     logger._wandb_init.pop("anonymous", None)  # Lightning passes it on, and W&B answers with a warning
     return logger
+
+
+def folder_of(save_dir: str) -> str:
+    """Returns the folder for W&B's files: WANDB_DIR if the user has set it; W&B's agent sets it to where it runs."""
+    given = None if "WANDB_SWEEP_ID" in os.environ else os.environ.get("WANDB_DIR")
+    return given or save_dir
 
 
 def name_repository(settings: wandb.Settings | None) -> None:
@@ -201,20 +216,22 @@ def check_key() -> None:
         raise UserError("logger=wandb_online needs a key, and W&B knows none; wandb login, or use logger=wandb_offline")
 
 
-def run_id(save_dir: Path) -> str | None:
-    """The same whenever the run goes on; None on all processes but the first, which alone logs, and where it cannot be
-    written."""
+def run_id(save_dir: Path, asked: str | None = None) -> str | None:
+    """Returns the id of the W&B run, which a resumed run keeps: the one asked for, by an option or W&B's agent, or that
+    of the file, or a new one. None on all processes but the first, which alone logs, and where it cannot be written."""
     if not is_first():
         return None
     path = save_dir / "wandb" / "run_id"
     try:
-        if not path.exists():
+        known = path.read_text() if path.exists() else None
+        chosen = asked or known or secrets.token_hex(4)
+        if chosen != known:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, secrets.token_hex(4))
-        return path.read_text()
+            write_whole(path, chosen)
+        return chosen
     except OSError as error:
         log.warning("%s cannot be written (%s); if this run is stopped, it goes on as another one of W&B", path, error)
-        return None
+        return asked
 
 
 def labels(save_dir: Path) -> dict[str, Any]:

@@ -142,3 +142,36 @@ def test_four_channels_keep_transparency_and_no_colour_that_nobody_sees(tmp_path
     convert(data, tmp_path / "shards", images_per_shard=8, workers=0)
     shards = ShardsDataModule(root=str(tmp_path / "shards"), side=4, channels=4)
     assert torch.equal(everything(shards, "train"), images)
+
+
+@pytest.mark.parametrize("side", [[4, 8], [8, 4], [6, 4]])
+def test_images_that_are_not_square_are_cut_to_their_shape(side: list[int], tmp_path: Path) -> None:
+    """Of an image whose left and right halves differ, the middle is kept whole, also in shards."""
+    for number, size in enumerate([(40, 20), (20, 40), (8, 4), (4, 8), (30, 30)] * 4):
+        image = Image.new("RGB", size, (255, 0, 0))
+        image.paste((0, 0, 255), (0, 0, size[0] // 2, size[1]))
+        (tmp_path / "images").mkdir(exist_ok=True)
+        image.save(tmp_path / "images" / f"{number:02}.png")
+    data = ImageFolderDataModule(root=str(tmp_path / "images"), side=side)
+    images = everything(data, "train")
+    assert images.shape == (18, 3, *side)
+    assert (images[:, 2, :, : side[1] // 2 - 1] > 200).all()
+    assert (images[:, 0, :, side[1] // 2 + 1 :] > 200).all()
+    convert(data, tmp_path / "shards", images_per_shard=8, workers=0)
+    assert torch.equal(everything(ShardsDataModule(root=str(tmp_path / "shards"), side=side), "train"), images)
+    with pytest.raises(
+        UserError, match=rf"data\.side=4, but the shards in .* have \[{side[0]},{side[1]}\]; say data\.side="
+    ):
+        ShardsDataModule(root=str(tmp_path / "shards"), side=4).load("train")
+
+
+@pytest.mark.parametrize("side", [[4, 4, 4], [4], [4, 0], []])
+def test_a_side_that_is_no_height_and_width_is_refused(side: list[int]) -> None:
+    with pytest.raises(UserError, match=r"data\.side=.* is not a whole number of at least 1"):
+        ImageFolderDataModule(root="x", side=side)
+
+
+def test_height_and_width_that_are_equal_are_a_side(tmp_path: Path) -> None:
+    root = str(write_folder(tmp_path, 20, "png"))
+    one, two = (ImageFolderDataModule(root=root, side=side).images("train") for side in (4, [4, 4]))
+    assert one.fingerprint() == two.fingerprint()

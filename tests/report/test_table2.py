@@ -17,6 +17,7 @@ from ddpm_lightning.diffusion.losses import Simple
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.report.dashboard import TABLE
 from ddpm_lightning.report.figures import drawn
+from ddpm_lightning.report.plan import add_to_plan, read_plan
 from ddpm_lightning.report.report import write_report
 from ddpm_lightning.report.rows import BITS, COLUMNS, DISTANCE, Cell, rows_of, with_error
 from ddpm_lightning.report.runs import read_run, read_sweep
@@ -135,7 +136,7 @@ def test_the_page_needs_nothing_else(swept: Swept) -> None:
     assert page.count("<svg") == len(FIGURES)
     assert not re.search(r"(src|href)=\"(?!data:)(?!#)", page)
     assert "<script" not in page
-    assert "12 runs have begun: 10 finished, 2 diverged" in page
+    assert "12 runs: 10 finished, 2 diverged" in page
     for run in swept.folder.glob("*/results.json"):
         assert f"hydra.run.dir={run.parent}" in page
         assert json.loads(run.read_text())["commit"] in page
@@ -279,6 +280,23 @@ def test_metrics_already_measured_are_kept(copy: Path) -> None:
     after = results(folder)
     assert set(after["evaluated"]) == {"bpd", "fd_digits", "score_digits"}
     assert after["metrics"]["test/bpd_beta"] == before
+
+
+def test_commands_name_folders_from_where_they_are_given(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(copy.parent)
+    write_report(copy)
+    page = (copy / "report.html").read_text()
+    assert f"hydra.run.dir={copy.name}/{ROWS[0]}_seed0" in page
+    assert str(copy) not in page
+
+
+@pytest.mark.parametrize(("typed", "told"), [("/home/me/ddpm/multirun/x", "multirun/x"), ("/mnt/x", "/mnt/x")])
+def test_a_sweeps_folder_is_noted_from_where_the_command_was_given(tmp_path: Path, typed: str, told: str) -> None:
+    asked = {"task": ["seed=0,1"], "hydra": [f"hydra.sweep.dir={typed}", "hydra.mode=MULTIRUN"]}
+    add_to_plan(tmp_path, {"overrides": asked, "sweep": {"dir": typed}, "runtime": {"cwd": "/home/me/ddpm"}})
+    commands, jobs = read_plan(tmp_path)
+    assert commands == (f"python train.py -m seed=0,1 hydra.sweep.dir={told}",)
+    assert jobs == (("seed=0",), ("seed=1",))
 
 
 def test_a_glob_is_planned_for(tmp_path: Path) -> None:

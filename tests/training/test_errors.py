@@ -175,7 +175,8 @@ def test_a_broken_image_met_while_reading_ahead(tmp_path: Path, capsys: pytest.C
     folder = tmp_path / "images"
     folder.mkdir()
     for i in range(10):
-        (folder / f"{i}.png").write_bytes(b"no image")
+        Image.effect_noise((64, 64), 50).save(folder / f"{i}.png")
+        (folder / f"{i}.png").write_bytes((folder / f"{i}.png").read_bytes()[:-900])  # which its header does not show
     options = ["data=image_folder", f"data.root={folder}", "data.side=4", "data.batch_size=4", "data.num_workers=1"]
     said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}/run", *WITHOUT_DATA, *options)
     assert ".png cannot be read as an image" in said

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ddpm_lightning.training.checkpoint import EMA, load_model, read_checkpoint
+from tests.figures.test_plane import NO_IMAGES, TOY
 from tests.networks import zoo
 from tests.training.commands import SMALL, command, error_of, results
 
@@ -69,3 +70,24 @@ def test_only_the_unet_is_converted(
     said = " ".join(error_of(capsys, "convert", *options).split())
     assert f"tests.networks.zoo.{network.__name__} is no UNet" in said
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_train_it(tmp_path: Path) -> None:
+    """Weights that get no gradient included, and tables of every kind. BatchNorm sees another batch in each process."""
+    found = read_checkpoint(train(tmp_path, zoo.Everything, "trainer=ddp_cpu"))
+    assert found["global_step"] == 4
+    assert torch.equal(found["state_dict"]["model.network.unused"], torch.ones(2))
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_network_for_each_step_as_one_does(tmp_path: Path) -> None:
+    """A batch has nothing for some of the networks, on one process or on both."""
+    toy = ["network=untied", "network.network.width=8", *TOY[1:], *NO_IMAGES, "callbacks.bound=null"]
+    for name, processes in (("one", []), ("two", ["trainer=ddp_cpu"])):
+        here = ["module.test_strata=2", "data.batch_size=4", f"hydra.run.dir={tmp_path}/{name}"]
+        command("train", *toy, *here, "trainer.accelerator=cpu", *processes)
+    one, two = (read_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt")["state_dict"] for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name, weight in one.items():
+        assert torch.allclose(weight, two[name], atol=1e-5), name

@@ -144,6 +144,7 @@ OTHERWISE = [
     *("callbacks.bound.raw=true", "callbacks.grid.every_n_steps=1", "callbacks.grid.num_images=2"),
     *("callbacks.grid.num_steps=3", "callbacks.strip=null", "callbacks.schedule_plot=null"),
     *("callbacks.loss_curve=null", "callbacks.checkpoint.every_n_steps=3", "callbacks.progress=null"),
+    *("callbacks.checkpoint.keep_every=2", "callbacks.checkpoint.best=val/bpd_beta"),
     *("network.activation_checkpointing=true", "data.eval_batch_size=3", "evaluation.num_images=7"),
     "inception_weights=nowhere",
 ]

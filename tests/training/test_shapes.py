@@ -6,11 +6,19 @@ import numpy as np
 from PIL import Image
 
 from ddpm_lightning.training.evaluation.images import Given
-from tests.training.commands import command, train
+from tests.training.commands import SMALL, command
+
+WITHOUT_DATA = [option for option in SMALL if not option.startswith("data")]
 
 
 def test_rgba_images_that_are_not_square(tmp_path: Path) -> None:
-    run = train(tmp_path / "run", "data.channels=4", "data.size=[4,8]", "callbacks.bound=null", "trainer.max_steps=2")
+    run, folder = tmp_path / "run", tmp_path / "images"
+    folder.mkdir()
+    for number in range(10):
+        Image.new("RGBA", (20, 20), (25 * number, 0, 0, 255)).save(folder / f"{number}.png")
+    data = ["data=image_folder", f"data.root={folder}", "data.channels=4", "data.side=[4,8]", "data.num_workers=0"]
+    options = [*WITHOUT_DATA, *data, "data.batch_size=4", "callbacks.bound=null", "trainer.max_steps=2"]
+    command("train", f"hydra.run.dir={run}", *options)
     with Image.open(run / "samples" / "grid_final.png") as grid:
         assert grid.mode == "RGBA"
         assert grid.width > grid.height * 1.5  # 2 × 2 images, twice as wide as high

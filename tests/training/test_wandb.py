@@ -335,6 +335,30 @@ def test_online_the_server_hears_of_everything(tmp_path: Path) -> None:
     assert "schedule:linear" in server.runs[0]["tags"]
 
 
+def test_wandbs_own_variables_count_and_a_run_of_its_agent_is_that_run(tmp_path: Path) -> None:
+    """What W&B's agent sets, and what users set; an option that is typed wins."""
+    variables = {
+        **{"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "run1", "WANDB_DIR": str(tmp_path / "agent")},
+        **{"WANDB_PROJECT": "elsewhere", "WANDB_NAME": "called", "WANDB_TAGS": "first,second"},
+        "WANDB_RUN_GROUP": "not this one",
+    }
+    start = train_py(tmp_path / "run", *SMALL, "logger=wandb_online", "+logger.wandb.group=typed")
+    with serving() as server:
+        subprocess.run(start, cwd=ROOT, env={**online(server.url), **variables}, check=True, timeout=180)
+    said = server.runs[0]
+    assert (said["name"], said["sweep"], said["project"]) == ("run1", "sweep1", "elsewhere")
+    assert (said["displayName"], said["tags"], said["groupName"]) == ("called", ["first", "second"], "typed")
+    assert (tmp_path / "run" / "wandb" / "run_id").read_text() == "run1"
+    assert list((tmp_path / "run" / "wandb").glob("run-*run1"))
+    assert [row["trainer/global_step"] for row in server.history if "train/loss" in row] == [1, 2, 3, 4]
+
+
+def test_an_id_that_is_typed_is_that_of_the_run(tmp_path: Path) -> None:
+    train(tmp_path, "logger=wandb_offline", "+logger.wandb.id=mine", "trainer.max_steps=2", "callbacks.strip=null")
+    (run,) = read_run(tmp_path)
+    assert run.run["run_id"] == (tmp_path / "wandb" / "run_id").read_text() == "mine"
+
+
 @pytest.mark.slow
 def test_a_network_that_goes_away_leaves_what_can_be_synced(tmp_path: Path) -> None:
     """In the run's own file, which W&B's service does not close, for it is still trying when patience ends."""

@@ -1,5 +1,6 @@
 """The exponential moving average of the weights, from its birth to the checkpoint and back."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
@@ -9,31 +10,60 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, check_boolean
 from ddpm_lightning.training.callbacks.when import stepped
 from ddpm_lightning.training.checkpoint import EMA as KEY
 from ddpm_lightning.training.checkpoint import check_average
 
+log = logging.getLogger(__name__)
+
+FIRST_SHARE = 0.01
+"""A larger share of the first weights in the final average is told."""
+
 
 class EMA(L.Callback):
-    """θ̄ ← decay·θ̄ + (1 − decay)·θ after each optimizer step, in float32; the first step copies, a skipped one counts
-    not.
+    """θ̄ ← decay·θ̄ + (1 − decay)·θ after each optimizer step, in float32. The first step copies; skipped steps are not
+    counted.
+
+    warmup: the n-th update has the decay min(decay, (1 + n) / (10 + n)), as TensorFlow's `num_updates` and diffusers'
+    EMAModel have it; so the first weights leave the average of a short run soon. The paper's decay is constant.
 
     Testing and validation run on θ̄; so does whatever runs inside `average_parameters`. A checkpoint holds θ as its
     weights and θ̄ under a key of its own, also when it is written while θ̄ is in use.
     """
 
-    def __init__(self, decay: float = 0.9999) -> None:
+    def __init__(self, decay: float = 0.9999, warmup: bool = False) -> None:
         if not 0 <= decay < 1:
             raise UserError(
                 f"the EMA's decay={decay} lies outside [0, 1): at 1 the average would never move; the paper uses 0.9999"
             )
+        check_boolean("callbacks.ema.warmup", warmup, "false is the paper's constant decay")
         self.decay = decay
-        self.update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        self.warmup = warmup
+        self.updates = 0
         self.weights: dict[str, Tensor] = {}  # θ itself
         self.shadow: dict[str, Tensor] = {}  # θ̄
         self.raw: dict[str, Tensor] | None = None
         self.swapped = ExitStack()
+
+    def decay_of(self, n: int) -> float:
+        """The decay of the n-th update, from 1."""
+        return min(self.decay, (1 + n) / (10 + n)) if self.warmup else self.decay
+
+    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        share = 0.0 if self.warmup else self.decay**trainer.max_steps
+        if share > FIRST_SHARE and trainer.is_global_zero:
+            log.warning(
+                "At the end %.0f %% of the average will still be the first weights (callbacks.ema.decay=%g to the "
+                "power of trainer.max_steps=%d); lower the decay, train longer, or use callbacks.ema.warmup=true",
+                *(100 * share, self.decay, trainer.max_steps),
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"updates": self.updates}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.updates = state_dict["updates"]
 
     def start(self, module: L.LightningModule) -> None:
         """Lets the average of a new run start from the weights that the model now has."""
@@ -48,7 +78,9 @@ class EMA(L.Callback):
         with torch.no_grad():
             now = [weight.float() for weight in self.weights.values()]
             if self.shadow:
-                self.update([self.shadow[name] for name in self.weights], now, torch.tensor(0))
+                self.updates += 1
+                update = get_ema_multi_avg_fn(self.decay_of(self.updates))  # type: ignore[no-untyped-call]
+                update([self.shadow[name] for name in self.weights], now, torch.tensor(0))
             else:
                 self.shadow = {name: weight.clone() for name, weight in zip(self.weights, now, strict=True)}
 
@@ -89,6 +121,7 @@ class EMA(L.Callback):
             checkpoint["state_dict"][f"model.{name}"] = weight
 
     def on_load_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        self.updates = checkpoint["global_step"] - 1  # where the checkpoint is too old to have counted them
         self.shadow = dict(checkpoint.get(KEY, {}))
         if self.shadow:
             check_average(self.shadow, _weights(module))

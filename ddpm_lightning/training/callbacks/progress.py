@@ -6,6 +6,8 @@ import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
+from ddpm_lightning.training.bars import progress_bar
+
 REFRESH = 10
 """Batches between two looks at the loss, each of which waits for the device."""
 
@@ -26,7 +28,7 @@ class StepProgressBar(ProgressBar):
         self.enabled = True
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.bar = tqdm(
+        self.bar = progress_bar(
             total=trainer.max_steps,
             initial=trainer.global_step,
             desc="Training",
@@ -48,7 +50,7 @@ class StepProgressBar(ProgressBar):
 
     def on_test_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         batches = int(sum(trainer.num_test_batches))
-        self.bar = tqdm(total=batches, desc="Testing", unit="batch", disable=not self.enabled, leave=False)
+        self.bar = progress_bar(total=batches, desc="Testing", unit="batch", disable=not self.enabled, leave=False)
 
     def on_test_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any

@@ -7,6 +7,7 @@ import lightning as L
 import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import Diverged, UserError, check_at_most, check_whole
 from ddpm_lightning.metrics.extractor import Extractor
@@ -67,10 +68,13 @@ class SampleQuality(Periodic):
         is_finite = self._see_generated_images(trainer, module)
         value = float(self.distance.compute()) if is_finite else math.nan
         self.distance.reset()
-        how = f"{self.extractor.suffix}_{self.sampler.label(module.model)}{suffix}"
-        name = metric_name(self.name, self.num_images, "train", how)
         record = {**self._record(value, trainer, module), "weights": "raw" if suffix else "ema"}
-        self.tell(trainer, {name: record})
+        self.tell(trainer, {self.result_name(module.model, suffix): record})
+
+    def result_name(self, model: DenoisingDiffusion, suffix: str) -> str:
+        """The name of the distance in results.json. suffix: what it adds for raw weights."""
+        how = f"{self.extractor.suffix}_{self.sampler.label(model)}{suffix}"
+        return metric_name(self.name, self.num_images, "train", how)
 
     def _see_real_images(self, trainer: L.Trainer, module: DDPM) -> None:
         if self.distance.real_features_num_samples > 0:

@@ -10,11 +10,11 @@ import lightning as L
 import numpy as np
 import torch
 from PIL import Image
-from tqdm import tqdm
 from wandb import Histogram
 
 from ddpm_lightning.diffusion.samplers import DDIMSampler, Sampler, Step, end_of
 from ddpm_lightning.errors import check_at_most, check_whole
+from ddpm_lightning.training.bars import progress_bar
 from ddpm_lightning.training.build import data_of
 from ddpm_lightning.training.callbacks.ema import averaged
 from ddpm_lightning.training.callbacks.recurrent import Recurrent
@@ -58,7 +58,7 @@ class Preview(Recurrent):
         """The steps of the chain for the fixed noise, with a bar, for there may be many."""
         steps = walk(module.model, sampler, image_shape(trainer), self.num_images, seed=self.seed)
         length = sampler.chain(module.model).process.T
-        return iter(tqdm(steps, total=length, desc=f"Drawing {self.name}", unit="step", leave=False))
+        return iter(progress_bar(iterable=steps, total=length, desc=f"Drawing {self.name}", unit="step", leave=False))
 
     def on_fit_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
         # Not on_train_end: a run that was stopped here has no step left to train, and still wants its pictures.

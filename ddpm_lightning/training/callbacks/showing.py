@@ -7,13 +7,17 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from PIL import Image
 
+from ddpm_lightning.training.callbacks.checkpoint import LastCheckpoint
+
 
 def log_metrics(trainer: L.Trainer, metrics: dict[str, float]) -> None:
-    """Tells every logger, at the optimizer step, and EarlyStopping. To be called on every process."""
+    """Tells every logger, at the optimizer step, and the callbacks that watch a number. Every process calls it."""
     for logger in trainer.loggers:
         logger.log_metrics(metrics, step=trainer.global_step)
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, LastCheckpoint):
+            callback.best.watch(metrics)
         if isinstance(callback, EarlyStopping) and callback.monitor in metrics:
             callback.on_train_epoch_end(trainer, trainer.lightning_module)  # of the two, one looks at the number:
             callback.on_validation_end(trainer, trainer.lightning_module)  # here are no epochs and no validation

@@ -19,6 +19,7 @@ GROUPS = {
     "experiment": "a recipe: several choices at once",
     "extractor": "the network on whose features images are compared",
     "figure": "the figures to draw: figure=[NAME,NAME]",
+    "hparams_search": "a search for the options with the best objective=",
     "hydra/launcher": "where the jobs of a sweep run",
     "logger": "where the numbers and pictures go; metrics.csv is always there, but with none",
     "loss": "the training objective (Eq. 5, 8, 12, 14, and later ones)",

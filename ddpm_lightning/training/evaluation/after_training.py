@@ -1,19 +1,28 @@
 """What train.py measures when it has trained (metrics=), as evaluate.py would."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 from lightning.fabric import Fabric
 
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.training.build import EvaluationData, make
 from ddpm_lightning.training.callbacks.checkpoint import last_checkpoint
 from ddpm_lightning.training.callbacks.stop import stop_if_asked
-from ddpm_lightning.training.evaluation.evaluate import asked_for, check_metrics, check_options, measure_all
+from ddpm_lightning.training.evaluation.evaluate import (
+    asked_for,
+    check_metrics,
+    check_options,
+    images_suffix,
+    measure_all,
+    weights_suffix,
+)
+from ddpm_lightning.training.evaluation.fabric import precision_of
 from ddpm_lightning.training.evaluation.images import ImageSource
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.outcome import has_all_steps, read_outcome, wanted
@@ -67,20 +76,36 @@ def evaluate_run(config: dict[str, Any], results: dict[str, Any], trainer: L.Tra
     return measure_all(options_of(config), results, after_each=lambda: stop_if_asked(trainer))
 
 
-def check_evaluation(config: dict[str, Any], model: DenoisingDiffusion, data: EvaluationData) -> None:
-    """Raises UserError where what is to be measured after training cannot be, before it begins."""
+def check_evaluation(config: dict[str, Any], model: DenoisingDiffusion, data: EvaluationData) -> Sequence[str] | None:
+    """Returns the names of what is to be measured after training; None where a metric of the user's own does not tell.
+
+    Raises UserError where it cannot be measured, before training begins.
+    """
     options = options_of(config)
     check_options(options)
+    fabric = make(options["trainer"], Fabric)
+    trained = Trained(model, data, {}, {}, weights_suffix(options["use_ema"], precision_of(fabric)))
+    label = make(options["sampler"], Sampler).label(model)
     subject = Subject(
-        fabric=make(options["trainer"], Fabric),
+        fabric=fabric,
         run_dir=Path(options["run_dir"]),
         seed=options["seed"],
-        images=Promised(options["num_images"]),
+        images=Promised(options["num_images"], images_suffix(label, trained)),
         split=options["split"],
         cache=Path(options["cache"]).expanduser(),
-        trained=Trained(model, data, {}, {}),
+        trained=trained,
     )
-    check_metrics({name: make(node) for name, node in options["metrics"].items() if node is not None}, subject)
+    metrics = {name: make(node) for name, node in options["metrics"].items() if node is not None}
+    check_metrics(metrics, subject)
+    told = [each.result_names(subject) if isinstance(each, TellsNames) else None for each in metrics.values()]
+    return None if None in told else [name for names in told for name in names or ()]
+
+
+@runtime_checkable
+class TellsNames(Protocol):
+    """A metric that tells the names of its numbers before it measures them."""
+
+    def result_names(self, subject: Subject) -> list[str]: ...
 
 
 @dataclass
@@ -88,7 +113,7 @@ class Promised(ImageSource):
     """Images of a model that is yet to be trained."""
 
     n: int
-    suffix: str = ""
+    suffix: str
 
     def __post_init__(self) -> None:
         self.origin: dict[str, Any] = {}

@@ -114,6 +114,11 @@ class ExactBound:
         }
         return {f"{self.split}/{key}_{label}": {**value, **origin} for key, value in summary(bound, arrays).items()}
 
+    def result_names(self, subject: Subject) -> list[str]:
+        """The names of its numbers in results.json."""
+        label = self.label(subject.require_model("bpd"))
+        return [f"{self.split}/{key}_{label}" for key in ("bpd", "prior", "rate", "distortion", "rmse")]
+
     def label(self, trained: Trained) -> str:
         """What the names of its numbers end in."""
         return bound_label(trained, self.clip_x_0) + first_label(self.num_images)

@@ -60,8 +60,13 @@ class EstimatedBound:
             mean.reduce(add_up(subject.fabric))
         if not subject.fabric.is_global_zero:
             return {}
-        name = f"{self.split}/bpd_{bound_label(trained, self.clip_x_0)}_estimate"
+        (name,) = self.result_names(subject)
         return {name: self._record(bound, variance, trained)}
+
+    def result_names(self, subject: Subject) -> list[str]:
+        """The name of its number in results.json."""
+        trained = subject.require_model("bpd_estimate")
+        return [f"{self.split}/bpd_{bound_label(trained, self.clip_x_0)}_estimate"]
 
     def proposal(self, subject: Subject, trained: Trained) -> Table:
         """p(t), from images spread over the split; the same in every process."""

@@ -91,6 +91,7 @@ def measure_all(config: dict[str, Any], results: dict[str, Any], after_each: Cal
         found |= new
         record = {name: {"asked": asked_for(config, name), "names": list(new)}}
         results = {
+            **results,
             "metrics": with_warnings({**results["metrics"], **new}),
             "evaluated": {**results["evaluated"], **record},
         }
@@ -207,9 +208,19 @@ def load(config: dict[str, Any], fabric: Fabric) -> Trained:
         "device": device_name(fabric.device),
         "compiled": config["compile"],
     }
-    suffix = ("" if config["use_ema"] else "_raw") + ("" if precision == "32-true" else f"_{precision}")
+    suffix = weights_suffix(config["use_ema"], precision)
     parts = {part: checkpoint[CONFIG][part] for part in MODEL_PARTS}
     return Trained(model, data, parts, origin, suffix, swapped)
+
+
+def weights_suffix(use_ema: bool, precision: str) -> str:
+    """What a result's name adds where the weights are not the averaged ones, or the precision is not float32."""
+    return ("" if use_ema else "_raw") + ("" if precision == "32-true" else f"_{precision}")
+
+
+def images_suffix(label: str, trained: Trained) -> str:
+    """What the name of a result of images adds. label: of the sampler that made them."""
+    return ("" if label == "ancestral" else f"_{label}") + trained.suffix
 
 
 def from_checkpoint(
@@ -237,7 +248,7 @@ def from_checkpoint(
         n=config["num_images"],
         batch_size=config["batch_size"],
         seed=config["seed"],
-        suffix=("" if label == "ancestral" else f"_{label}") + trained.suffix,
+        suffix=images_suffix(label, trained),
         origin={
             "sampler": config["sampler"],
             "sampler_steps": sampler.chain(trained.model).process.T,

@@ -85,7 +85,12 @@ class FlowLikelihood:
             mean.reduce(add_up(subject.fabric))
         if not subject.fabric.is_global_zero:
             return {}
-        return {f"{self.split}/bpd_ode_{self._label(trained)}": self._record(bits, variance, trained, flow)}
+        (name,) = self.result_names(subject)
+        return {name: self._record(bits, variance, trained, flow)}
+
+    def result_names(self, subject: Subject) -> list[str]:
+        """The name of its number in results.json."""
+        return [f"{self.split}/bpd_ode_{self._label(subject.require_model(self.name))}"]
 
     def _bits(self, subject: Subject, flow: ProbabilityFlow, batch: Examples, bar: "tqdm[Any]") -> ByProbe:
         """Of each image by each probe."""

@@ -20,6 +20,7 @@ from ddpm_lightning.image_files.look import described, look_at
 from ddpm_lightning.image_files.search import find_images
 from ddpm_lightning.image_files.splits import check_no_splits
 from ddpm_lightning.npz import read_npz
+from ddpm_lightning.training.bars import progress_bar
 from ddpm_lightning.training.build import ImageData
 from ddpm_lightning.training.evaluation.fabric import together
 from ddpm_lightning.training.evaluation.shards import Shards
@@ -115,7 +116,7 @@ class Generated:
     def _bar(self, fabric: Fabric, count: int) -> "tqdm[Any]":
         total = count * self.sampler.chain(self.model).process.T
         hidden = count == 0 or not fabric.is_global_zero
-        return tqdm(total=total, desc="Generating", unit="image step", unit_scale=True, disable=hidden)
+        return progress_bar(total=total, desc="Generating", unit="image step", unit_scale=True, disable=hidden)
 
     @contextmanager
     def _kept(self, wanted: range) -> Iterator[None]:

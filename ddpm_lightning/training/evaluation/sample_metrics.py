@@ -36,10 +36,12 @@ class SampleMetric:
         if not subject.fabric.is_global_zero:
             return {}
         values = self.score(subject.generated_features(self.extractor), self._real(subject))
-        return {
-            self._full_name(name, subject): self._record(value, subject)
-            for name, value in zip(self.names, values, strict=True)
-        }
+        records = [self._record(value, subject) for value in values]
+        return dict(zip(self.result_names(subject), records, strict=True))
+
+    def result_names(self, subject: Subject) -> list[str]:
+        """The names of its numbers in results.json."""
+        return [self._full_name(name, subject) for name in self.names]
 
     def _real(self, subject: Subject) -> Reference:
         return subject.reference_features(self.extractor) if self.score.compares else Reference()

@@ -8,6 +8,7 @@ import torch
 from tqdm import tqdm
 
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
+from ddpm_lightning.training.bars import progress_bar
 from ddpm_lightning.training.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.generate import evaluating
 from ddpm_lightning.typing import Examples
@@ -47,7 +48,7 @@ def measuring(
     fabric = subject.fabric
     n = len(trained.data.images(split)) if first is None else first
     mine = len(range(fabric.global_rank, n, fabric.world_size))
-    bar = tqdm(
+    bar = progress_bar(
         total=mine * calls_per_image,
         desc="Bits/dim",
         unit="call",
