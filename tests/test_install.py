@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -87,15 +88,15 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project
 
 
-def install(project: Path) -> str:
+def install(project: Path, exit_code: int = 0) -> str:
     """Runs the project's install command against the local index; returns what it printed."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
     environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(project.parent / "index")}
     environment |= {"PATH": os.defpath}  # without uv, which does not know these variables
     command = [sys.executable, str(project / "install.py")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert done.returncode == exit_code, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def installed(project: Path) -> str:
@@ -141,6 +142,18 @@ def test_a_changed_lock_is_noticed(project: Path) -> None:
     assert "behind" in install(project)
     assert "asked==1.5" in installed(project)
     assert "behind" not in installed(project)
+
+
+def test_a_file_with_another_hash_is_refused(project: Path) -> None:
+    lock = project / "requirements.lock"
+    before = lock.read_text()
+    lock.write_text(re.sub(r"(asking==1.0 --hash=sha256:)\w{4}", r"\g<1>0000", before))
+    (project / ".venv" / "installed-from-lock").unlink(missing_ok=True)
+    pip = [project / ".venv" / "bin" / "python", "-m", "pip", "uninstall", "--quiet", "--yes", "asking"]
+    subprocess.run(pip, check=True)
+    assert "Error: the set-up is incomplete" in install(project, exit_code=1)
+    assert "asking" not in installed(project)
+    lock.write_text(before)
 
 
 def test_make_sets_up_with_this_program_alone() -> None:

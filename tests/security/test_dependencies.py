@@ -9,16 +9,16 @@ from packaging.version import Version
 from tests.conftest import ROOT
 
 
-def locked() -> dict[str, str]:
+def locked(file: str = "requirements.lock") -> dict[str, str]:
     """Every package of the lock file, with the text that belongs to it."""
-    blocks = re.split(r"\n(?=[a-zA-Z0-9])", (ROOT / "requirements.lock").read_text())
-    found = {re.split(r"[=<>!~\[; @]", block, maxsplit=1)[0]: block for block in blocks if not block.startswith("#")}
-    assert len(found) > 50
-    return found
+    blocks = re.split(r"\n(?=[a-zA-Z0-9])", (ROOT / file).read_text())
+    return {re.split(r"[=<>!~\[; @]", block, maxsplit=1)[0]: block for block in blocks if not block.startswith("#")}
 
 
 def test_every_package_is_locked_to_a_version_and_its_hashes() -> None:
-    for name, block in locked().items():
+    assert len(locked()) > 50
+    assert locked("requirements-build.lock").keys() == {"setuptools"}
+    for name, block in [*locked().items(), *locked("requirements-build.lock").items()]:
         assert re.match(rf"{re.escape(name)}(\[.*\])?==\S+", block), name
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", block), name
         assert "://" not in block.partition("# via")[0], name
@@ -32,9 +32,3 @@ def test_the_malicious_versions_of_lightning_are_excluded() -> None:
     for name in ("lightning", "pytorch-lightning"):
         version = Version(locked()[name].partition("==")[2].split()[0])
         assert version not in (Version("2.6.2"), Version("2.6.3"))
-
-
-def test_make_installs_with_hashes_alone() -> None:
-    installs = [line for line in (ROOT / "Makefile").read_text().splitlines() if "pip install" in line]
-    assert installs
-    assert all("--require-hashes" in line for line in installs)
