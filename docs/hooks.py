@@ -68,7 +68,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, f"reference/{room}.md", content=reference(room, title)))
     new = [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "experiments").rglob("README.md")]
     new += [target for page in DOCS.rglob("*.md") for target in targets(page)]
-    seen = set[Path]()
+    seen = {ROOT / "README.md"}  # whose place index.md has
     while new:
         path = new.pop()
         if path in seen or path.is_relative_to(DOCS) or not path.exists():
