@@ -33,7 +33,7 @@ def report(cfg: DictConfig) -> None:
             raise UserError("no sweep given; add sweep=DIR, the directory that the sweep wrote to")
         folder = Path(config["sweep"])
         rows = write_report(folder)
-        loggers = make_all(config["logger"], Logger)
+        loggers = make_all(config, "logger", Logger)
         with closing(loggers):
             for logger in loggers:
                 log_table(logger, rows, folder)

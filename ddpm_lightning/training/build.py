@@ -123,9 +123,18 @@ def make_with(node: Any, **parts: Any) -> Any:
         raise error if isinstance(error, UserError) else UserError(f"{node['_target_']}: {error}") from error
 
 
-def make_all(nodes: dict[str, Any] | None, kind: Any = object) -> list[Any]:
-    """The objects of a group of named ones; an option set to null is left out."""
-    return [make(node, kind) for node in (nodes or {}).values() if node is not None]
+def make_all(config: Mapping[str, Any], group: str, kind: Any = object) -> list[Any]:
+    """Returns the objects of a group of the configuration, such as its callbacks. One set to null is left out.
+
+    Raises UserError for one that names no class.
+    """
+    nodes = {f"{group}.{name}": node for name, node in (config[group] or {}).items() if node is not None}
+    for name, node in nodes.items():
+        if not isinstance(node, dict) or "_target_" not in node:
+            raise UserError(
+                f"{name}={shown(node)} has no _target_, so nothing can be built of it; {name}=null leaves it out"
+            )
+    return [make(node, kind) for node in nodes.values()]
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

@@ -60,6 +60,8 @@ def quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided.*")
         warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
+        # Its successor, forward_sync_buffers, is unknown to torch before 2.13, which this project takes, too.
+        warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
         yield
 
 

@@ -109,11 +109,11 @@ def train_here(config: dict[str, Any], typed: Mapping[str, str]) -> None:
         node = with_unused_weights(config["trainer"], module.model, data)
         compile_network(module.model, config["compile"])
         evaluated = check_evaluation(config, module.model, data) if wanted(config) else []
-        chosen = make_all(config["callbacks"], L.Callback)
+        chosen = make_all(config, "callbacks", L.Callback)
         events = start_from(config, module, chosen) if checkpoint is None else []
         own = [SelfDescription(config, typed), History(changed, events), OptimizerOptions(changed)]
         callbacks = [*own, *chosen, StopOnSignal()]
-        loggers = make_all(config["logger"], Logger)
+        loggers = make_all(config, "logger", Logger)
         trainer = make_with(node, callbacks=callbacks, logger=loggers)
         check_objective(config, module, trainer, evaluated)
         data.trainer = trainer  # by whose processes and accumulation a batch must divide

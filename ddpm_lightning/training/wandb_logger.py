@@ -5,6 +5,7 @@ import logging
 import os
 import secrets
 import signal
+import tempfile
 from collections.abc import Sequence
 from functools import partial
 from inspect import signature
@@ -158,6 +159,7 @@ def make_wandb_logger(*, save_dir: str, offline: bool, patience: float | None = 
     """
     check_boolean("logger.wandb.offline", offline, "use logger=wandb_offline or logger=wandb_online")
     check_options(options)
+    choose_folders(Path(save_dir))  # first, for check_key starts W&B's service
     asked = options.get("id") or options.get("version") or os.environ.get("WANDB_RUN_ID")
     ours: dict[str, Any] = {"id": run_id(Path(save_dir), asked), "reinit": "create_new"}
     if os.environ.get("WANDB_MODE") == "disabled":
@@ -183,9 +185,27 @@ def folder_of(save_dir: str) -> str:
     return given or save_dir
 
 
+def choose_folders(save_dir: Path) -> None:
+    """Has W&B keep its own log and the artifacts in the run directory where it cannot write to the home folder."""
+    usual = {wandb.env.CACHE_DIR: wandb.env.get_cache_dir(), wandb.env.DATA_DIR: Path(wandb.env.get_data_dir())}
+    for name, folder in usual.items():
+        if not is_writable(folder):
+            os.environ[name] = str((save_dir / "wandb" / "files").absolute())
+
+
+def is_writable(folder: Path) -> bool:
+    """Returns whether files can be written to a folder, which is made if it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return False
+    return True
+
+
 def name_repository(settings: wandb.Settings | None) -> None:
     """Has W&B record the repository that this package runs from, not the one around the working folder."""
-    if settings is None or settings.git_root is not None:
+    if settings is None or settings.git_root is not None or "WANDB_GIT_ROOT" in os.environ:
         return
     settings.git_root = str(SOURCE)
     if commit() is None:

@@ -46,9 +46,9 @@ class PlatformCost(Benchmark):
         data, module = make(config["data"]), module_of(config)
         x_0 = data.pixels.encode(data.images("train").images[: data.batch_size]).to(device())
         stopwatch = Stopwatch(BareLoop(module_of(config), x_0, "32-true"), self.rounds + self.warmups)
-        callbacks = [*make_all(config["callbacks"]), stopwatch]
+        callbacks = [*make_all(config, "callbacks"), stopwatch]
         trainer = make_with(
-            {**config["trainer"], "precision": "32-true"}, callbacks=callbacks, logger=make_all(config["logger"])
+            {**config["trainer"], "precision": "32-true"}, callbacks=callbacks, logger=make_all(config, "logger")
         )
         with quiet(), suppress(Enough):  # a fit that the stopwatch ends has ended well
             trainer.fit(module, datamodule=data)

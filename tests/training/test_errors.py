@@ -61,6 +61,7 @@ WITHOUT_DATA = [override for override in SMALL if not override.startswith("data"
         ("callbacks.grid.num_steps=0", "num_steps=0 is not a whole number of at least 1"),
         ("callbacks.strip.num_columns=1", "num_columns=1 is not a whole number of at least 2"),
         ("schedule._target_=ddpm_lightning.nothing.Here", "ddpm_lightning.nothing"),
+        ("experiment=weights_digits quality=none hydra.mode=RUN", "callbacks.quality=null leaves it out"),
     ],
 )
 def test_wrong_options(mistake: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,15 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.training.checkpoint import read_checkpoint
+from ddpm_lightning.training.manners import quiet
 from ddpm_lightning.training.metrics_csv import read_rows
 from ddpm_lightning.training.processes import number_of_processes
 from ddpm_lightning.training.signals import STOP, requeue
@@ -75,6 +78,19 @@ def test_a_run_of_two_processes_goes_on_in_one(runs: tuple[Path, Path], tmp_path
     train(tmp_path, *OPTIONS)
     ours, theirs = (float(rows(run)[-1]["train/loss"]) for run in (runs[0], tmp_path))
     assert theirs == pytest.approx(ours, rel=1e-4)
+
+
+def test_torch_does_not_warn_of_the_options_that_it_gets() -> None:
+    """Of broadcast_buffers, which torch 2.13 calls deprecated, and whose successor older ones do not know."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    options = yaml.safe_load((ROOT / "conf" / "trainer" / "ddp.yaml").read_text())["strategy"]
+    given = {name: options[name] for name in ("broadcast_buffers", "gradient_as_bucket_view")}
+    try:
+        with warnings.catch_warnings(record=True) as heard, quiet():
+            torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2), **given)
+    finally:
+        torch.distributed.destroy_process_group()
+    assert not [str(each.message) for each in heard]
 
 
 def test_a_process_that_is_killed_ends_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

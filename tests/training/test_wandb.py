@@ -327,9 +327,15 @@ def online(url: str) -> dict[str, str]:
 
 
 def test_online_the_server_hears_of_everything(tmp_path: Path) -> None:
+    """Even where the home folder cannot be written, in which W&B keeps its own log and the artifacts."""
     start = train_py(tmp_path, *SMALL, "logger=wandb_online", "logger.wandb.entity=someone")
+    home = {"HOME": "/proc/nowhere", **{f"XDG_{name}_HOME": "/proc/nowhere" for name in ("CACHE", "CONFIG", "DATA")}}
     with serving() as server:
-        subprocess.run(start, cwd=ROOT, env=online(server.url), check=True, timeout=180)
+        env = {**online(server.url), **home}
+        ended = subprocess.run(start, cwd=ROOT, env=env, check=True, timeout=180, capture_output=True, text=True)
+    assert "handleInform" not in ended.stderr
+    assert "in trouble" not in ended.stdout
+    assert list((tmp_path / "wandb" / "files" / "artifacts" / "staging").iterdir())
     assert [row["trainer/global_step"] for row in server.history if "train/loss" in row] == [1, 2, 3, 4]
     assert server.runs[0]["entity"] == "someone"
     assert "schedule:linear" in server.runs[0]["tags"]
