@@ -84,7 +84,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def targets(page: Path) -> Iterator[Path]:
     """Yields the files and folders of the repository that a Markdown file links to."""
-    for prose in FENCE.split(page.read_text())[::2]:
+    for prose in FENCE.split(with_lines(page.read_text(), page.parent))[::2]:
         for link in LINK.finditer(prose):
             path = (page.parent / link["path"]).resolve()
             if path.exists():

@@ -4,6 +4,7 @@ A link to code is [`symbol`](file.py#L12), or [`part of a line`](file#L12) for a
 """
 
 import ast
+import os
 import re
 import sys
 from pathlib import Path
@@ -38,12 +39,35 @@ def line_of(path: Path, text: str) -> int:
     return lines[0]
 
 
+def file_of(path: Path, text: str) -> Path:
+    """Returns the path, or if the file was moved, the only file of its name, or else of the project, with the text."""
+    if path.exists():
+        return path
+    code = [file for room in ("ddpm_lightning", "tests") for file in sorted((ROOT / room).rglob("*.py"))]
+    for files in ([file for file in code if file.name == path.name], code):
+        found = [file for file in files if has_line(file, text)]
+        if len(found) == 1:
+            return found[0]
+    raise FileNotFoundError(f"{path} is not there, and `{text}` is in no other file, or in several")
+
+
+def has_line(path: Path, text: str) -> bool:
+    try:
+        return line_of(path, text) > 0
+    except KeyError:
+        return False
+
+
 def with_lines(text: str, folder: Path = ROOT) -> str:
-    """Returns the text of a page in `folder` with the present line numbers in its links to code."""
-    return ROW.sub(
-        lambda row: f"[`{row['symbol']}`]({row['file']}#L{line_of(folder / row['file'], row['symbol'])})",
-        text,
-    )
+    """Returns the text of a page in `folder` with the present files and line numbers in its links to code."""
+
+    def present(row: re.Match[str]) -> str:
+        written = folder / row["file"]
+        path = file_of(written, row["symbol"])
+        file = row["file"] if path == written else os.path.relpath(path, folder)
+        return f"[`{row['symbol']}`]({file}#L{line_of(path, row['symbol'])})"
+
+    return ROW.sub(present, text)
 
 
 def main(pages: list[Path]) -> None:

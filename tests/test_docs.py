@@ -12,7 +12,7 @@ import pytest
 from nbclient import NotebookClient
 
 from tests.conftest import ROOT
-from tests.readme_lines import with_lines
+from tests.readme_lines import ROW, with_lines
 
 DOCS = ROOT / "docs"
 PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "CONTRIBUTING.md"]
@@ -59,6 +59,17 @@ def test_links_lead_to_files_and_to_lines_of_code(page: Path) -> None:
     with_lines(text, page.parent)  # raises if a symbol or line is not there
 
 
+@pytest.mark.parametrize("text", ["GaussianDiffusion.q_sample", "alphas = 1 - betas"])
+def test_a_link_follows_code_that_moved(text: str) -> None:
+    found = ROW.fullmatch(with_lines(f"[`{text}`](../old/room/process.py#L1)", DOCS))
+    assert found is not None
+    assert found["file"] == "../ddpm_lightning/diffusion/process.py"
+    line = (DOCS / found["file"]).read_text().splitlines()[int(found["line"]) - 1]
+    assert text.rpartition(".")[2] in line
+    with pytest.raises(FileNotFoundError, match="in no other file"):
+        with_lines(f"[`{text[::-1]}`](../old/room/process.py#L1)", DOCS)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_the_options_in_shown_commands_exist(page: Path) -> None:
     for command in COMMAND.finditer(page.read_text()):
@@ -80,7 +91,7 @@ def test_a_notebook_is_kept_without_its_outputs(notebook: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=name)
 def test_a_notebook_runs_to_its_end(notebook: Path) -> None:
-    """Its cells check what they claim. Each takes less than a minute of one core."""
+    """Its cells check what they claim. Each takes less than a minute and a half of one core."""
     resources = {"metadata": {"path": str(ROOT)}}
     NotebookClient(nbformat.read(notebook, as_version=4), timeout=600, resources=resources).execute()
 

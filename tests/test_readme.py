@@ -17,12 +17,12 @@ from ddpm_lightning.diffusion.variances import BetaVariance
 from tests.conftest import ROOT
 from tests.exact import exact_model
 
-README = (ROOT / "README.md").read_text()
+SHOWN = "".join((ROOT / page).read_text() for page in ("README.md", "docs/howto/own_parts.md"))
 
 
 def shown_class(name: str, scope: dict[str, Any]) -> Any:
-    """The class of this name in the README's Python snippets, defined where it says it belongs."""
-    snippet = next(code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if f"class {name}" in code)
+    """The class of this name in the Python snippets of README and pages, defined where it says it belongs."""
+    snippet = next(code for code in re.findall(r"```python\n(.*?)```", SHOWN, re.DOTALL) if f"class {name}" in code)
     exec(snippet, scope)
     return scope[name]
 
