@@ -19,7 +19,7 @@ WITHOUT_DATA = [override for override in SMALL if not override.startswith("data"
     ("mistake", "words"),
     [
         ("schedul=linear", "schedul is no option of this command; did you mean schedule?"),
-        ("schedule=lnear", "Could not find 'schedule/lnear'"),
+        ("schedule=lnear", "schedule=lnear is no option; did you mean linear?"),
         ("schedule.beta_7=1", "did you mean schedule.beta_T or schedule.beta_1?"),
         ("schedule.T=0", "T=0 is not a whole number of at least 2"),
         ("schedule.beta_T=1.2", "beta_T=1.2 lies outside (0, 1)"),
@@ -61,13 +61,20 @@ WITHOUT_DATA = [override for override in SMALL if not override.startswith("data"
         ("callbacks.grid.num_steps=0", "num_steps=0 is not a whole number of at least 1"),
         ("callbacks.strip.num_columns=1", "num_columns=1 is not a whole number of at least 2"),
         ("schedule._target_=ddpm_lightning.nothing.Here", "ddpm_lightning.nothing"),
-        ("experiment=weights_digits quality=none hydra.mode=RUN", "callbacks.quality=null leaves it out"),
     ],
 )
 def test_wrong_options(mistake: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}", *SMALL, *mistake.split())
     assert words in said
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_callback_without_a_class_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As where an experiment sets an option of what the user has left out."""
+    chosen = ("experiment=weights_digits", "quality=none", "hydra.mode=RUN", "logger=none")
+    said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}", *chosen)
+    assert "callbacks.quality={'every_n_steps': 1000} has no _target_" in said
+    assert "callbacks.quality=null leaves it out" in said
 
 
 def test_a_folder_without_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
