@@ -8,7 +8,7 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import Adam, AdamW, Optimizer
 
 from ddpm_lightning.diffusion.likelihood import harmonic
 from ddpm_lightning.diffusion.losses import Loss
@@ -23,14 +23,18 @@ from ddpm_lightning.typing import Examples, Images, Indices, Timesteps
 
 MakeOptimizer = Callable[[Iterator[nn.Parameter]], Optimizer]
 
+LOOK_EVERY = 10
+"""Steps between two looks at how many were skipped in a row, each of which waits for the device."""
+
 
 class DDPM(L.LightningModule):
     """Trains p_θ.
 
     optimizer: parameters -> optimizer. warmup_steps: over which the learning rate rises from 0. max_grad_norm: to
     which the gradient's global norm is clipped. max_skipped: how many steps in a row may be skipped, whose loss or
-    gradient is no number, before the run is ended. test_strata: how finely the test estimates the bound (network calls
-    an image). seed: of t, ε and dropout, which belong to (seed, step, place in the step's whole batch).
+    gradient is no number, before the run is ended, at most LOOK_EVERY steps later. test_strata: how finely the test
+    estimates the bound (network calls an image). seed: of t, ε and dropout, which belong to (seed, step, place in the
+    step's whole batch).
     Raises UserError where a value is out of bounds, or loss, variance and sampler do not go together; in training,
     Diverged after that many skipped steps.
     """
@@ -71,7 +75,7 @@ class DDPM(L.LightningModule):
         self.seed = seed
         self.grad_norm = torch.zeros(())
         self.draws: list[Draw] = []  # of the last step
-        self.healthy = True  # whether the last step was one
+        self.unseen: list[Step] = []  # since the last look
         self.register_buffer("skipped", torch.zeros(2, dtype=torch.int64))  # in all, and in a row
         self.bound = MeanAndError()
 
@@ -127,30 +131,46 @@ class DDPM(L.LightningModule):
         """The part of the learning rate that is used after so many steps."""
         return min(step / self.warmup_steps, 1.0) if self.warmup_steps else 1.0
 
-    def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
-        """Clips the global norm, and keeps what it was for the log. Where it is no number, there is no gradient: the
-        optimizer leaves every weight as it is, and its own state too."""
+    # A step is skipped and counted on the device, so that it need not wait; every LOOK_EVERY steps the module looks.
+
+    def on_train_start(self) -> None:
+        self.unseen = []
+
+    def configure_gradient_clipping(self, optimizer: Optimizer, *_: Any, **__: Any) -> None:  # type: ignore[override]
+        """Clips the global norm, and keeps what it was for the log. Skips the step where it is no number."""
         self.grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
-        self.healthy = bool(self.grad_norm.isfinite())
-        if self.healthy:
-            self.skipped[1] = 0
-            return
-        self.skipped += 1
-        self.zero_grad(set_to_none=True)
-        if self.skipped[1] > self.max_skipped:
-            raise Diverged(self._what_is_wrong())
+        skips = self.skips
+        skip_step(optimizer, skips)
+        self.skipped += skips
+        self.skipped[1] *= skips
+        step = self.trainer.global_step + 1
+        self.unseen.append(Step(step, self.skipped[1].clone(), self.draws))
+        if step % LOOK_EVERY == 0 or step == self.trainer.max_steps:
+            self._look()
+
+    def on_train_end(self) -> None:
+        self._look()
+
+    @property
+    def skips(self) -> Tensor:
+        """Whether the last step is skipped, on the device: its gradient is no number."""
+        return ~self.grad_norm.isfinite()
 
     def is_sound(self) -> bool:
-        """Whether every weight is a number, so that the model is worth keeping."""
-        return all(bool(p.isfinite().all()) for p in self.model.parameters())
+        """Whether every weight is a number, and no more than max_skipped steps in a row were skipped."""
+        weights = torch.stack([p.isfinite().all() for p in self.model.parameters()])
+        return bool(weights.all()) and not self._too_many()
 
-    def _what_is_wrong(self) -> str:
-        images, t = (torch.cat(parts).tolist() for parts in zip(*self.draws, strict=True))
-        return (
-            f"{int(self.skipped[1])} steps in a row had a loss or gradient that is no number, the last of them step "
-            f"{self.trainer.global_step + 1}, with images {images} at t = {t}; "
-            "averaged weights and checkpoints are from before: look at the data, or lower optimizer.lr"
-        )
+    def _look(self) -> None:
+        """Raises Diverged where more than max_skipped steps in a row were skipped since the last look."""
+        too_many, self.unseen = self._too_many(), []
+        if too_many:
+            raise Diverged(too_many[0].what_is_wrong())
+
+    def _too_many(self) -> "list[Step]":
+        """The steps since the last look that more than max_skipped skipped ones in a row lead to."""
+        rows = torch.stack([step.row for step in self.unseen]).tolist() if self.unseen else []
+        return [step for step, row in zip(self.unseen, rows, strict=True) if row > self.max_skipped]
 
     # The draws are made for the whole batch of a step, and each process takes its own part of it, or, where gradients
     # are accumulated, its parts one after the other: so the same images, t and ε meet however the batch is divided.
@@ -172,6 +192,35 @@ class Draw(NamedTuple):
 
     indices: Indices
     t: Timesteps
+
+
+class Step(NamedTuple):
+    """An optimizer step: its number, how many in a row up to it were skipped, and its batches."""
+
+    number: int
+    row: Tensor
+    draws: list[Draw]
+
+    def what_is_wrong(self) -> str:
+        images, t = (torch.cat(parts).tolist() for parts in zip(*self.draws, strict=True))
+        return (
+            f"{int(self.row)} steps in a row had a loss or gradient that is no number, the last of them step "
+            f"{self.number}, with images {images} at t = {t}; "
+            "averaged weights and checkpoints are from before: look at the data, or lower optimizer.lr"
+        )
+
+
+def skip_step(optimizer: Optimizer, skip: Tensor) -> None:
+    """Lets the optimizer's next step change neither weights nor its own state where `skip` is true.
+
+    PyTorch's fused Adam and AdamW read `found_inf` on the device, where torch.amp.GradScaler sets it too. Any other
+    optimizer gets no gradients, which waits for the device. Fused SGD reads `found_inf` as well, but a momentum whose
+    first step is skipped then stays uninitialized.
+    """
+    if type(optimizer) in (Adam, AdamW) and all(group["fused"] for group in optimizer.param_groups):
+        optimizer.found_inf = skip.float()  # type: ignore[attr-defined]
+    elif skip:
+        optimizer.zero_grad(set_to_none=True)
 
 
 def numbers_or_nan(loss: Tensor) -> Tensor:

@@ -1,9 +1,12 @@
 """Callbacks that break a run off, or spoil it, at a chosen moment; for tests, through `+callbacks.NAME._target_=…`."""
 
+import json
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -11,6 +14,7 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ddpm_lightning.training import checkpoint
 from ddpm_lightning.training.callbacks.bound import ValidationBound
@@ -136,3 +140,35 @@ class Spoil(L.Callback):
 
 def _gradients(module: L.LightningModule) -> Iterator[torch.Tensor]:
     return (p.grad for p in module.parameters() if p.grad is not None)
+
+
+class CountWaits(L.Callback):
+    """Counts, by the number of steps made, the operations of training that would wait for a GPU, into a JSON file."""
+
+    def __init__(self, path: str) -> None:
+        self.path, self.counts = Path(path), Counter[int]()
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.mode = Watched(lambda: self.counts.update([trainer.global_step]))
+        self.mode.__enter__()
+
+    def on_train_end(self, *_: Any) -> None:
+        self.mode.__exit__(None, None, None)
+        self.path.write_text(json.dumps(self.counts))
+
+
+WAITING = {f"aten.{name}" for name in ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal")}
+
+
+class Watched(TorchDispatchMode):
+    """Calls `waits` before each operation that hands a value, or a number of values, to Python: item, bool, nonzero …;
+    tolist of several values is not seen on the CPU."""
+
+    def __init__(self, waits: Callable[[], None]) -> None:
+        super().__init__()
+        self.waits = waits
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if str(func.overloadpacket) in WAITING:
+            self.waits()
+        return func(*args, **(kwargs or {}))

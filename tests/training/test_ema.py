@@ -23,6 +23,7 @@ from ddpm_lightning.training.checkpoint import read_checkpoint
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.typing import Examples
 from tests.training.commands import train
+from tests.training.moments import Spoil
 from tests.training.test_init_from import FAST
 from tests.training.test_train import same
 
@@ -60,13 +61,15 @@ def batches(x_0: torch.Tensor) -> DataLoader[Any]:
     )
 
 
-def fit(tmp_path: Path, steps: int, accumulate: int = 1, ema: EMA | None = None) -> tuple[L.Trainer, DDPM, EMA, Watch]:
+def fit(
+    tmp_path: Path, steps: int, accumulate: int = 1, ema: EMA | None = None, *first: L.Callback
+) -> tuple[L.Trainer, DDPM, EMA, Watch]:
     ema, watch, module = ema or EMA(DECAY), Watch(), new_module()
     trainer = L.Trainer(
         default_root_dir=tmp_path,
         max_steps=steps,
         accelerator="cpu",
-        callbacks=[watch, ema],
+        callbacks=[*first, watch, ema],
         logger=False,
         enable_progress_bar=False,
         enable_checkpointing=False,
@@ -95,6 +98,13 @@ def test_average_is_the_recursion(tmp_path: Path) -> None:
 def test_average_moves_with_optimizer_steps_not_with_batches(tmp_path: Path) -> None:
     _, _, ema, watch = fit(tmp_path, steps=3, accumulate=2)
     expected = recursion(watch.history[1::2])
+    assert all(torch.allclose(ema.shadow[name].double(), expected[name], atol=1e-6) for name in expected)
+
+
+def test_skipped_steps_do_not_move_the_average(tmp_path: Path) -> None:
+    """The first step that is not skipped is the one that copies."""
+    _, _, ema, watch = fit(tmp_path, 6, 1, None, Spoil("gradients", [0, 2, 3]))
+    expected = recursion([watch.history[i] for i in (1, 4, 5)])
     assert all(torch.allclose(ema.shadow[name].double(), expected[name], atol=1e-6) for name in expected)
 
 

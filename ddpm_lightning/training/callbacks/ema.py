@@ -22,11 +22,12 @@ FIRST_SHARE = 0.01
 
 
 class EMA(L.Callback):
-    """θ̄ ← decay·θ̄ + (1 − decay)·θ after each optimizer step, in float32. The first step copies; skipped steps are not
-    counted.
+    """θ̄ ← decay·θ̄ + (1 − decay)·θ after each optimizer step, in float32. The first step copies; a skipped step
+    leaves θ̄ as it is.
 
-    warmup: the n-th update has the decay min(decay, (1 + n) / (10 + n)), as TensorFlow's `num_updates` and diffusers'
-    EMAModel have it; so the first weights leave the average of a short run soon. The paper's decay is constant.
+    warmup: the n-th step after the first has the decay min(decay, (1 + n) / (10 + n)), as TensorFlow's `num_updates`
+    and diffusers' EMAModel have it; so the first weights leave the average of a short run soon. The paper's decay is
+    constant.
 
     Testing and validation run on θ̄; so does whatever runs inside `average_parameters`. A checkpoint holds θ as its
     weights and θ̄ under a key of its own, also when it is written while θ̄ is in use.
@@ -47,7 +48,7 @@ class EMA(L.Callback):
         self.swapped = ExitStack()
 
     def decay_of(self, n: int) -> float:
-        """The decay of the n-th update, from 1."""
+        """The decay of the n-th step after the one that copied, from 1."""
         return min(self.decay, (1 + n) / (10 + n)) if self.warmup else self.decay
 
     def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -72,17 +73,22 @@ class EMA(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if not stepped(trainer, batch_idx) or not module.healthy:
+        if not stepped(trainer, batch_idx):
             return
         self.weights = self.weights or _weights(module)  # once: the walk through a model takes longer than its update
-        with torch.no_grad():
-            now = [weight.float() for weight in self.weights.values()]
-            if self.shadow:
-                self.updates += 1
-                update = get_ema_multi_avg_fn(self.decay_of(self.updates))  # type: ignore[no-untyped-call]
-                update([self.shadow[name] for name in self.weights], now, torch.tensor(0))
-            else:
-                self.shadow = {name: weight.clone() for name, weight in zip(self.weights, now, strict=True)}
+        if self.shadow:
+            self._update(module.skips)
+        elif not module.skips:
+            self.start(module)
+
+    @torch.no_grad()
+    def _update(self, skips: Tensor) -> None:
+        """Moves θ̄ towards θ; where the step is skipped, towards itself, so that nothing waits for the device."""
+        self.updates += 1
+        average = [self.shadow[name] for name in self.weights]
+        now = [torch.where(skips, old, new.float()) for old, new in zip(average, self.weights.values(), strict=True)]
+        update = get_ema_multi_avg_fn(self.decay_of(self.updates))  # type: ignore[no-untyped-call]
+        update(average, now, torch.tensor(0))
 
     @contextmanager
     def average_parameters(self, module: L.LightningModule) -> Iterator[None]:
