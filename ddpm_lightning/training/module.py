@@ -136,7 +136,7 @@ class DDPM(L.LightningModule):
     def on_train_start(self) -> None:
         self.unseen = []
 
-    def configure_gradient_clipping(self, optimizer: Optimizer, *_: Any, **__: Any) -> None:  # type: ignore[override]
+    def configure_gradient_clipping(self, optimizer: Optimizer, *_: Any, **__: Any) -> None:
         """Clips the global norm, and keeps what it was for the log. Skips the step where it is no number."""
         self.grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
         skips = self.skips

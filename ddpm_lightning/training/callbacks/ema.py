@@ -14,6 +14,7 @@ from ddpm_lightning.errors import UserError, check_boolean
 from ddpm_lightning.training.callbacks.when import stepped
 from ddpm_lightning.training.checkpoint import EMA as KEY
 from ddpm_lightning.training.checkpoint import check_average
+from ddpm_lightning.training.module import DDPM
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +71,8 @@ class EMA(L.Callback):
         """Lets the average of a new run start from the weights that the model now has."""
         self.shadow = {name: weight.detach().float().clone() for name, weight in _weights(module).items()}
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: L.Trainer, module: DDPM, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if not stepped(trainer, batch_idx):
             return
