@@ -4,6 +4,7 @@ A page links to any file of the repository by its path. Each linked file gets a 
 number and an anchor at every line, a folder as a list. Other files, such as pictures, are copied.
 """
 
+import ast
 import html
 import os
 import re
@@ -19,6 +20,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_for_filename
 from pygments.util import ClassNotFound
+from shapes import as_code
 
 from tests.readme_lines import ROOT, ROW, definition, with_lines
 
@@ -38,7 +40,9 @@ ROOMS = [
     ("interchange", "Weights of other projects in, ours out"),
     ("prepare", "Images from folders and databases into shards"),
     ("cli", "The commands"),
+    ("shared", "What every room may import: errors, shapes, randomness by name"),
 ]
+SHARED = "shared"
 LINK = re.compile(r"(?<=\]\()(?P<path>[^()\s#:]+)(?:#(?P<anchor>[^()\s]*))?(?=\))")
 ALONE = re.compile(rf"^{ROW.pattern}$", re.MULTILINE)
 FENCE = re.compile(r"(^ *```.*?^ *```)", re.MULTILINE | re.DOTALL)
@@ -49,7 +53,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     assert config.nav is not None
     studies = sorted(path.parent.name for path in (ROOT / "experiments").glob("*/README.md"))
     pages = {
-        "Reference": [f"reference/{room}.md" for room, _ in existing_rooms()],
+        "Reference": ["reference/library.md", *(f"reference/{room}.md" for room, _ in existing_rooms())],
         "Studies": ["experiments/README.md", *(f"experiments/{name}/README.md" for name in studies)],
     }
     for section in config.nav:
@@ -59,11 +63,12 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def existing_rooms() -> list[tuple[str, str]]:
-    return [(room, title) for room, title in ROOMS if (ROOT / "ddpm_lightning" / room).is_dir()]
+    return [(room, title) for room, title in ROOMS if room == SHARED or (ROOT / "ddpm_lightning" / room).is_dir()]
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the reference, the studies, and every file of the repository that a page links to."""
+    files.append(File.generated(config, "reference/library.md", content=library()))
     for room, title in existing_rooms():
         files.append(File.generated(config, f"reference/{room}.md", content=reference(room, title)))
     new = [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "experiments").rglob("README.md")]
@@ -138,9 +143,28 @@ def source(path: Path) -> str:
 
 def reference(room: str, title: str) -> str:
     """Returns the page of one room of the package, each module with its docstrings."""
-    modules = sorted((ROOT / "ddpm_lightning" / room).rglob("*.py"))
+    package = ROOT / "ddpm_lightning"
+    modules = sorted(package.glob("*.py") if room == SHARED else (package / room).rglob("*.py"))
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in modules if path.stem[0] != "_"]
     return f"# {room}\n\n{title}.\n\n" + "\n".join(f"::: {name}\n" for name in names)
+
+
+def library() -> str:
+    """Returns the page of the names that `from ddpm_lightning import …` brings, each with its first sentence."""
+    rows = []
+    for node in ast.parse((ROOT / "ddpm_lightning" / "library.py").read_text()).body:
+        if isinstance(node, ast.ImportFrom):
+            path = ROOT / f"{str(node.module).replace('.', '/')}.py"
+            rows += [(alias.name, node.module, summary(path, alias.name)) for alias in node.names]
+    table = "\n".join(f"| [`{name}`][{module}.{name}] | {text} |" for name, module, text in sorted(rows, key=str))
+    head = "# Names of the library\n\n`from ddpm_lightning import …` brings these names, without Lightning and Hydra."
+    return f"{head}\n\n| name | what |\n|---|---|\n{table}\n"
+
+
+def summary(path: Path, name: str) -> str:
+    """Returns the first sentence of a docstring, to stand in a table."""
+    sentence = re.split(r"(?<!Eq\.)(?<!App\.)(?<=[.:])\s", ast.get_docstring(definition(path, name)) or "")[0]
+    return as_code(" ".join(sentence.split()).removesuffix(":")).replace("|", "∣")
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -151,7 +175,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         path = Path(page.file.abs_src_path)
         if path.suffix == ".md":
             markdown = ALONE.sub(lambda link: with_source(link, path.parent), with_lines(markdown, path.parent))
-    markdown = markdown.replace("<!-- rooms -->", rooms.svg())
+    markdown = markdown.replace("<!-- rooms -->", f'<div class="wide">{rooms.svg()}</div>')
     parts = FENCE.split(markdown)
     parts[::2] = [LINK.sub(lambda link: led(link, path.parent, page.file.src_uri), part) for part in parts[::2]]
     return "".join(parts)
