@@ -213,6 +213,7 @@ def quarter_of_a_gibibyte() -> float:
     return meter(lambda: None, lambda: torch.ones(2**26, device=device())) / 2**20
 
 
+@pytest.mark.slow
 def test_peak_memory_is_of_the_work_alone() -> None:
     """Not of the process that asks, which holds more."""
     held = torch.ones(2**27)

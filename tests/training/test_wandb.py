@@ -392,6 +392,7 @@ def test_what_cannot_be_sent_is_kept_to_be_synced(tmp_path: Path) -> None:
     assert run.exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_has_all_but_its_last_second(tmp_path: Path) -> None:
     start = train_py(tmp_path, *LONG, "logger=wandb_offline")
     with subprocess.Popen(start, cwd=ROOT, env=alone(), stderr=subprocess.DEVNULL) as process:

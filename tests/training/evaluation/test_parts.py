@@ -108,6 +108,7 @@ def test_a_part_that_is_asked_to_stop_keeps_its_images_and_asks_for_another_turn
     assert Shards(tmp_path / "images").missing(range(36), 72) == []
 
 
+@pytest.mark.slow  # test_processes has the same of training
 def test_a_process_that_is_asked_to_stop_tells_the_others(checkpoint: Path, tmp_path: Path) -> None:
     """Or they would wait for it."""
     options_ = options(checkpoint, tmp_path, "num_images=360", "batch_size=9", "part=0", "parts=1", "trainer.devices=2")
