@@ -8,6 +8,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch._functorch import config as compiler_config
 
 from ddpm_lightning.diffusion.gaussian import Gaussian
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
@@ -112,10 +113,15 @@ class ProbabilityFlow:
 
     @torch.enable_grad()
     def drift_and_gain(self, x: Images, u: float, probes: Probes) -> tuple[Images, ByProbe]:
-        """dx/du: [b, *d], and vᵀJv for each of the k probes: [k, b]."""
+        """dx/du: [b, *d], and vᵀJv for each of the k probes: [k, b].
+
+        A compiled network would otherwise free during the first probe's pass back what the second one's needs. PyTorch
+        has no public setting for it; its error message names this one.
+        """
         x = x.detach().requires_grad_()
-        drift = self.drift(x, u)
-        gain = [(v * torch.autograd.grad(drift, x, v, retain_graph=True)[0]).flatten(1).sum(1) for v in probes]
+        with compiler_config.patch(donated_buffer=False):
+            drift = self.drift(x, u)
+            gain = [(v * torch.autograd.grad(drift, x, v, retain_graph=True)[0]).flatten(1).sum(1) for v in probes]
         return drift.detach(), torch.stack(gain)
 
     @property
