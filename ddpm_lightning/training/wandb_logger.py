@@ -148,15 +148,20 @@ def end_service() -> None:
     forgetting.finish(wandb.teardown, OF_THE_FAILED)
 
 
-def make_wandb_logger(*, save_dir: str, offline: bool, patience: float | None = None, **options: Any) -> WandbLogger:
+def make_wandb_logger(
+    *, save_dir: str, offline: bool | None = None, patience: float | None = None, **options: Any
+) -> WandbLogger:
     """A logger of the run whose id lies in save_dir/wandb/run_id; options: WandbLogger's own.
 
     The run bears the options that were typed as its name, the sweep as its group, and its choices as tags, unless the
-    options or W&B's own variables (WANDB_NAME, WANDB_RUN_GROUP, WANDB_TAGS …) say otherwise.
+    options or W&B's own variables (WANDB_NAME, WANDB_RUN_GROUP, WANDB_TAGS …) say otherwise. offline: None is what
+    WANDB_MODE says, and True without it.
 
     Raises UserError for an option or a project's name that W&B does not know, and where it is to be online, and W&B
     knows no key.
     """
+    if offline is None:
+        offline = os.environ.get("WANDB_MODE") not in ("online", "shared")
     check_boolean("logger.wandb.offline", offline, "use logger=wandb_offline or logger=wandb_online")
     check_options(options)
     choose_folders(Path(save_dir))  # first, for check_key starts W&B's service
@@ -233,7 +238,7 @@ def check_key() -> None:
             f"W&B does not take the key that it knows ({error}); mend WANDB_API_KEY, or wandb login --relogin"
         ) from error
     if not known:
-        raise UserError("logger=wandb_online needs a key, and W&B knows none; wandb login, or use logger=wandb_offline")
+        raise UserError("W&B online needs a key, and W&B knows none; wandb login, or use logger=wandb_offline")
 
 
 def run_id(save_dir: Path, asked: str | None = None) -> str | None:

@@ -12,6 +12,7 @@ from ddpm_lightning.training.checkpoint import AtomicCheckpointIO, read_checkpoi
 from ddpm_lightning.training.metrics_csv import read_rows
 from ddpm_lightning.training.run_dir import alone_in
 from tests.training.commands import SMALL, command, error_of, results, train
+from tests.training.test_choices import composed
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +196,8 @@ def test_bf16_trains_and_ends_near_float32(run: Path, tmp_path: Path) -> None:
 
 
 def test_wandb_offline_is_the_default_and_asks_nothing(tmp_path: Path) -> None:
-    train(tmp_path, "logger=wandb_offline")
+    train(tmp_path, "logger=wandb")
+    assert composed()["logger"] == composed("logger=wandb")["logger"]
     assert list((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))
     assert (tmp_path / "metrics.csv").is_file()
 

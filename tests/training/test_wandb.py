@@ -278,14 +278,21 @@ def test_a_full_disk_ends_no_run(tmp_path: Path) -> None:
     assert results(tmp_path)["metrics"]["test/bpd_beta_estimate"]["step"] == 4
 
 
+@pytest.mark.parametrize(("mode", "logger"), [({}, "wandb_online"), ({"WANDB_MODE": "online"}, "wandb")])
 def test_online_without_a_key_is_told_before_anything_is_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    mode: dict[str, str],
+    logger: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    for name in ("WANDB_MODE", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in mode.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    said = error_of(capsys, "train", *SMALL, f"hydra.run.dir={tmp_path / 'run'}", "logger=wandb_online")
-    assert "logger=wandb_online needs a key" in said
+    said = error_of(capsys, "train", *SMALL, f"hydra.run.dir={tmp_path / 'run'}", f"logger={logger}")
+    assert "W&B online needs a key" in said
     assert not (tmp_path / "run" / "metrics.csv").exists()
 
 

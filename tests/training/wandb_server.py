@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-PROJECT = {"id": "p", "name": "ddpm_lightning", "entity": {"id": "e", "name": "someone"}}
+import yaml
+
+PROJECT: dict[str, Any] = {"id": "p", "name": "ddpm_lightning", "entity": {"id": "e", "name": "someone"}}
 
 
 class Server(ThreadingHTTPServer):
-    """runs: what was said of runs. history: their rows, as they came."""
+    """Keeps what it hears. runs: of runs. history: their rows, in order. sweep: the file of a sweep. begun: the runs
+    that its agent was given, with the options in choices, one set for each run."""
 
     daemon_threads = True
 
@@ -20,6 +23,20 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Answers)
         self.runs: list[dict[str, Any]] = []
         self.history: list[dict[str, Any]] = []
+        self.sweep: dict[str, Any] = {}
+        self.choices: list[dict[str, Any]] = []
+        self.begun: list[str] = []
+
+    def commands(self, running: list[str]) -> list[dict[str, Any]]:
+        """What an agent is to do: one run after the other, and then to exit."""
+        if running:
+            return []
+        if len(self.begun) == len(self.choices):
+            return [{"type": "exit"}]
+        choice = self.choices[len(self.begun)]
+        self.begun.append(f"run{len(self.begun)}")
+        arguments = {name: {"value": value} for name, value in choice.items()}
+        return [{"type": "run", "run_id": self.begun[-1], "program": self.sweep["program"], "args": arguments}]
 
     @property
     def url(self) -> str:
@@ -66,10 +83,24 @@ class Answers(BaseHTTPRequestHandler):
         said = asked.get("variables") or {}
         if "upsertBucket" in asked.get("query", ""):
             self.server.runs.append(said)
-            bucket = {"id": "x", "name": said.get("name"), "displayName": said.get("displayName"), "project": PROJECT}
+            entity = {**PROJECT["entity"], "name": said.get("entity") or PROJECT["entity"]["name"]}
+            project = {**PROJECT, "name": said.get("project"), "entity": entity}
+            bucket = {"id": "x", "name": said.get("name"), "displayName": said.get("displayName"), "project": project}
             return {"data": {"upsertBucket": {"bucket": bucket, "inserted": True}}}
         if "RunResumeStatus" in asked.get("query", ""):
             return {"data": {"model": {**PROJECT, "bucket": None}}}
+        if "upsertSweep" in asked.get("query", ""):
+            self.server.sweep = yaml.safe_load(said["config"])
+            upserted = {"sweep": {"name": "sweep1", "project": PROJECT}, "configValidationWarnings": []}
+            return {"data": {"upsertSweep": upserted}}
+        if "SweepWithRuns" in asked.get("query", ""):
+            sweep = {"name": "sweep1", "config": yaml.safe_dump(self.server.sweep), "runs": {"edges": []}}
+            return {"data": {"project": {"sweep": sweep}}}
+        if "createAgent" in asked.get("query", ""):
+            return {"data": {"createAgent": {"agent": {"id": "agent1"}}}}
+        if "agentHeartbeat" in asked.get("query", ""):
+            commands = json.dumps(self.server.commands(list(json.loads(said["runState"]))))
+            return {"data": {"agentHeartbeat": {"agent": {"id": "agent1"}, "commands": commands}}}
         if "viewer" in asked.get("query", ""):
             viewer = {"id": "1", "entity": "someone", "flags": "{}", "username": "someone", "teams": {"edges": []}}
             return {"data": {"viewer": viewer}}
