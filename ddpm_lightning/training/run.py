@@ -46,6 +46,7 @@ from ddpm_lightning.training.generate import evaluating
 from ddpm_lightning.training.init_from import start_from
 from ddpm_lightning.training.manners import closing, option, quiet, relative, told_plainly
 from ddpm_lightning.training.module import DDPM
+from ddpm_lightning.training.monitors import check_monitors
 from ddpm_lightning.training.objective import check_objective, objective_of
 from ddpm_lightning.training.outcome import (
     log_values,
@@ -116,6 +117,7 @@ def train_here(config: dict[str, Any], typed: Mapping[str, str]) -> None:
         loggers = make_all(config, "logger", Logger)
         trainer = make_with(node, callbacks=callbacks, logger=loggers)
         check_objective(config, module, trainer, evaluated)
+        check_monitors(trainer, module)
         data.trainer = trainer  # by whose processes and accumulation a batch must divide
         data.setup("fit")  # Lightning would do so later; a wrong folder or batch is better told now
         with going_on(trainer), closing(loggers), sending_files(trainer), recording_divergence(config, trainer):

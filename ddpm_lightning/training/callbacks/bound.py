@@ -6,6 +6,7 @@ import lightning as L
 import torch
 
 from ddpm_lightning.diffusion.likelihood import harmonic
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.errors import check_at_most, check_whole
 from ddpm_lightning.training.build import data_of
 from ddpm_lightning.training.callbacks.periodic import Periodic
@@ -44,4 +45,8 @@ class ValidationBound(Periodic):
                 estimate = estimate_batch(model, batch, harmonic(model.process.T), self.strata, **options)  # type: ignore[arg-type]
                 bound.update(estimate.bound)
         bound.reduce(partial(add_up, trainer))
-        log_metrics(trainer, {f"val/bpd_{model.variance.name}{suffix}": bound.mean})
+        log_metrics(trainer, {self.result_name(model, suffix): bound.mean})
+
+    def result_name(self, model: DenoisingDiffusion, suffix: str) -> str:
+        """The name of the bound among what is logged. suffix: what it adds for raw weights."""
+        return f"val/bpd_{model.variance.name}{suffix}"

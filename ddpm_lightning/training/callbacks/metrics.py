@@ -19,6 +19,13 @@ from ddpm_lightning.training.results import add_up
 
 QUARTILES = 4
 
+LOGGED = (
+    *("train/loss", *(f"train/loss_q{q + 1}" for q in range(QUARTILES)), "train/grad_norm", "train/skipped_steps"),
+    *("train/lr", "train/images_per_s", "train/memory_gib", "train/ema_distance"),
+    *(f"time/{phase}_s" for phase in ("train", "measure", "draw", "save", "rest")),
+)
+"""The names of what a training step can tell."""
+
 
 class TrainingMetrics(L.Callback):
     """Every so many optimizer steps, and at the end, logs the mean over the window that has passed, by optimizer step.

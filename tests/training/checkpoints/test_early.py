@@ -9,7 +9,9 @@ import pytest
 from lightning.pytorch.callbacks import Checkpoint
 
 from ddpm_lightning.training.checkpoint import read_checkpoint
-from tests.training.commands import SMALL, command, error_of, results
+from ddpm_lightning.training.metrics_csv import read_rows
+from ddpm_lightning.training.monitors import check_monitors, names_in_training
+from tests.training.commands import SMALL, command, error_of, results, train
 from tests.training.test_stopped import logged
 from tests.training.test_train import STATE, same
 
@@ -91,6 +93,31 @@ def test_early_stopping_looks_at_each_measurement(tmp_path: Path) -> None:
     target = f"{stopping}._target_=lightning.pytorch.callbacks.EarlyStopping"
     early(tmp_path, target, f"{stopping}.monitor=val/bpd_beta", f"{stopping}.min_delta=1000", f"{stopping}.patience=2")
     assert last(tmp_path)["global_step"] == results(tmp_path)["metrics"][BOUND]["step"] == 3  # the first and two more
+
+
+def test_a_number_that_nothing_logs_is_told_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stop = "+callbacks.stop._target_=lightning.pytorch.callbacks.EarlyStopping"
+    said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}", *SMALL, stop, "+callbacks.stop.monitor=val/bpd_bta")
+    assert "EarlyStopping watches val/bpd_bta, which this run does not log; did you mean val/bpd_beta?" in said
+    assert not (tmp_path / "metrics.csv").exists()
+
+
+def test_all_numbers_that_are_logged_can_be_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that is logged for the first time when training has ended."""
+    known: list[str] = []
+
+    def listen(trainer: Any, module: Any) -> None:
+        known.extend(names_in_training(trainer.callbacks, module))
+        check_monitors(trainer, module)
+
+    monkeypatch.setattr("ddpm_lightning.training.run.check_monitors", listen)
+    stop = "+callbacks.stop._target_=lightning.pytorch.callbacks.EarlyStopping"
+    late = ("callbacks.metrics.every_n_steps=50", "callbacks.bound.raw=true")
+    train(tmp_path, stop, "+callbacks.stop.monitor=train/loss", *late)
+    written = {name for row in read_rows(tmp_path / "metrics.csv") for name, value in row.items() if value}
+    of_training = {name for name in written if name.startswith(("train/", "val/", "time/")) and "after" not in name}
+    assert of_training <= set(known)
+    assert {"val/bpd_beta", "val/bpd_beta_raw"} <= set(known)
 
 
 def test_a_limit_that_is_none_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
