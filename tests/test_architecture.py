@@ -124,7 +124,16 @@ def test_every_target_of_the_configs_exists() -> None:
             assert hasattr(importlib.import_module(module), name), f"{path}: {target}"
 
 
-def test_readme_leads_from_the_paper_to_the_right_lines() -> None:
-    readme = README.read_text()
-    assert len(ROW.findall(readme)) >= 20
-    assert readme == with_lines(readme), "run `make format`"
+def test_the_readme_is_short() -> None:
+    lines = README.read_text().splitlines()
+    assert len(lines) <= 120
+    assert max(map(len, lines)) <= 120
+
+
+@pytest.mark.parametrize("page", [*(ROOT / "docs").rglob("*.md"), ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_links_to_code_lead_to_the_right_lines(page: Path) -> None:
+    assert page.read_text() == with_lines(page.read_text(), page.parent), "run `make format`"
+
+
+def test_a_page_leads_from_the_paper_to_the_code() -> None:
+    assert len(ROW.findall((ROOT / "docs" / "paper.md").read_text())) >= 20

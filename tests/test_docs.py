@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 from tests.readme_lines import ROW, with_lines
 
 DOCS = ROOT / "docs"
-PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "CONTRIBUTING.md"]
+PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "README.md"]
 EXAMPLE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.ipynb"))
 OWN_OPTIONS = {"least_variance", "two_layers", "sigmoid", "joblib"}

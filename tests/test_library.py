@@ -54,12 +54,12 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
 
 
 def snippets() -> list[str]:
-    """The README's on the library."""
-    section = (ROOT / "README.md").read_text().partition("## As a library")[2].partition("\n## ")[0]
+    """The first page's on the library."""
+    section = (ROOT / "docs" / "start.md").read_text().partition("## As a library")[2].partition("\n## ")[0]
     return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
 
 
-def test_the_readmes_snippets_run_one_after_another() -> None:
+def test_the_first_pages_snippets_run_one_after_another() -> None:
     scope: dict[str, Any] = {}
     assert len(snippets()) == 3
     for snippet in snippets():
