@@ -8,7 +8,7 @@ from functools import wraps
 import hydra
 from omegaconf import DictConfig
 
-from ddpm_lightning.training.command_line.failures import list_failures_at_the_end, telling_failures
+from ddpm_lightning.training.command_line.failures import list_failures_at_the_end
 from ddpm_lightning.training.command_line.groups import CONF
 from ddpm_lightning.training.guard import guarded
 
@@ -21,9 +21,12 @@ def write_what_streams_can() -> None:
 
 
 def command(function: Callable[[DictConfig], float | None]) -> Callable[[], None]:
-    """Returns the command of a function: it has the configuration of the same name as the function's module."""
+    """Returns the command of a function, whose configuration has the name of the function's module.
+
+    The function must be found in its module by its own name, because a launcher pickles it for other processes.
+    """
     name = function.__module__.rpartition(".")[2]
-    main = hydra.main(config_path=str(CONF), config_name=name, version_base="1.3")(telling_failures(function))
+    main = hydra.main(config_path=str(CONF), config_name=name, version_base="1.3")(function)
 
     @wraps(function)
     def run() -> None:

@@ -3,11 +3,15 @@
 from omegaconf import DictConfig
 
 from ddpm_lightning.cli.command import command
+from ddpm_lightning.training.command_line.failures import telling_failures
 
 
-@command
-def main(cfg: DictConfig) -> None:
+@telling_failures
+def run(cfg: DictConfig) -> None:
     """Runs the command on a composed configuration."""
     from ddpm_lightning.prepare.prepare import prepare
 
     prepare(cfg)
+
+
+main = command(run)

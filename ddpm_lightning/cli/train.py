@@ -3,11 +3,15 @@
 from omegaconf import DictConfig
 
 from ddpm_lightning.cli.command import command
+from ddpm_lightning.training.command_line.failures import telling_failures
 
 
-@command
-def main(cfg: DictConfig) -> float | None:
+@telling_failures
+def run(cfg: DictConfig) -> float | None:
     """Runs the command on a composed configuration. Returns the value of objective=, for a sweeper."""
     from ddpm_lightning.training.run import train
 
     return train(cfg)
+
+
+main = command(run)

@@ -89,7 +89,7 @@ def test_a_model_that_makes_nan_has_no_distance(tmp_path: Path) -> None:
 WRONG = [
     ("callbacks.quality.num_images=64", "callbacks.quality.num_images=64"),
     ("callbacks.quality.every_n_steps=0", "callbacks.quality.every_n_steps=0"),
-    ("callbacks.quality.sampler.num_steps=9", "num_steps"),
+    ("callbacks.quality.sampler.num_steps=0", "num_steps"),
     ("data.num_images=64", "64 training images do not exceed"),
     ("data.size=[4,4]", "cannot be judged by classifier_digits"),
     ("callbacks.bound.strata=1", "callbacks.bound.strata=1"),

@@ -222,7 +222,7 @@ WRONG = [
     (["metrics=[fd_digits]", "num_images=64"], "64 generated images do not exceed the extractor's 64 features"),
     (["metrics=[fd_fashion_mnist]"], "cannot be judged by classifier_fashion_mnist"),
     (["metrics=[score_digits]", "num_images=9"], "9 generated images cannot be cut into 10 splits"),
-    (["metrics=[fid]", "inception_weights=nowhere.pth"], "there is no file nowhere.pth of Inception's weights"),
+    (["metrics=[fid]", "inception_weights=nowhere.pth"], "nowhere.pth of Inception's weights"),
     (["metrics=[]"], "no metric asked for"),
     (["num_images=0"], "num_images=0"),
     (["batch_size=0"], "batch_size=0"),
