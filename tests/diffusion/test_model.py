@@ -169,3 +169,30 @@ def test_a_sampler_walks_its_own_chain_as_it_walks_the_whole_model(parameterizat
     sampler, x_T = DDIMSampler(num_steps=7), torch.randn(3, 1, 1, 1, dtype=torch.float64)
     expected = sampler.sample(model, x_T, randn_like=torch.randn_like)
     assert torch.equal(sampler.sample(sampler.chain(model), x_T, randn_like=torch.randn_like), expected)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_another_variance_is_that_of_a_model_built_with_it(training: bool) -> None:
+    """On every chain, and in the mode that the model was in."""
+    process = GaussianDiffusion(LinearSchedule(T=50))
+    beta, beta_tilde = (
+        exact_model(process, Mu(), v, s=0.4).train(training) for v in (BetaVariance(), BetaTildeVariance())
+    )
+    x_t, steps = torch.randn(4, 1, dtype=torch.float64), [2, 11, 20, 50]
+    for ours, built in (
+        (beta.with_variance(BetaTildeVariance()), beta_tilde),
+        (beta.coarsen(steps).with_variance(BetaTildeVariance()), beta_tilde.coarsen(steps)),
+        (beta.with_variance(BetaTildeVariance()).coarsen(steps), beta_tilde.coarsen(steps)),
+    ):
+        assert ours.training is training
+        for t in range(1, ours.process.T + 1):
+            place = torch.full((4,), t)
+            found, expected = ours.reverse(x_t, place), built.reverse(x_t, place)
+            assert torch.equal(found.mean, expected.mean)
+            assert torch.equal(found.log_variance, expected.log_variance)
+
+
+@pytest.mark.parametrize(("num_steps", "calls"), [(None, 8), (5, 5), (8, 8), (50, 8)])
+def test_a_sampler_of_more_steps_than_the_model_can_visit_all(num_steps: int | None, calls: int) -> None:
+    model = exact_model(GaussianDiffusion(LinearSchedule(T=8)), Epsilon(), BetaVariance(), s=0.4)
+    assert DDIMSampler(num_steps=num_steps).at_most_all(model).calls(model) == calls
