@@ -7,6 +7,10 @@ COMPILE = uv pip compile --universal --generate-hashes --python-version 3.11 --q
 	--custom-compile-command "make lock, on $$(date -u +%F)"
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 QUICK := $(PYTEST) -m "not slow and not slurm"
+CHECKED := tests/diffusion/test_model.py tests/diffusion/test_losses.py tests/diffusion/test_process.py \
+	tests/diffusion/test_variances.py tests/diffusion/test_gaussian.py tests/diffusion/test_schedules.py tests/networks \
+	tests/data tests/image_files tests/test_architecture.py tests/training/test_arguments.py tests/training/test_ema.py \
+	tests/training/test_help.py tests/security/test_targets.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train table2 check test test-slow test-slurm bench bench-check docs lint format lock clean
@@ -26,7 +30,7 @@ table2: setup ## the paper's Table 2 on digits, three seeds: some hours of 2 cor
 	$(BIN)/python train.py experiment=table2_digits
 
 check: setup lint ## linter, types and the tests that a change most likely breaks: under 90 seconds
-	$(PYTEST) -m "not slow and not slurm" $(CHECKED)
+	$(QUICK) $(CHECKED)
 
 test: setup ## the offline test suite; coverage, which costs time, of the mathematics alone
 	$(QUICK) tests/diffusion --cov=ddpm_lightning.diffusion --cov-fail-under=100

@@ -6,7 +6,14 @@ class UserError(ValueError):
 
 
 class Diverged(UserError):
-    """A model that has come to make no numbers: another step, or another start, would not mend it."""
+    """The model makes NaN or infinity; another step would not mend it.
+
+    step: how many optimizer steps were made before, if that is not the trainer's present step.
+    """
+
+    def __init__(self, words: str, step: int | None = None) -> None:
+        super().__init__(words)
+        self.step = step
 
 
 LARGEST = 2**63 - 1

@@ -137,16 +137,20 @@ class DDPM(L.LightningModule):
         self.unseen = []
 
     def configure_gradient_clipping(self, optimizer: Optimizer, *_: Any, **__: Any) -> None:
+        """Clips the gradient, and looks now and then whether too many steps were skipped."""
+        self.clip_gradient(optimizer)
+        step = self.trainer.global_step + 1
+        self.unseen.append(Step(step, self.skipped[1].clone(), self.draws))
+        if step % LOOK_EVERY == 0 or step == self.trainer.max_steps:
+            self._look()
+
+    def clip_gradient(self, optimizer: Optimizer) -> None:
         """Clips the global norm, and keeps what it was for the log. Skips the step where it is no number."""
         self.grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
         skips = self.skips
         skip_step(optimizer, skips)
         self.skipped += skips
         self.skipped[1] *= skips
-        step = self.trainer.global_step + 1
-        self.unseen.append(Step(step, self.skipped[1].clone(), self.draws))
-        if step % LOOK_EVERY == 0 or step == self.trainer.max_steps:
-            self._look()
 
     def on_train_end(self) -> None:
         self._look()
@@ -165,7 +169,7 @@ class DDPM(L.LightningModule):
         """Raises Diverged where more than max_skipped steps in a row were skipped since the last look."""
         too_many, self.unseen = self._too_many(), []
         if too_many:
-            raise Diverged(too_many[0].what_is_wrong())
+            raise Diverged(too_many[0].what_is_wrong(), step=too_many[0].number - 1)
 
     def _too_many(self) -> "list[Step]":
         """The steps since the last look that more than max_skipped skipped ones in a row lead to."""

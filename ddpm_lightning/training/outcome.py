@@ -69,7 +69,8 @@ def recording_divergence(config: dict[str, Any], trainer: L.Trainer) -> Iterator
         yield
     except Diverged as error:
         if is_first():
-            record = {"step": trainer.global_step, "reason": str(error), "of": fingerprint(config)}
+            step = trainer.global_step if error.step is None else error.step
+            record = {"step": step, "reason": str(error), "of": fingerprint(config)}
             known = {"metrics": {}, **read_outcome(config)}
             write_results(
                 results_of(config), {**known, "diverged": record, **provenance(config["seed"]), **history_of(trainer)}

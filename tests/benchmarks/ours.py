@@ -87,7 +87,7 @@ class BareLoop:
         with autocast(self.precision):
             loss = self.module.training_step(self.batch, self.step)["loss"]
         loss.backward()
-        self.module.configure_gradient_clipping()
+        self.module.clip_gradient(self.optimizer)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1

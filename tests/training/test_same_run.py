@@ -32,7 +32,7 @@ from tests.training.test_choices import composed
 from tests.training.test_train import STATE, same
 
 CONF = ROOT / "conf"
-OF_OTHER_COMMANDS = {"figure", "output", "source", "target", "extractor"}
+OF_OTHER_COMMANDS = {"figure", "output", "source", "target", "extractor", "hydra"}
 FILES = [
     path
     for path in [CONF / "train.yaml", *sorted(CONF.glob("*/**/*.yaml"))]

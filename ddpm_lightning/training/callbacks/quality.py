@@ -73,7 +73,7 @@ class SampleQuality(Periodic):
 
     def result_name(self, model: DenoisingDiffusion, suffix: str) -> str:
         """The name of the distance in results.json. suffix: what it adds for raw weights."""
-        how = f"{self.extractor.suffix}_{self.sampler.label(model)}{suffix}"
+        how = f"{self.extractor.suffix}_{self.sampler.at_most_all(model).label(model)}{suffix}"
         return metric_name(self.name, self.num_images, "train", how)
 
     def _see_real_images(self, trainer: L.Trainer, module: DDPM) -> None:
