@@ -6,6 +6,7 @@ from typing import Any
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.training.callbacks.checkpoint import last_checkpoint
 from ddpm_lightning.training.checkpoint import read_config
+from ddpm_lightning.training.command_line.paths import ABSOLUTE
 from ddpm_lightning.training.same_run import Difference, Effect, differences, effect_of
 
 
@@ -24,8 +25,8 @@ def check_one_run(folder: Path, typed: dict[str, Any], outcome: dict[str, Any]) 
 
 
 def _is_literal(typed: Difference) -> bool:
-    """Whether .hydra holds the value itself, not what stands for it: ${seed}, or auto as a precision."""
-    return typed.now != "auto" and "${" not in str(typed.now)
+    """Whether .hydra holds the value itself, not what stands for it: ${seed}, auto as a precision, a relative path."""
+    return typed.key not in ABSOLUTE and typed.now != "auto" and "${" not in str(typed.now)
 
 
 def _of_two_runs(key: str, typed: Any, where: str, value: Any) -> UserError:

@@ -74,7 +74,7 @@ def train(cfg: DictConfig) -> float | None:
         config = settled(plain(cfg))
         check_allowed(config)
         train_or_record(cfg, config)
-        return objective_of(config)
+        return objective_of(config) if is_first() else None
 
 
 def train_or_record(cfg: DictConfig, config: dict[str, Any]) -> None:

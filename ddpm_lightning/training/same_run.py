@@ -31,7 +31,7 @@ class Effect(Enum):
 
 _ANOTHER_RUN = (
     *(*MODEL_PARTS, "data", "loss", "timesteps", "optimizer", "module", "seed"),
-    *("callbacks.ema", "trainer.precision", "init_from", "init_use_ema"),
+    *("callbacks.ema", "trainer.precision", "trainer.sync_batchnorm", "init_from", "init_use_ema"),
 )
 _MAY_CHANGE = (
     *("sampler", "metrics", "evaluation", "inception_weights", "compile", "optimizer.fused", "optimizer.foreach"),
@@ -40,11 +40,13 @@ _MAY_CHANGE = (
     *("callbacks.strip", "callbacks.schedule_plot", "callbacks.loss_curve", "callbacks.checkpoint"),
     *("callbacks.overfit", "objective"),
     *("trainer.max_steps", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
-    *("trainer.accumulate_grad_batches", "trainer._target_"),
+    *("trainer.accumulate_grad_batches", "trainer._target_", "trainer.min_steps", "trainer.max_time"),
+    *("trainer.deterministic", "trainer.benchmark", "trainer.inference_mode", "trainer.detect_anomaly"),
+    "trainer.profiler",
 )
 _CANNOT_MATTER = (
     *("data.root", "data.num_workers", "data.eval_batch_size", "network.activation_checkpointing"),
-    *("logger", "callbacks.progress", "run_dir", "trainer.run_dir", "resume"),
+    *("logger", "callbacks.progress", "run_dir", "trainer.run_dir", "resume", "evaluation.cache"),
 )
 
 EFFECTS = {

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from unittest.mock import patch
 
 import pytest
+import torch
 from hydra.core.hydra_config import HydraConfig
 from PIL import Image
 
@@ -234,6 +235,17 @@ def test_numbers_of_another_run_than_the_configuration_are_left_out(copy: Path) 
     assert any("the checkpoint parameterization=" in each for each in read_sweep(copy).damaged)
     assert not {first, third} & {run.folder for run in read_sweep(copy).runs}
     assert len(read_sweep(copy).damaged) == 2
+
+
+def test_a_path_that_was_typed_relative_is_no_other_run(copy: Path) -> None:
+    """.hydra has it as it was typed, and the checkpoint as an absolute path."""
+    run = copy / f"{ROWS[4]}_seed0"
+    config, last = run / ".hydra" / "config.yaml", run / "checkpoints" / "last.ckpt"
+    config.write_text(config.read_text().replace("init_from: null", "init_from: other/last.ckpt"))
+    checkpoint = torch.load(last, weights_only=True)
+    checkpoint["config"]["init_from"] = "/somewhere/other/last.ckpt"
+    torch.save(checkpoint, last)
+    assert not read_sweep(copy).damaged
 
 
 def test_a_run_that_is_to_go_further_is_not_finished(copy: Path) -> None:

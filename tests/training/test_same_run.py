@@ -26,6 +26,7 @@ from ddpm_lightning.training.same_run import (
     fingerprint,
     settled,
 )
+from ddpm_lightning.training.trainer import OURS, PASSED_ON
 from tests.conftest import ROOT
 from tests.training.commands import SMALL, command, error_of, results, train
 from tests.training.test_choices import composed
@@ -306,3 +307,8 @@ def test_the_fingerprint_of_version_0_1_is_what_it_was() -> None:
     loss = {"_target_": "ddpm_lightning.diffusion.losses.Simple"}
     config = {"seed": 0, "loss": loss, "data": {"root": "anywhere", "flip": False}, "new": True}
     assert earlier_fingerprint(config) == "566514a439337b098a3c183bd60f2a3fdd454967d5bdd96100fa48ce99ffc13a"
+
+
+@pytest.mark.parametrize("option", sorted(OURS | PASSED_ON))
+def test_every_option_of_the_trainer_is_classified(option: str) -> None:
+    assert effect_of(f"trainer.{option}") is not None
