@@ -67,13 +67,13 @@ def create_environment() -> None:
 
 
 def install(*what: str) -> None:
-    """Installs without resolving anything: with uv if it is there, else with pip."""
+    """Installs without resolving anything: with uv if it is there, else with pip, of which only errors are shown."""
     uv = shutil.which("uv")
     program = (
-        [uv, "pip", "install", "--python", PYTHON] if uv else [PYTHON, "-m", "pip", "install", "--quiet", "--no-input"]
+        [uv, "pip", "install", "--python", PYTHON] if uv else [PYTHON, "-m", "pip", "-qq", "install", "--no-input"]
     )
     run(
-        *(*program, "--quiet", "--no-deps", "--no-build-isolation", *what),
+        *(*program, "--no-deps", "--no-build-isolation", *what),
         problem="the set-up is incomplete; it needs a network once, and the same command completes it",
     )
 

@@ -12,8 +12,8 @@ NAMES = {
     "test": "test|testing|tests",
     "validation": "val|valid|validation|validate|dev|development|eval|evaluation|holdout",
 }
-MORE = r"([ _.-]?(set|split|data|images?|imgs?|\d+))*"
-"""What may follow: train_set, val2017, Test-Images."""
+MORE = r"([ _.-]?(set|split|data|images?|imgs?|\d+|\(\d+\)|(?-i:[AB])))*"
+"""What may follow: train_set, val2017, Test-Images, trainA, "train (1)"."""
 
 
 def split_named(folder: str) -> str | None:

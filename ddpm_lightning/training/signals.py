@@ -99,7 +99,10 @@ class StopRequest:
 
     def _hear(self, signum: int, frame: FrameType | None) -> None:
         if self.signum is not None and signum == signal.SIGINT:
-            os.write(2, b"\nStopped at once; the same command resumes from what is saved.\n")
+            os.write(
+                2,
+                b"\nStopped at once; the same options with hydra.run.dir=FOLDER resume what is saved in that folder.\n",
+            )
             os._exit(128 + signum)
         self.signum = self.signum or signum
 

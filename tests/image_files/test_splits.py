@@ -17,10 +17,16 @@ def paths(*folders: str) -> tuple[Path, ...]:
 @pytest.mark.parametrize(
     ("split", "names"),
     [
-        ("train", "train Train TRAIN training Training_Set train_set train2017 train-images TrainImages trainset"),
+        (
+            "train",
+            "train Train TRAIN training Training_Set train_set train2017 train-images TrainImages trainset trainA train(1)",
+        ),
         ("validation", "val VAL valid Valid validation dev Dev val2017 valid_set validation-images eval"),
-        ("test", "test Test testing TESTING test_set test2015 test_images tests"),
-        (None, "dog trainer train_station valley value development_kit_a devices testament t 2017 images evaluate_me"),
+        ("test", "test Test testing TESTING test_set test2015 test_images tests testB"),
+        (
+            None,
+            "dog testa traina trainer train_station valley value development_kit_a devices testament t 2017 images evaluate_me",
+        ),
     ],
 )
 def test_the_usual_names_are_known_in_any_case(split: str | None, names: str) -> None:
