@@ -17,15 +17,17 @@ def paths(*folders: str) -> tuple[Path, ...]:
 @pytest.mark.parametrize(
     ("split", "names"),
     [
+        ("train", "train Train TRAIN training Training_Set train_set train2017 train-images TrainImages trainset"),
         (
             "train",
-            "train Train TRAIN training Training_Set train_set train2017 train-images trainset trainA train(1)",
+            "trainA train(1)",
         ),
         ("validation", "val VAL valid Valid validation dev Dev val2017 valid_set validation-images eval"),
         ("test", "test Test testing TESTING test_set test2015 test_images tests testB"),
+        (None, "dog trainer train_station valley value development_kit_a devices testament t 2017 images evaluate_me"),
         (
             None,
-            "dog testa traina trainer valley value development_kit_a devices testament t 2017 evaluate_me",
+            "testa traina",
         ),
     ],
 )
