@@ -82,6 +82,8 @@ def test_a_run_of_two_processes_goes_on_in_one(runs: tuple[Path, Path], tmp_path
 
 def test_torch_does_not_warn_of_the_options_that_it_gets() -> None:
     """Of broadcast_buffers, which torch 2.13 calls deprecated, and whose successor older ones do not know."""
+    if torch.distributed.is_initialized():  # by another test's run in this process
+        torch.distributed.destroy_process_group()
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     options = yaml.safe_load((ROOT / "conf" / "trainer" / "ddp.yaml").read_text())["strategy"]
     given = {name: options[name] for name in ("broadcast_buffers", "gradient_as_bucket_view")}
