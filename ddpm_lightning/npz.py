@@ -52,11 +52,12 @@ def written_whole(path: Path) -> Iterator[Path]:
 def write_stream(path: Path, name: str, shape: tuple[int, ...], parts: Iterable[np.ndarray]) -> None:
     """Writes parts of an array of this shape, uint8, one after another: the bytes of `np.savez_compressed` without the
     whole array in memory. The file appears when it is complete."""
-    beside = path.with_name(f"{path.name}.tmp")
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    file = zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED)
-    with file, file.open(f"{name}.npy", "w", force_zip64=True) as member:
+    with (
+        written_whole(path) as beside,
+        zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as file,
+        file.open(f"{name}.npy", "w", force_zip64=True) as member,
+    ):
         np.lib.format.write_array_header_1_0(member, header)
         for part in parts:
             member.write(part.tobytes())
-    beside.replace(path)

@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def usage() -> str:
-    """What `ddpm --help` prints."""
+    """Returns the text of `ddpm --help`."""
     lines = [f"  {name:<17}{what}" for name, what in COMMANDS.items()]
     return "\n".join(
         ["usage: ddpm COMMAND [group=option …] [key=value …]", "", *lines, "", "ddpm COMMAND --help says more."]
