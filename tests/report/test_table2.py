@@ -12,7 +12,6 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from hydra.core.hydra_config import HydraConfig
 from PIL import Image
 
 from ddpm_lightning.diffusion.losses import Simple
@@ -296,7 +295,6 @@ def test_metrics_already_measured_are_kept(copy: Path) -> None:
 
 
 def test_commands_name_folders_from_where_they_are_given(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    HydraConfig.instance().cfg = None  # that of another test's command, with the folder where it was given
     monkeypatch.chdir(copy.parent)
     write_report(copy)
     page = (copy / "report.html").read_text()

@@ -9,7 +9,6 @@ from unittest.mock import patch
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 from ddpm_lightning.training import objective, run
@@ -96,14 +95,10 @@ def test_a_trial_that_diverges_is_the_worst_and_the_search_goes_on(tmp_path: Pat
 
 @pytest.mark.parametrize(("direction", "value"), [("minimize", math.inf), ("maximize", -math.inf)])
 def test_the_worst_value_is_that_of_the_direction(direction: str, value: float) -> None:
-    GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         overrides = ["hparams_search=optuna", f"hydra.sweeper.direction={direction}"]
         HydraConfig.instance().set_config(compose("train", overrides, return_hydra_config=True))
-    try:
-        assert objective.worst() == value
-    finally:
-        HydraConfig.instance().cfg = None
+    assert objective.worst() == value
 
 
 MEASURED = (

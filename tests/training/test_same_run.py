@@ -69,6 +69,7 @@ def test_every_key_of_every_option_is_classified(path: Path) -> None:
 def test_a_new_key_would_be_unknown_and_no_entry_is_superfluous() -> None:
     assert [effect_of(key) for key in ("new", "trainer.new", "callbacks.new.every_n_steps")] == [None] * 3
     known = {key for path in FILES for key in keys_of(path)} | {"optimizer.foreach"}
+    known |= {f"trainer.{option}" for option in OURS | PASSED_ON}
     known |= {".".join(parts[:i]) for parts in (key.split(".") for key in known) for i in range(1, len(parts))}
     assert not EFFECTS.keys() - known
 
