@@ -1,4 +1,4 @@
-from ddpm_lightning.cli.figure import main
+from ddpm_lightning.cli.command import run_command
 
 if __name__ == "__main__":
-    main()
+    run_command("figure")

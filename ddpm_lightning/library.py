@@ -1,8 +1,6 @@
 """What `from ddpm_lightning import …` brings: the method and the network, without Lightning and Hydra."""
 
-from ddpm_lightning.diffusion.dpm_solver import DPMSolver
 from ddpm_lightning.diffusion.gaussian import Gaussian
-from ddpm_lightning.diffusion.langevin import LangevinSampler, PredictorCorrector
 from ddpm_lightning.diffusion.likelihood import bits_per_dimension, estimate_bound, every_term, harmonic
 from ddpm_lightning.diffusion.losses import ELBO, P2, VDM, Hybrid, Loss, MinSNR, Simple, TruncatedSNR
 from ddpm_lightning.diffusion.mixture import BestNetwork, Mixture
@@ -11,6 +9,10 @@ from ddpm_lightning.diffusion.parameterizations import X0, Epsilon, Mu, Paramete
 from ddpm_lightning.diffusion.probability_flow import ProbabilityFlow, every_direction, random_signs
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
+from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver
+from ddpm_lightning.diffusion.samplers.langevin import LangevinSampler, PredictorCorrector
+from ddpm_lightning.diffusion.samplers.spacing import QuadraticSpacing, Spacing, TrailingSpacing, UniformSpacing
+from ddpm_lightning.diffusion.samplers.unipc import UniPC
 from ddpm_lightning.diffusion.schedules import (
     ConstantSchedule,
     CosineSchedule,
@@ -22,9 +24,7 @@ from ddpm_lightning.diffusion.schedules import (
     QuadraticSchedule,
     Schedule,
 )
-from ddpm_lightning.diffusion.spacing import QuadraticSpacing, Spacing, TrailingSpacing, UniformSpacing
 from ddpm_lightning.diffusion.timesteps import ImportanceTimesteps, LowDiscrepancyTimesteps, UniformTimesteps
-from ddpm_lightning.diffusion.unipc import UniPC
 from ddpm_lightning.diffusion.variance_exploding import VarianceExploding
 from ddpm_lightning.diffusion.variances import (
     BetaTildeVariance,

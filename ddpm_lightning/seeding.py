@@ -21,7 +21,7 @@ def generator(seed: int, *place: str | int, device: torch.device | str = "cpu") 
     return torch.Generator(device).manual_seed(derive(seed, *place))
 
 
-class Place(NamedTuple):
+class BatchPlace(NamedTuple):
     """Where a process's batch stands: its step, and which it is of so many equal parts of that step's whole batch."""
 
     step: int
@@ -33,11 +33,11 @@ class Place(NamedTuple):
         return whole.chunk(self.parts)[self.part]
 
 
-def place_of(number: int, turns: int, rank: int, world_size: int) -> Place:
+def place_of(number: int, turns: int, rank: int, world_size: int) -> BatchPlace:
     """The place of a process's batch of this number. turns: the batches of a process that are accumulated for a step;
     those of all processes at one turn lie side by side."""
     step, turn = divmod(number, turns)
-    return Place(step, turn * world_size + rank, turns * world_size)
+    return BatchPlace(step, turn * world_size + rank, turns * world_size)
 
 
 class NoisePerImage:

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from diffusers import UNet2DModel
 
-from ddpm_lightning.interchange.carry import to_ours
-from ddpm_lightning.interchange.layouts import DiffusersLayout
 from ddpm_lightning.networks.unet import UNet
+from ddpm_lightning.studies.interchange.carry import to_ours
+from ddpm_lightning.studies.interchange.layouts import DiffusersLayout
 
 Scheduler = TypeVar("Scheduler")
 

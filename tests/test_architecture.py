@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,43 +15,24 @@ from tests.readme_lines import README, ROW, with_lines
 PACKAGE = ROOT / "ddpm_lightning"
 FILES = sorted(PACKAGE.rglob("*.py"))
 BENCHMARKS = sorted(path for room in ("benchmarks", "scaling") for path in (ROOT / "tests" / room).glob("*.py"))
-SHARED = {"typing", "errors", "image_files", "npz"}
-"""The rooms of ddpm_lightning that everyone may enter."""
+ORDER = (
+    *("typing", "errors", "seeding", "npz", "image_files"),
+    *("diffusion", "networks", "metrics", "data", "library"),
+    *("runtime", "configuration", "training", "evaluation", "studies", "launching", "cli"),
+)
+"""The rooms of ddpm_lightning: each may import those before it."""
 
-MAY_IMPORT = {
-    "diffusion": {"diffusion"},
-    "networks": {"networks"},
-    "metrics": {"metrics"},
-    "data": {"data", "seeding"},
-    "training": {"training", "diffusion", "metrics", "seeding"},
-    "report": {"report", "training"},
-    "figures": {"figures", "training", "diffusion", "metrics", "seeding"},
-    "interchange": {"interchange", "training", "diffusion", "networks"},
-    "prepare": {"prepare", "training", "data"},
-    "image_files": set(),
-    "npz": set(),
-    "seeding": set(),
-    "typing": set(),
-    "errors": set(),
-    "library": {"diffusion", "networks"},
-    "cli": {"cli", "training", "figures", "report", "interchange", "prepare"},
-}
+APART = ({"diffusion", "networks", "metrics", "data"}, {"studies", "launching"})
+"""Rooms of which none imports another of the same set."""
+
 PURE = {"diffusion", "networks", "library"}
 STANDARD = {"math", "abc", "collections", "dataclasses", "typing", "itertools", "contextlib", "functools"}
-ENTRIES = ("run", "sampling", "evaluation/evaluate", "classifier")
-HYDRA = {
-    f"training/{name}.py"
-    for name in (*ENTRIES, "build", "run_dir", "manners", "processes", "guard", "slurm", "wandb_logger", "objective")
-}
-HYDRA |= {
-    str(path.relative_to(PACKAGE))
-    for room in ("cli", "training/command_line")
-    for path in (PACKAGE / room).glob("*.py")
-}
-HYDRA |= {f"report/{name}.py" for name in ("report", "plan", "callback")} | {
-    "interchange/convert.py",
-    "prepare/prepare.py",
-    "figures/draw.py",
+HYDRA = {"cli", "configuration", "launching"}
+"""The rooms that Hydra's configurations pass through, and the files elsewhere that ask Hydra about the job:"""
+HYDRA_FILES = {
+    *("runtime/messages.py", "runtime/processes.py", "runtime/run_directory.py"),
+    *("training/loggers/wandb_logger.py", "training/objective.py"),
+    *("studies/report/callback.py", "studies/report/plan.py"),
 }
 
 
@@ -68,15 +50,30 @@ def room(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_rooms_import_only_whom_they_may(path: Path) -> None:
+def test_rooms_import_only_those_before_them(path: Path) -> None:
+    here = room(path)
     for module in imports(path):
         head, *rest = module.split(".")
-        if head == "ddpm_lightning" and rest and room(path) != "__init__":
-            assert rest[0] in MAY_IMPORT[room(path)] | SHARED, f"{path} imports {module}"
-        elif room(path) in PURE:
+        if head == "ddpm_lightning" and rest and here != "__init__":
+            assert ORDER.index(rest[0]) <= ORDER.index(here), f"{path} imports {module}"
+            assert rest[0] == here or not any({rest[0], here} <= rooms for rooms in APART), f"{path} imports {module}"
+        elif here in PURE:
             assert head in STANDARD | {"torch"}, f"{path} imports {module}"
         if head in ("hydra", "omegaconf"):
-            assert str(path.relative_to(PACKAGE)) in HYDRA, f"{path} imports {module}"
+            assert here in HYDRA or str(path.relative_to(PACKAGE)) in HYDRA_FILES, f"{path} imports {module}"
+
+
+def test_no_two_files_share_a_name_and_no_folder_is_crowded() -> None:
+    names = Counter(path.name for path in FILES if path.name != "__init__.py" and path.parent != PACKAGE / "cli")
+    assert not [name for name, count in names.items() if count > 1]
+    crowds = Counter(path.parent for path in FILES if path.name != "__init__.py")
+    assert not [folder for folder, count in crowds.items() if count > 15]
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    nodes = (node for path in FILES for node in ast.parse(path.read_text()).body)
+    names = Counter(node.name for node in nodes if isinstance(node, ast.ClassDef) and not node.name.startswith("_"))
+    assert not [name for name, count in names.items() if count > 1]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -2,7 +2,6 @@
 
 import sys
 from difflib import get_close_matches
-from importlib import import_module
 
 from ddpm_lightning import __version__
 
@@ -27,7 +26,9 @@ def main() -> None:
         print(f"ddpm {__version__}")
     elif name in COMMANDS:
         sys.argv = [f"ddpm {name}", *sys.argv[2:]]
-        import_module(f"ddpm_lightning.cli.{name}").main()
+        from ddpm_lightning.cli.command import run_command  # which brings Hydra
+
+        run_command(name)
     else:
         near = get_close_matches(name, COMMANDS, n=1)
         sys.exit(f"Error: ddpm has no command {name!r}" + (f"; did you mean {near[0]}?" if near else f"\n\n{usage()}"))

@@ -1,17 +1,23 @@
-"""The command that carries weights in and out: `ddpm convert`, `python convert.py`."""
+"""What convert.py does: weights in from one project, out to another."""
+
+import logging
 
 from omegaconf import DictConfig
 
-from ddpm_lightning.cli.command import command
-from ddpm_lightning.training.command_line.failures import telling_failures
+from ddpm_lightning.configuration.build import make, plain
+from ddpm_lightning.runtime.messages import relative, reporting_user_errors
+from ddpm_lightning.studies.interchange.destinations import Target
+from ddpm_lightning.studies.interchange.source import Source
+
+log = logging.getLogger(__name__)
 
 
-@telling_failures
 def run(cfg: DictConfig) -> None:
-    """Runs the command on a composed configuration."""
-    from ddpm_lightning.interchange.convert import convert
-
-    convert(cfg)
-
-
-main = command(run)
+    """Reads the source and writes the target."""
+    with reporting_user_errors():
+        config = plain(cfg)
+        source, target = make(config["source"], Source), make(config["target"], Target)
+        pretrained = source.read(config["data"])
+        if pretrained.step == 0:
+            log.warning("How long they were trained is not known, and will be told as step 0; source.step= says it")
+        log.info("Written to %s", relative(target.write(pretrained)))

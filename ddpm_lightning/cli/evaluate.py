@@ -1,17 +1,53 @@
-"""The command that measures a checkpoint: `ddpm evaluate`, `python evaluate.py`."""
+"""The command that measures a checkpoint, or images: results.json comes out."""
 
+import logging
+from typing import Any
+
+from lightning.fabric import Fabric
 from omegaconf import DictConfig
 
-from ddpm_lightning.cli.command import command
-from ddpm_lightning.training.command_line.failures import telling_failures
+from ddpm_lightning.configuration.build import compile_network, make, plain
+from ddpm_lightning.evaluation.image_sets import Generated
+from ddpm_lightning.evaluation.measure import check_options, make_subject, measure_all
+from ddpm_lightning.evaluation.parts import check_parts, part_of
+from ddpm_lightning.runtime.messages import quiet_libraries, relative, reporting_user_errors
+from ddpm_lightning.runtime.processes import in_processes, is_first
+from ddpm_lightning.runtime.results import commit
+from ddpm_lightning.runtime.signals import STOP
+
+log = logging.getLogger(__name__)
 
 
-@telling_failures
 def run(cfg: DictConfig) -> None:
-    """Runs the command on a composed configuration."""
-    from ddpm_lightning.training.evaluation.evaluate import evaluate
+    """Measures every metric that was asked for, and writes results.json after each."""
+    with reporting_user_errors():
+        in_processes(evaluate_here, plain(cfg))
 
-    evaluate(cfg)
+
+def evaluate_here(config: dict[str, Any]) -> None:
+    """The same in this process, which may be one of several."""
+    commit()  # of what runs, whatever becomes of the files meanwhile
+    with quiet_libraries():
+        check_options(config)
+        if check_parts(config):
+            make_part(config)
+        else:
+            measure_all(config, {"metrics": {}, "evaluated": {}}, after_each=lambda: None)
 
 
-main = command(run)
+def make_part(config: dict[str, Any]) -> None:
+    """Makes one job's part of the images, and measures nothing. Asked to stop, it keeps what it has made."""
+    fabric = make(config["trainer"], Fabric)
+    images = make_subject(config, fabric).images
+    assert isinstance(images, Generated)
+    images.check()
+    if is_first():
+        images.open()
+    fabric.launch()
+    images.model.to(fabric.device)
+    compile_network(images.model, config["compile"])
+    wanted = part_of(config["num_images"], config["part"], config["parts"], config["batch_size"])
+    with STOP.listening():
+        images.make(fabric, wanted)
+    if fabric.is_global_zero:
+        log.info("Images %d to %d are in %s", wanted[0], wanted[-1], relative(images.shards.folder))

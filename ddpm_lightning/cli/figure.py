@@ -1,17 +1,22 @@
-"""The command that draws the paper's figures: `ddpm figure`, `python figure.py`."""
+"""What figure.py does: a checkpoint in; pictures, and the numbers behind them in results.json, out."""
 
 from omegaconf import DictConfig
 
-from ddpm_lightning.cli.command import command
-from ddpm_lightning.training.command_line.failures import telling_failures
+from ddpm_lightning.cli.evaluate import evaluate_here
+from ddpm_lightning.configuration.build import plain
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.runtime.messages import reporting_user_errors
+from ddpm_lightning.runtime.processes import in_processes
 
 
-@telling_failures
 def run(cfg: DictConfig) -> None:
-    """Runs the command on a composed configuration."""
-    from ddpm_lightning.figures.draw import draw
-
-    draw(cfg)
-
-
-main = command(run)
+    """Draws every figure that was asked for, and writes results.json after each. One that cannot be drawn is left out,
+    and told again at the end, as a UserError."""
+    with reporting_user_errors():
+        config = plain(cfg)
+        config["metrics"] = config.pop("figure", {})
+        if not any(config["metrics"].values()):
+            raise UserError("no figure asked for; add figure=[interpolation] or others of: python figure.py --help")
+        if config["checkpoint"] is None:
+            raise UserError("figures are of a model; add checkpoint=PATH, a run keeps its own at checkpoints/last.ckpt")
+        in_processes(evaluate_here, {**config, "one_by_one": True})

@@ -1,17 +1,25 @@
-"""The command that makes a sweep's table and page: `ddpm report`, `python report.py`."""
+"""The command that makes the table and the page of a sweep."""
 
+from pathlib import Path
+
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
-from ddpm_lightning.cli.command import command
-from ddpm_lightning.training.command_line.failures import telling_failures
+from ddpm_lightning.configuration.build import make_all, plain
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.runtime.messages import closing_loggers, quiet_libraries, reporting_user_errors
+from ddpm_lightning.studies.report.write import log_table, write_report
 
 
-@telling_failures
 def run(cfg: DictConfig) -> None:
-    """Runs the command on a composed configuration."""
-    from ddpm_lightning.report.report import report
-
-    report(cfg)
-
-
-main = command(run)
+    """Writes the report of a sweep into its directory."""
+    with reporting_user_errors(), quiet_libraries():
+        config = plain(cfg)
+        if config["sweep"] is None:
+            raise UserError("no sweep given; add sweep=DIR, the directory that the sweep wrote to")
+        folder = Path(config["sweep"])
+        rows = write_report(folder)
+        loggers = make_all(config, "logger", Logger)
+        with closing_loggers(loggers):
+            for logger in loggers:
+                log_table(logger, rows, folder)

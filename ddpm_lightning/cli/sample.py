@@ -1,17 +1,68 @@
-"""The command that draws images from a checkpoint: `ddpm sample`, `python sample.py`."""
+"""What sample.py does: a checkpoint becomes a model, the model images, the images files."""
 
+import logging
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig
 
-from ddpm_lightning.cli.command import command
-from ddpm_lightning.training.command_line.failures import telling_failures
+from ddpm_lightning.configuration.build import check_compile, compile_network, make, plain
+from ddpm_lightning.diffusion.samplers import Sampler
+from ddpm_lightning.errors import UserError, check_boolean, check_whole
+from ddpm_lightning.evaluation.generated_shards import GeneratedShards
+from ddpm_lightning.evaluation.image_sets import Generated
+from ddpm_lightning.evaluation.measure import from_checkpoint, load
+from ddpm_lightning.evaluation.sample_files import Output
+from ddpm_lightning.runtime.devices import choose_accelerator
+from ddpm_lightning.runtime.messages import option, relative, reporting_user_errors
+from ddpm_lightning.runtime.signals import STOP, Interrupted
+
+log = logging.getLogger(__name__)
 
 
-@telling_failures
 def run(cfg: DictConfig) -> None:
-    """Runs the command on a composed configuration."""
-    from ddpm_lightning.training.sampling import sample
+    """Writes images from a checkpoint. In the folder of a command that was stopped, it resumes."""
+    with reporting_user_errors():
+        config = plain(cfg)
+        check_options(config)
+        try:
+            with STOP.listening():
+                write_images(config)
+        except Interrupted as stop:
+            raise SystemExit(stop.exit_code) from None
 
-    sample(cfg)
+
+def check_options(config: dict[str, Any]) -> None:
+    """Raises UserError where sample.py's own options cannot work."""
+    if config["checkpoint"] is None:
+        raise UserError("no checkpoint given; add checkpoint=PATH, a run keeps its own at checkpoints/last.ckpt")
+    check_whole("num_images", config["num_images"], 1, "give a number of images")
+    check_whole("batch_size", config["batch_size"], 1, "give a number of images to make at once")
+    check_whole("seed", config["seed"], 0, "it numbers the randomness; use 0")
+    check_boolean("use_ema", config["use_ema"], "leave it out for the averaged weights")
+    check_compile(config["compile"])
 
 
-main = command(run)
+def write_images(config: dict[str, Any]) -> None:
+    """Makes the images, of which each batch is on disk before the next begins, and writes them as output= says."""
+    output = make(config["output"], Output)
+    environment = LightningEnvironment()  # one process, whatever started it
+    fabric = Fabric(accelerator=choose_accelerator("auto"), devices=1, plugins=environment)
+    images = generated_in(Path(config["run_dir"]), config, fabric)
+    images.open()
+    images.model.to(fabric.device)
+    compile_network(images.model, config["compile"])
+    written = output.write(images.as_they_come(fabric), images.n, Path(config["run_dir"]))
+    if images.shards.ranges()[-1].stop <= images.n:  # else a larger set was begun here, which can be resumed
+        images.shards.remove()
+    log.info("%d images of step %d: %s", images.n, images.origin["step"], relative(written))
+
+
+def generated_in(folder: Path, config: dict[str, Any], fabric: Fabric) -> Generated:
+    """The images that sample.py's options ask for. Until its output is written they are kept below this folder."""
+    shards = GeneratedShards(folder / "generated", option="hydra.run.dir=")
+    images = from_checkpoint(config, load(config, fabric), make(config["sampler"], Sampler), fabric.device.type, shards)
+    images.how_to_resume = f"give the same options with {option('hydra.run.dir', relative(folder))}"
+    return images

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ddpm_lightning.data.base import ImageDataModule
 from ddpm_lightning.data.batches import ImageDataset, InMemoryImages
+from ddpm_lightning.data.data_module import ImageDataModule
 from ddpm_lightning.data.download import download
 from ddpm_lightning.errors import UserError, shown
 from ddpm_lightning.typing import Pixels

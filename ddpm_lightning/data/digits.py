@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from ddpm_lightning.data.base import ImageDataModule
 from ddpm_lightning.data.batches import ImageDataset, InMemoryImages
+from ddpm_lightning.data.data_module import ImageDataModule
 from ddpm_lightning.data.pixels import PixelRange
 from ddpm_lightning.typing import Labels
 

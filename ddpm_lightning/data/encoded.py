@@ -15,8 +15,8 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from PIL import Image
 from torch.utils.data import Dataset
 
-from ddpm_lightning.data.base import ImageDataModule
 from ddpm_lightning.data.batches import Batch, Plan
+from ddpm_lightning.data.data_module import ImageDataModule
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.image_files.decoding import decode_image
 

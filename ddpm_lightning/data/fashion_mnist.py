@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ddpm_lightning.data.base import ImageDataModule
 from ddpm_lightning.data.batches import ImageDataset, InMemoryImages
+from ddpm_lightning.data.data_module import ImageDataModule
 from ddpm_lightning.data.download import download
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.typing import Labels, Pixels

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ddpm_lightning.data.encoded import EncodedImagesDataModule, ImageSource
-from ddpm_lightning.data.splits import check_test_every, places_of
+from ddpm_lightning.data.held_out import check_test_every, places_of
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.image_files.decoding import check_background, read_bytes
 from ddpm_lightning.image_files.look import Look, described, look_at
-from ddpm_lightning.image_files.search import Found, find_images
+from ddpm_lightning.image_files.search import FoundImages, find_images
 from ddpm_lightning.image_files.splits import by_split, in_neither
 
 
@@ -33,7 +33,7 @@ class ImageFolderDataModule(EncodedImagesDataModule):
         self.background = background
 
     @cached_property
-    def found(self) -> Found:
+    def found(self) -> FoundImages:
         """The images below root, searched for once."""
         return find_images(self.root, "data.root=")
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from ddpm_lightning.data.splits import Places
+from ddpm_lightning.data.held_out import Places
 from ddpm_lightning.errors import UserError, shown
 
 Keys = Shaped[np.ndarray, "n"]

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from ddpm_lightning.data.encoded import EncodedImagesDataModule, ImageSource
+from ddpm_lightning.data.held_out import check_test_every, places_of
 from ddpm_lightning.data.lmdb_images import Database
-from ddpm_lightning.data.splits import check_test_every, places_of
 from ddpm_lightning.errors import UserError
 
 

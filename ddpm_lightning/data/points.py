@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ddpm_lightning.data.base import ImageDataModule
 from ddpm_lightning.data.batches import ImageDataset, InMemoryImages
+from ddpm_lightning.data.data_module import ImageDataModule
 from ddpm_lightning.data.fake import MOST
 from ddpm_lightning.data.pixels import PixelRange
 from ddpm_lightning.errors import UserError, check_at_most, check_positive, check_whole

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ddpm_lightning.diffusion.interpolate import interpolate
-from ddpm_lightning.diffusion.model import Denoised, DenoisingDiffusion, Output
+from ddpm_lightning.diffusion.model import Denoised, DenoisingDiffusion, NetworkOutput
 from ddpm_lightning.typing import ByStep, Images, PerExample, Table, Timesteps
 
 
@@ -23,7 +23,7 @@ def prior_term(model: DenoisingDiffusion, x_0: Images) -> PerExample:
 
 
 def bound_term(
-    model: DenoisingDiffusion, output: Output, x_0: Images, x_t: Images, t: Timesteps, clip_x_0: bool = False
+    model: DenoisingDiffusion, output: NetworkOutput, x_0: Images, x_t: Images, t: Timesteps, clip_x_0: bool = False
 ) -> PerExample:
     """One term of Eq. 5 for each example, in bits/dim: [b].
 

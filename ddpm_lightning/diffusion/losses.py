@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from ddpm_lightning.diffusion.likelihood import bits_per_dimension, bound_term
-from ddpm_lightning.diffusion.model import DenoisingDiffusion, Output
+from ddpm_lightning.diffusion.model import DenoisingDiffusion, NetworkOutput
 from ddpm_lightning.diffusion.variances import Variance
 from ddpm_lightning.errors import UserError, check_positive
 from ddpm_lightning.typing import Images, PerExample, Table, Timesteps
@@ -43,7 +43,9 @@ class SquaredError(Loss):
         return self.weight(model)[t].to(error.dtype) * error
 
 
-def squared_error(model: DenoisingDiffusion, output: Output, x_0: Images, x_t: Images, t: Timesteps) -> PerExample:
+def squared_error(
+    model: DenoisingDiffusion, output: NetworkOutput, x_0: Images, x_t: Images, t: Timesteps
+) -> PerExample:
     """mean (target − f)²: [b]; with the ε-parameterization, Eq. 14."""
     return (model.target(x_0, x_t, t) - output.f).square().flatten(1).mean(1)
 

@@ -13,7 +13,7 @@ from ddpm_lightning.diffusion.variances import Variance
 from ddpm_lightning.typing import Images, Timesteps
 
 
-class Output(NamedTuple):
+class NetworkOutput(NamedTuple):
     """What the network said: f, which the parameterization reads, and v, which a learned variance reads."""
 
     f: Images
@@ -54,15 +54,15 @@ class DenoisingDiffusion(nn.Module):
         self.levels = levels
         self.register_buffer("steps", torch.arange(process.T + 1), persistent=False)
 
-    def forward(self, x_t: Images, t: Timesteps) -> Output:
+    def forward(self, x_t: Images, t: Timesteps) -> NetworkOutput:
         """The network at (x_t, t), t in 1..T; in the dtype of x_t, so that autocast ends here."""
         output = self.network(x_t, t - 1).to(x_t.dtype)
         if not self.variance.learned:
-            return Output(output, None)
+            return NetworkOutput(output, None)
         f, v = output.chunk(2, dim=1)
-        return Output(f, v)
+        return NetworkOutput(f, v)
 
-    def interpret(self, output: Output, x_t: Images, t: Timesteps, clip_x_0: bool = False) -> Denoised:
+    def interpret(self, output: NetworkOutput, x_t: Images, t: Timesteps, clip_x_0: bool = False) -> Denoised:
         """x̂_0: [b, *d], and p_θ(x_{t−1} | x_t), from the network's output at x_t: [b, *d] and t: [b] in 1..T.
 
         clip_x_0: first bring x̂_0 into [−1, 1].
@@ -132,7 +132,7 @@ class _CoarseDiffusion(DenoisingDiffusion):
         self.training = fine.training
         self.register_buffer("steps", visited, persistent=False)
 
-    def forward(self, x_t: Images, t: Timesteps) -> Output:
+    def forward(self, x_t: Images, t: Timesteps) -> NetworkOutput:
         return self.fine(x_t, self.steps[t])
 
     @property

@@ -64,7 +64,7 @@ class LearnedVariance(Variance):
         return v
 
 
-class Interpolation(ABC):
+class VarianceInterpolation(ABC):
     """A way from the lower bound β̃_t to the upper bound β_t; both arrive, and it answers, as logarithms."""
 
     @abstractmethod
@@ -73,7 +73,7 @@ class Interpolation(ABC):
 
 
 @dataclass(frozen=True)
-class LogSpace(Interpolation):
+class LogSpace(VarianceInterpolation):
     """log σ² = u log β + (1 − u) log β̃, u = (v + 1)/2 (Nichol & Dhariwal, 2021, Eq. 15, and their code)."""
 
     def __call__(self, log_lower: Broadcast, log_upper: Broadcast, v: Images) -> Images:
@@ -82,7 +82,7 @@ class LogSpace(Interpolation):
 
 
 @dataclass(frozen=True)
-class Sigmoid(Interpolation):
+class Sigmoid(VarianceInterpolation):
     """σ² = β̃ + sigmoid(v)(β − β̃), which never leaves the two bounds."""
 
     def __call__(self, log_lower: Broadcast, log_upper: Broadcast, v: Images) -> Images:
@@ -99,7 +99,7 @@ class LearnedRangeVariance(Variance):
     At t = 1, β̃_2 stands in for β̃_1 = 0, and β_1 stays the upper bound.
     """
 
-    interpolation: Interpolation = field(default_factory=LogSpace)
+    interpolation: VarianceInterpolation = field(default_factory=LogSpace)
 
     name = "learned_range"
     learned = True
@@ -113,6 +113,6 @@ class LearnedRangeVariance(Variance):
 class LearnedSigmoidVariance(LearnedRangeVariance):
     """The same, which never leaves the two bounds."""
 
-    interpolation: Interpolation = field(default_factory=Sigmoid)
+    interpolation: VarianceInterpolation = field(default_factory=Sigmoid)
 
     name = "learned_sigmoid"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.image_files.decoding import opened
-from ddpm_lightning.image_files.search import Found, counted
+from ddpm_lightning.image_files.search import FoundImages, counted
 
 AT_MOST = 1000
 """Files that are looked at, evenly chosen: opening a file takes a millisecond on a network's disk."""
@@ -49,7 +49,7 @@ def look_at(paths: Sequence[Path]) -> Look:
 
 
 def described(
-    what: str, found: Found, look: Look, background: str | None, unused: Mapping[str, int] | None = None
+    what: str, found: FoundImages, look: Look, background: str | None, unused: Mapping[str, int] | None = None
 ) -> str:
     """One line on the images of a folder.
 

@@ -14,7 +14,7 @@ NOT_THE_USERS = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volum
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundImages:
     """The images below a folder, in order of path, and how many other things lie there, by kind: {".heic": 3}."""
 
     folder: Path
@@ -31,14 +31,14 @@ def counted(kinds: Counter[str], at_most: int = 8) -> str:
     return ", ".join(listed + [f"{len(kinds) - at_most} more kinds"] * (len(kinds) > at_most))
 
 
-def find_images(folder: Path, option: str) -> Found:
+def find_images(folder: Path, option: str) -> FoundImages:
     """The images below the folder, but for hidden ones. Raises UserError, naming the option, where there are none."""
     if not folder.is_dir():
         raise UserError(f"{folder.resolve()} is no folder; name the folder of images with {option}")
     files = {kind: [*paths] for kind, paths in _by_kind(folder).items()}
     paths = [path for kind in files.keys() & suffixes() for path in files[kind]]
     left_out = Counter({kind: len(each) for kind, each in files.items() if kind not in suffixes()})
-    found = Found(folder, tuple(sorted(map(Path, paths))), left_out)
+    found = FoundImages(folder, tuple(sorted(map(Path, paths))), left_out)
     if not paths:
         reason = f" that can be read, but {counted(left_out)}" if left_out else ""
         raise UserError(f"{folder.resolve()} holds no images{reason}; name another folder with {option}")

@@ -57,8 +57,8 @@ class Extractor(nn.Module, ABC):
 @torch.no_grad()
 def extract_all(extractor: Extractor, batches: Iterable[SomePixels]) -> Extracted:
     """Features and logits of all images, in their order; float32, on the CPU."""
-    said = [[part.float().cpu() for part in extractor.extract(batch.to(extractor.device))] for batch in batches]
-    features, logits = zip(*said, strict=True)
+    extracted = [[part.float().cpu() for part in extractor.extract(batch.to(extractor.device))] for batch in batches]
+    features, logits = zip(*extracted, strict=True)
     return Extracted(torch.cat(features), torch.cat(logits))
 
 

@@ -68,11 +68,11 @@ def frechet_distance(one: Statistics, other: Statistics) -> float:
     return float(fid_statistics_to_metric(one, other, verbose=False)["frechet_inception_distance"])
 
 
-def save_reference(path: Path, said: Extracted) -> None:
+def save_reference(path: Path, extracted: Extracted) -> None:
     """Keeps features and their statistics as an .npz, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as beside:
-        np.savez(beside, features=said.features.numpy(), **statistics_of(said.features))
+        np.savez(beside, features=extracted.features.numpy(), **statistics_of(extracted.features))
 
 
 def load_reference(path: Path, num_features: int, advice: str = "give another reference=") -> Reference:

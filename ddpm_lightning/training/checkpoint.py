@@ -12,17 +12,18 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from ddpm_lightning.diffusion.model import DenoisingDiffusion
-from ddpm_lightning.errors import UserError, shown
-from ddpm_lightning.training.build import (
+from ddpm_lightning.configuration.allowed_targets import check_model_parts
+from ddpm_lightning.configuration.build import (
     MODEL_PARTS,
     EvaluationData,
     build_model,
     load_weights,
     make,
 )
-from ddpm_lightning.training.durable import link_or_copy, sync_folder
-from ddpm_lightning.training.targets import check_model_parts
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.errors import UserError, shown
+from ddpm_lightning.runtime.atomic_files import link_or_copy, sync_folder
+from ddpm_lightning.runtime.moved_names import current_names
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +153,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged or no checkpoint of PyTorch ({reason})") from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(CONFIG), dict):
         raise UserError(f"{path} holds no configuration of a run, so it was not written by this project's train.py")
+    checkpoint[CONFIG] = current_names(checkpoint[CONFIG])
     missing = [key for key in ("state_dict", "global_step") if key not in checkpoint]
     missing += [part for part in (*MODEL_PARTS, "data") if not _is_node(checkpoint[CONFIG].get(part))]
     if missing:
@@ -169,7 +171,7 @@ def read_config(path: Path) -> dict[str, Any] | None:
         config = torch.load(path, map_location="cpu", mmap=True, weights_only=True)[CONFIG]
     except Exception:  # a damaged file can make zipfile and torch say nearly anything
         return None
-    return config if isinstance(config, dict) else None
+    return current_names(config) if isinstance(config, dict) else None
 
 
 def _is_node(value: Any) -> bool:

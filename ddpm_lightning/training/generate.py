@@ -6,13 +6,13 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from ddpm_lightning.configuration.build import ImageData
 from ddpm_lightning.diffusion.likelihood import Estimate, estimate_bound
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler, Step, end_of
 from ddpm_lightning.errors import Diverged
+from ddpm_lightning.runtime.signals import STOP
 from ddpm_lightning.seeding import NoisePerImage
-from ddpm_lightning.training.build import ImageData
-from ddpm_lightning.training.signals import STOP
 from ddpm_lightning.typing import Examples, Images, Pixels, Table
 
 T = TypeVar("T")

@@ -8,8 +8,8 @@ from typing import Any
 import lightning as L
 from torch import Tensor
 
+from ddpm_lightning.configuration.build import MODEL_PARTS
 from ddpm_lightning.errors import UserError, check_boolean, shown
-from ddpm_lightning.training.build import MODEL_PARTS
 from ddpm_lightning.training.callbacks.ema import EMA
 from ddpm_lightning.training.checkpoint import CONFIG, model_weights, read_checkpoint
 from ddpm_lightning.training.module import DDPM

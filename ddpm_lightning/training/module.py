@@ -16,9 +16,9 @@ from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.diffusion.timesteps import Drawn, TimestepDistribution, UniformTimesteps
 from ddpm_lightning.errors import Diverged, UserError, check_at_most, check_positive, check_whole
-from ddpm_lightning.seeding import Place, derive, generator, place_of
+from ddpm_lightning.runtime.results import MeanAndError, add_up
+from ddpm_lightning.seeding import BatchPlace, derive, generator, place_of
 from ddpm_lightning.training.generate import estimate_batch
-from ddpm_lightning.training.results import MeanAndError, add_up
 from ddpm_lightning.typing import Examples, Images, Indices, Timesteps
 
 MakeOptimizer = Callable[[Iterator[nn.Parameter]], Optimizer]
@@ -75,7 +75,7 @@ class DDPM(L.LightningModule):
         self.seed = seed
         self.grad_norm = torch.zeros(())
         self.draws: list[Draw] = []  # of the last step
-        self.unseen: list[Step] = []  # since the last look
+        self.unseen: list[TrainingStep] = []  # since the last look
         self.register_buffer("skipped", torch.zeros(2, dtype=torch.int64))  # in all, and in a row
         self.bound = MeanAndError()
 
@@ -140,7 +140,7 @@ class DDPM(L.LightningModule):
         """Clips the gradient, and looks now and then whether too many steps were skipped."""
         self.clip_gradient(optimizer)
         step = self.trainer.global_step + 1
-        self.unseen.append(Step(step, self.skipped[1].clone(), self.draws))
+        self.unseen.append(TrainingStep(step, self.skipped[1].clone(), self.draws))
         if step % LOOK_EVERY == 0 or step == self.trainer.max_steps:
             self._look()
 
@@ -171,7 +171,7 @@ class DDPM(L.LightningModule):
         if too_many:
             raise Diverged(too_many[0].what_is_wrong(), step=too_many[0].number - 1)
 
-    def _too_many(self) -> "list[Step]":
+    def _too_many(self) -> "list[TrainingStep]":
         """The steps since the last look that more than max_skipped skipped ones in a row lead to."""
         rows = torch.stack([step.row for step in self.unseen]).tolist() if self.unseen else []
         return [step for step, row in zip(self.unseen, rows, strict=True) if row > self.max_skipped]
@@ -179,14 +179,14 @@ class DDPM(L.LightningModule):
     # The draws are made for the whole batch of a step, and each process takes its own part of it, or, where gradients
     # are accumulated, its parts one after the other: so the same images, t and ε meet however the batch is divided.
 
-    def _place(self, batch_idx: int) -> Place:
+    def _place(self, batch_idx: int) -> BatchPlace:
         return place_of(batch_idx, self.trainer.accumulate_grad_batches, self.global_rank, self.trainer.world_size)
 
-    def _draw_timesteps(self, x_0: Images, place: Place, draws: torch.Generator) -> Drawn:
+    def _draw_timesteps(self, x_0: Images, place: BatchPlace, draws: torch.Generator) -> Drawn:
         t, weight = self.timesteps.draw(len(x_0) * place.parts, self.model.process, draws)
         return Drawn(place.of(t), place.of(weight))
 
-    def _draw_eps(self, x_0: Images, place: Place, draws: torch.Generator) -> Images:
+    def _draw_eps(self, x_0: Images, place: BatchPlace, draws: torch.Generator) -> Images:
         shape = (len(x_0) * place.parts, *x_0.shape[1:])
         return place.of(torch.randn(shape, generator=draws, device=self.device))
 
@@ -198,7 +198,7 @@ class Draw(NamedTuple):
     t: Timesteps
 
 
-class Step(NamedTuple):
+class TrainingStep(NamedTuple):
     """An optimizer step: its number, how many in a row up to it were skipped, and its batches."""
 
     number: int

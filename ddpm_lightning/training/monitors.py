@@ -7,10 +7,10 @@ import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping
 
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.training.callbacks.bound import ValidationBound
 from ddpm_lightning.training.callbacks.ema import EMA
 from ddpm_lightning.training.callbacks.metrics import LOGGED, TrainingMetrics
 from ddpm_lightning.training.callbacks.quality import SampleQuality
+from ddpm_lightning.training.callbacks.validation_bound import ValidationBound
 from ddpm_lightning.training.module import DDPM
 
 log = logging.getLogger(__name__)

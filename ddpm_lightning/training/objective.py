@@ -13,7 +13,7 @@ from ddpm_lightning.errors import UserError
 from ddpm_lightning.training.callbacks.ema import EMA
 from ddpm_lightning.training.callbacks.quality import SampleQuality
 from ddpm_lightning.training.module import DDPM
-from ddpm_lightning.training.outcome import read_outcome, reason_of_divergence, test_name
+from ddpm_lightning.training.run_results import read_outcome, reason_of_divergence, test_name
 
 
 def objective_of(config: dict[str, Any]) -> float | None:

@@ -8,12 +8,12 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ddpm_lightning.configuration.arguments import default_arguments
+from ddpm_lightning.configuration.build import MODEL_PARTS
 from ddpm_lightning.errors import UserError, shown
-from ddpm_lightning.training.arguments import default_arguments
-from ddpm_lightning.training.build import MODEL_PARTS
+from ddpm_lightning.runtime.devices import check_precision, choose_accelerator
+from ddpm_lightning.runtime.messages import option
 from ddpm_lightning.training.checkpoint import CONFIG
-from ddpm_lightning.training.manners import option
-from ddpm_lightning.training.trainer import check_precision, choose_accelerator
 
 
 class Effect(Enum):

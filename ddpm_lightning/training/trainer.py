@@ -4,16 +4,15 @@ from difflib import get_close_matches
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
+from ddpm_lightning.runtime.devices import check_precision, choose_accelerator
 from ddpm_lightning.training.callbacks.stop import TimeLimit
 from ddpm_lightning.training.checkpoint import AtomicCheckpointIO
 
-PRECISIONS = ("auto", "32-true", "bf16-mixed")
 SHARDING = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
 
 OURS = {"_target_", "run_dir", "max_steps", "max_time", "precision", "accelerator"}
@@ -128,45 +127,3 @@ def check_strategy(strategy: object) -> None:
             "network.activation_checkpointing=true or trainer.accumulate_grad_batches=4 (weights, gradients, Adam's "
             "moments and the average of the paper's largest network are 5.1 GB)"
         )
-
-
-def choose_accelerator(accelerator: str) -> str:
-    """ "auto" as a CUDA GPU where there is one, and else the CPU."""
-    if accelerator == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return accelerator
-
-
-def check_accelerator(accelerator: str) -> None:
-    """Raises UserError where the accelerator is not here, or cannot compute in float64."""
-    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
-        raise UserError(
-            f"trainer.accelerator={accelerator} needs a GPU that PyTorch can use (CUDA or ROCm), and this machine has "
-            "none; use trainer.accelerator=cpu (instead of trainer=ddp: trainer=ddp_cpu)"
-        )
-    if accelerator not in ("auto", "cpu", "gpu", "cuda"):
-        raise UserError(
-            f"trainer.accelerator={accelerator} is none of auto, cpu, gpu, cuda: the tables of the diffusion process "
-            "are float64, which Apple's GPUs and TPUs do not have; use one of these"
-        )
-
-
-def check_precision(precision: str, accelerator: str) -> str:
-    """The precision, "auto" as what it stands for. Raises UserError where it is none that works."""
-    if precision not in PRECISIONS:
-        raise UserError(
-            f"trainer.precision={precision} is none of {', '.join(PRECISIONS)}: float16 would need its "
-            "gradients scaled, and weights in bf16 would not move; choose one of these"
-        )
-    return native_precision(accelerator) if precision == "auto" else precision
-
-
-def native_precision(accelerator: str) -> str:
-    """bf16-mixed on GPUs and CPUs (AMX, AVX512-BF16) that compute in bf16; elsewhere it is emulated, and slower."""
-    on_gpu = accelerator in ("gpu", "cuda") and torch.cuda.is_available()
-    native = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else _cpu_computes_in_bf16()
-    return "bf16-mixed" if native else "32-true"
-
-
-def _cpu_computes_in_bf16() -> bool:
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ddpm_lightning.configuration.build import EvaluationData, make
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.metrics.extractor import Extractor
-from ddpm_lightning.training.build import EvaluationData, make
 from ddpm_lightning.training.checkpoint import load_model, read_checkpoint
 from tests.benchmarks.benchmark import Benchmark
 from tests.benchmarks.device import device

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ddpm_lightning.data.base import ImageDataModule
 from ddpm_lightning.data.batches import Batch, ImageDataset, InMemoryImages
+from ddpm_lightning.data.data_module import ImageDataModule
 from ddpm_lightning.typing import Examples
 from tests.benchmarks.benchmark import Benchmark
 from tests.benchmarks.device import FULL_PRECISION, cores, device

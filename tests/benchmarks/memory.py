@@ -5,7 +5,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 
-from ddpm_lightning.training.manners import quiet
+from ddpm_lightning.runtime.messages import quiet_libraries
 from tests.benchmarks.benchmark import Benchmark
 from tests.benchmarks.device import FULL_PRECISION, fix_threads, meters
 from tests.benchmarks.findings import Findings, compare
@@ -69,7 +69,7 @@ def peak_mib(meter: str, make: Maker, shape: Shape, batch_size: int, precision: 
         side()
         side()
 
-    with quiet():
+    with quiet_libraries():
         peak = meters()[meter](
             lambda: two_steps_of(make(tiny, 2, precision)), lambda: two_steps_of(make(shape, batch_size, precision))
         )

@@ -10,13 +10,13 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from torch import nn
 
+from ddpm_lightning.cli.train import make_module
+from ddpm_lightning.configuration.build import build_model, compile_network, make, plain
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import AncestralSampler
 from ddpm_lightning.networks.unet import UNet
-from ddpm_lightning.training.build import build_model, compile_network, make, plain
 from ddpm_lightning.training.generate import walk
 from ddpm_lightning.training.module import DDPM
-from ddpm_lightning.training.run import make_module
 from ddpm_lightning.training.trainer import make_trainer
 from ddpm_lightning.typing import Examples
 from tests.benchmarks.device import autocast, device

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ddpm_lightning.training.build import make, make_all, make_with
-from ddpm_lightning.training.manners import quiet
+from ddpm_lightning.configuration.build import make, make_all, make_with
+from ddpm_lightning.runtime.messages import quiet_libraries
 from tests.benchmarks.benchmark import Benchmark
 from tests.benchmarks.device import device
 from tests.benchmarks.findings import Figure, Findings, compare
@@ -50,6 +50,6 @@ class PlatformCost(Benchmark):
         trainer = make_with(
             {**config["trainer"], "precision": "32-true"}, callbacks=callbacks, logger=make_all(config, "logger")
         )
-        with quiet(), suppress(Enough):  # a fit that the stopwatch ends has ended well
+        with quiet_libraries(), suppress(Enough):  # a fit that the stopwatch ends has ended well
             trainer.fit(module, datamodule=data)
         return stopwatch

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.training.manners import quiet
+from ddpm_lightning.runtime.messages import quiet_libraries
 from tests.benchmarks.benchmark import Benchmark
 from tests.benchmarks.check import regressions, strangers
 from tests.benchmarks.device import fix_threads
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
-        with quiet():
+        with quiet_libraries():
             return _command(options)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ddpm_lightning.training.results import commit, write_results
+from ddpm_lightning.runtime.results import commit, write_results
 from tests.benchmarks.benchmark import Benchmark
 from tests.benchmarks.device import machine
 from tests.benchmarks.plot import draw_series

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-from ddpm_lightning.training.targets import TRUST
+from ddpm_lightning.configuration.allowed_targets import TRUST
 from tests.benchmarks.device import threads
 from tests.benchmarks.measure import in_turns
 from tests.benchmarks.places import ROOT

@@ -12,17 +12,17 @@ from diffusers import (
 )
 from torch import Tensor
 
-from ddpm_lightning.diffusion.dpm_solver import DPMSolver
+from ddpm_lightning.configuration.build import EvaluationData, real_images
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import Epsilon
 from ddpm_lightning.diffusion.samplers import DDIMSampler, Sampler
-from ddpm_lightning.diffusion.spacing import QuadraticSpacing, TrailingSpacing
-from ddpm_lightning.diffusion.unipc import UniPC
+from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver
+from ddpm_lightning.diffusion.samplers.spacing import QuadraticSpacing, TrailingSpacing
+from ddpm_lightning.diffusion.samplers.unipc import UniPC
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.metrics.extractor import Extractor, extract_all
 from ddpm_lightning.metrics.reference import Statistics, frechet_distance, statistics_of
 from ddpm_lightning.seeding import NoisePerImage
-from ddpm_lightning.training.build import EvaluationData, real_images
 from ddpm_lightning.training.generate import make_images
 from tests.benchmarks.checkpoint import OfTrainedModel
 from tests.benchmarks.device import device

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ddpm_lightning.cli.prepare import convert
 from ddpm_lightning.data.image_folder import ImageFolderDataModule
-from ddpm_lightning.prepare.prepare import convert
 from tests.benchmarks.benchmark import Benchmark
 from tests.benchmarks.device import cores
 from tests.benchmarks.findings import Comparison, Figure, Findings, compare

@@ -14,7 +14,7 @@ from diffusers.optimization import get_cosine_schedule_with_warmup
 from torch import nn
 from torchvision.transforms.functional import to_pil_image
 
-from ddpm_lightning.training.trainer import choose_accelerator, native_precision
+from ddpm_lightning.runtime.devices import choose_accelerator, native_precision
 from tests.benchmarks.benchmark import Benchmark
 from tests.benchmarks.device import device
 from tests.benchmarks.findings import Findings, compare

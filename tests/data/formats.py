@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ddpm_lightning.data.base import ImageDataModule
 from ddpm_lightning.data.batches import Plan
+from ddpm_lightning.data.data_module import ImageDataModule
 from ddpm_lightning.data.encoded import EncodedImages
 from ddpm_lightning.data.image_folder import Files
 

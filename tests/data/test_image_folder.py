@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from ddpm_lightning.cli.prepare import convert
 from ddpm_lightning.data.image_folder import ImageFolderDataModule
 from ddpm_lightning.data.shards import ShardsDataModule
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.prepare.prepare import convert
 from tests.data.formats import everything, write_folder
 
 

@@ -12,17 +12,17 @@ from typing import Any
 import torch
 
 from ddpm_lightning.data.points import GaussiansDataModule
-from ddpm_lightning.diffusion.langevin import LangevinSampler, PredictorCorrector
 from ddpm_lightning.diffusion.mixture import BestNetwork, Mixture
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
-from ddpm_lightning.diffusion.spacing import QuadraticSpacing
-from ddpm_lightning.figures.canvas import mark, save_curves
+from ddpm_lightning.diffusion.samplers.langevin import LangevinSampler, PredictorCorrector
+from ddpm_lightning.diffusion.samplers.spacing import QuadraticSpacing
 from ddpm_lightning.metrics.energy import energy_distance
+from ddpm_lightning.runtime.plots import panels
+from ddpm_lightning.runtime.results import MeanAndError, commit
 from ddpm_lightning.seeding import NoisePerImage
+from ddpm_lightning.studies.figures.canvas import mark, save_curves
 from ddpm_lightning.training.checkpoint import load_model
-from ddpm_lightning.training.figures import panels
-from ddpm_lightning.training.results import MeanAndError, commit
 from ddpm_lightning.typing import PointCloud
 
 POINTS = 1000

@@ -29,9 +29,9 @@ from ddpm_lightning.diffusion.schedules import (
 )
 from ddpm_lightning.diffusion.time_spent import fading
 from ddpm_lightning.diffusion.variances import BetaTildeVariance
-from ddpm_lightning.figures.canvas import draw_errors, save_curves
-from ddpm_lightning.training.figures import new_figure
-from ddpm_lightning.training.results import MeanAndError, commit
+from ddpm_lightning.runtime.plots import new_figure
+from ddpm_lightning.runtime.results import MeanAndError, commit
+from ddpm_lightning.studies.figures.canvas import draw_errors, save_curves
 
 STEPS = (10, 20, 50, 100, 200, 500, 1000, 2000, 4000, 8000)
 SHAPES = (LinearSchedule, CosineSchedule, QuadraticSchedule, ConstantSchedule, JSDSchedule, LogSNRLinearSchedule)

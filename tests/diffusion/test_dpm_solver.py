@@ -7,13 +7,19 @@ import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 
-from ddpm_lightning.diffusion.dpm_solver import DPMSolver
 from ddpm_lightning.diffusion.parameterizations import Epsilon
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.samplers import DDIMSampler, Sampler
+from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver
+from ddpm_lightning.diffusion.samplers.spacing import (
+    LeadingSpacing,
+    QuadraticSpacing,
+    Spacing,
+    TrailingSpacing,
+    UniformSpacing,
+)
+from ddpm_lightning.diffusion.samplers.unipc import UniPC
 from ddpm_lightning.diffusion.schedules import LinearSchedule
-from ddpm_lightning.diffusion.spacing import LeadingSpacing, QuadraticSpacing, Spacing, TrailingSpacing, UniformSpacing
-from ddpm_lightning.diffusion.unipc import UniPC
 from ddpm_lightning.diffusion.variances import BetaVariance
 from tests.diffusion.test_samplers import random_model
 from tests.exact import exact_model

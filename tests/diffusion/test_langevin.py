@@ -7,14 +7,14 @@ import torch
 from diffusers import ScoreSdeVeScheduler
 from torch import Tensor
 
-from ddpm_lightning.diffusion.langevin import LangevinSampler, PredictorCorrector, langevin_step
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import Epsilon
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
+from ddpm_lightning.diffusion.samplers.langevin import LangevinSampler, PredictorCorrector, langevin_step
+from ddpm_lightning.diffusion.samplers.spacing import QuadraticSpacing
+from ddpm_lightning.diffusion.samplers.unipc import UniPC
 from ddpm_lightning.diffusion.schedules import LinearSchedule
-from ddpm_lightning.diffusion.spacing import QuadraticSpacing
-from ddpm_lightning.diffusion.unipc import UniPC
 from ddpm_lightning.diffusion.variance_exploding import VarianceExploding
 from ddpm_lightning.diffusion.variances import BetaVariance
 from ddpm_lightning.errors import UserError

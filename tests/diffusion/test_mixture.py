@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from ddpm_lightning.diffusion.langevin import LangevinSampler, PredictorCorrector
 from ddpm_lightning.diffusion.mixture import BestNetwork, Mixture
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import Parameterization
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
+from ddpm_lightning.diffusion.samplers.langevin import LangevinSampler, PredictorCorrector
+from ddpm_lightning.diffusion.samplers.spacing import QuadraticSpacing
 from ddpm_lightning.diffusion.schedules import LinearSchedule
-from ddpm_lightning.diffusion.spacing import QuadraticSpacing
 from ddpm_lightning.diffusion.variances import BetaTildeVariance
 from tests.choices import PARAMETERIZATIONS, name
 

@@ -10,15 +10,21 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from torch import Tensor, nn
 
-from ddpm_lightning.diffusion.dpm_solver import DPMSolver
-from ddpm_lightning.diffusion.langevin import LangevinSampler, PredictorCorrector
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import Epsilon, Parameterization
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
+from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver
+from ddpm_lightning.diffusion.samplers.langevin import LangevinSampler, PredictorCorrector
+from ddpm_lightning.diffusion.samplers.spacing import (
+    LeadingSpacing,
+    QuadraticSpacing,
+    Spacing,
+    TrailingSpacing,
+    UniformSpacing,
+)
+from ddpm_lightning.diffusion.samplers.unipc import UniPC
 from ddpm_lightning.diffusion.schedules import ConstantSchedule, LinearSchedule, Schedule
-from ddpm_lightning.diffusion.spacing import LeadingSpacing, QuadraticSpacing, Spacing, TrailingSpacing, UniformSpacing
-from ddpm_lightning.diffusion.unipc import UniPC
 from ddpm_lightning.diffusion.variances import (
     BetaTildeVariance,
     BetaVariance,

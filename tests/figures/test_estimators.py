@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from ddpm_lightning.configuration.build import make
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.schedules import LinearSchedule
-from ddpm_lightning.figures.timesteps import Variation
-from ddpm_lightning.training.build import make
+from ddpm_lightning.studies.figures.timesteps_compared import Variation
 from ddpm_lightning.training.checkpoint import read_checkpoint
 from tests.figures.test_plane import NO_IMAGES, TOY
 from tests.training.commands import command, error_of, results

@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
+from ddpm_lightning.configuration.build import make, real_images
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.training.build import make, real_images
 from ddpm_lightning.training.checkpoint import read_checkpoint
 from tests.conftest import ROOT
 from tests.training.commands import command, error_of, results, train
@@ -82,7 +82,7 @@ def grids(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     with ExitStack() as stack:
         for room in rooms:
             keep = lambda *parts: found.update({parts[-1].name: parts})  # noqa: E731
-            stack.enter_context(patch(f"ddpm_lightning.figures.{room}.save_grid", keep))
+            stack.enter_context(patch(f"ddpm_lightning.studies.figures.{room}.save_grid", keep))
         command("figure", *options(checkpoint, folder, f"figure=[{','.join(rooms)}]", *SMALL[1:]))
     return found
 
@@ -263,7 +263,9 @@ def test_one_that_fails_while_it_is_drawn_costs_no_other(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     two = ["figure=[lossy_coding,shared_latents]", *SMALL[2:5]]
-    with patch("ddpm_lightning.figures.lossy_coding.LossyCoding.measure", side_effect=UserError("the pen broke")):
+    with patch(
+        "ddpm_lightning.studies.figures.lossy_coding.LossyCoding.measure", side_effect=UserError("the pen broke")
+    ):
         said = error_of(capsys, "figure", *options(checkpoint, tmp_path, *two))
     assert "lossy_coding is left out: the pen broke" in " ".join(said.split())
     assert (tmp_path / "shared_latents.png").is_file()

@@ -15,13 +15,13 @@ from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler, end_of
 from ddpm_lightning.diffusion.schedules import LinearSchedule
 from ddpm_lightning.diffusion.variances import LearnedVariance
-from ddpm_lightning.figures.latents import Chain
-from ddpm_lightning.figures.lossy_coding import table
-from ddpm_lightning.figures.shared_latents import rmse_of_pairs, share_of_pairs
+from ddpm_lightning.evaluation.generated_shards import GeneratedShards
+from ddpm_lightning.evaluation.image_sets import Generated
+from ddpm_lightning.evaluation.subject import Subject
 from ddpm_lightning.metrics.memorisation import nearest, share_nearer
-from ddpm_lightning.training.evaluation.images import Generated
-from ddpm_lightning.training.evaluation.shards import Shards
-from ddpm_lightning.training.evaluation.subject import Subject
+from ddpm_lightning.studies.figures.latents import Chain
+from ddpm_lightning.studies.figures.lossy_coding import table
+from ddpm_lightning.studies.figures.shared_latents import rmse_of_pairs, share_of_pairs
 from tests.diffusion.test_samplers import best_log_variance
 from tests.exact import exact_model
 
@@ -36,7 +36,7 @@ def chain(folder: Path, sampler: Sampler, batch_size: int = 64) -> Chain:
         model=exact_model(process, Epsilon(), LearnedVariance(), s=S, v=best_log_variance(process, S)),
         data=FakeDataModule(channels=1, size=(2, 2), num_images=4),
         sampler=sampler,
-        shards=Shards(folder),
+        shards=GeneratedShards(folder),
         recipe={},
         n=4,
         batch_size=batch_size,

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from ddpm_lightning.diffusion.samplers import AncestralSampler, end_of
+from ddpm_lightning.evaluation.generated_shards import GeneratedShards
 from ddpm_lightning.metrics.classifier import DataSetClassifier
 from ddpm_lightning.metrics.energy import energy_distance
 from ddpm_lightning.metrics.extractor import extract_all
 from ddpm_lightning.metrics.reference import frechet_distance, statistics_of
 from ddpm_lightning.training.checkpoint import load_model
-from ddpm_lightning.training.evaluation.shards import Shards
 from ddpm_lightning.training.generate import walk
 from tests.figures.test_plane import FEW, NO_IMAGES, TOY
 from tests.training.commands import command, error_of, results, train
@@ -40,7 +40,7 @@ def test_it_is_the_mean_over_draws_of_what_evaluate_measures(checkpoint: Path, t
     same = ["num_images=140", "sampler=ddim", "sampler.num_steps=4", f"generated={made}", "trainer.accelerator=cpu"]
     where = f"hydra.run.dir={tmp_path / 'evaluation'}"
     command("evaluate", f"checkpoint={checkpoint}", where, "metrics=[fd_digits]", *same)
-    pixels = torch.cat(list(Shards(made).read(140)))
+    pixels = torch.cat(list(GeneratedShards(made).read(140)))
     _, data, _ = load_model(checkpoint, use_ema=True)
     real = torch.cat([data.pixels.to_bytes(batch.x_0) for batch in data.in_order("train")])
     seen = DataSetClassifier("digits")

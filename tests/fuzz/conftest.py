@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ddpm_lightning.cli.prepare import convert
 from ddpm_lightning.data import cifar10, fashion_mnist
 from ddpm_lightning.data.image_folder import ImageFolderDataModule
-from ddpm_lightning.prepare.prepare import convert
 from tests.data.formats import encoded, picture, write_lsun
 from tests.fuzz.runner import Runner
 

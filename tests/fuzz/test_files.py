@@ -20,13 +20,13 @@ from ddpm_lightning.data.fashion_mnist import read_idx
 from ddpm_lightning.data.shards import ShardsDataModule
 from ddpm_lightning.diffusion.samplers import DDIMSampler
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.evaluation.generated_shards import GeneratedShards
+from ddpm_lightning.evaluation.image_sets import Given
 from ddpm_lightning.metrics.classifier import load_classifier, shipped_weights
 from ddpm_lightning.metrics.reference import Reference, load_reference
+from ddpm_lightning.runtime.recipe import RECIPE
 from ddpm_lightning.training.checkpoint import load_model, newest_whole
-from ddpm_lightning.training.evaluation.images import Given
-from ddpm_lightning.training.evaluation.shards import Shards
 from ddpm_lightning.training.generate import make_images
-from ddpm_lightning.training.recipe import RECIPE
 from tests.data.formats import everything, read_file, write_folder
 from tests.fuzz.conftest import write_idx, write_shards
 from tests.fuzz.damage import CHANGES, EDITS, Change, Edit, damaged, misshapen
@@ -65,13 +65,13 @@ def read_given(path: Path) -> None:
 
 
 def read_shard(path: Path) -> None:
-    images = torch.cat(list(Shards(path.parent).read(6)))
+    images = torch.cat(list(GeneratedShards(path.parent).read(6)))
     assert images.dtype == torch.uint8
     assert len(images) == 6
 
 
 def read_recipe(path: Path) -> None:
-    Shards(path.parent).check({"seed": 0, "model": {"T": 8}})
+    GeneratedShards(path.parent).check({"seed": 0, "model": {"T": 8}})
 
 
 def read_pixels(path: Path) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
-from ddpm_lightning.interchange.pretrained import Node, Pretrained, node
-from ddpm_lightning.interchange.targets import CheckpointTarget
 from ddpm_lightning.networks.unet import UNet
+from ddpm_lightning.studies.interchange.destinations import CheckpointTarget
+from ddpm_lightning.studies.interchange.pretrained import Node, Pretrained, node
 from tests.networks.small import SMALL, randomise
 from tests.peers import unet_of_diffusers
 

@@ -14,10 +14,10 @@ from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sam
 from ddpm_lightning.diffusion.schedules import Schedule
 from ddpm_lightning.diffusion.variances import Variance
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.interchange.diffusers_source import DiffusersSource
-from ddpm_lightning.interchange.ours import CheckpointSource, SafetensorsSource
-from ddpm_lightning.interchange.pretrained import Node, Pretrained
-from ddpm_lightning.interchange.targets import CheckpointTarget, DiffusersTarget, SafetensorsTarget
+from ddpm_lightning.studies.interchange.destinations import CheckpointTarget, DiffusersTarget, SafetensorsTarget
+from ddpm_lightning.studies.interchange.diffusers_source import DiffusersSource
+from ddpm_lightning.studies.interchange.ours import CheckpointSource, SafetensorsSource
+from ddpm_lightning.studies.interchange.pretrained import Node, Pretrained
 from ddpm_lightning.training.checkpoint import load_model
 from tests.interchange.folders import (
     FAKE,

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ddpm_lightning.diffusion.variances import BetaVariance
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.interchange.official_source import PesserSource, TensorFlowSource
-from ddpm_lightning.interchange.pretrained import Pretrained
-from ddpm_lightning.interchange.targets import CheckpointTarget
+from ddpm_lightning.studies.interchange.destinations import CheckpointTarget
+from ddpm_lightning.studies.interchange.official_source import PesserSource, TensorFlowSource
+from ddpm_lightning.studies.interchange.pretrained import Pretrained
 from ddpm_lightning.training.checkpoint import load_model
 from tests.interchange.folders import FAKE
 from tests.interchange.official import OfficialUNet, names_and_shapes

@@ -13,11 +13,11 @@ from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.evaluation.image_sets import Given
 from ddpm_lightning.metrics.extractor import Extracted, extract_all, sha256_of
 from ddpm_lightning.metrics.inception import FILE, Inception
 from ddpm_lightning.metrics.reference import Reference
 from ddpm_lightning.metrics.scores import FrechetDistance
-from ddpm_lightning.training.evaluation.images import Given
 from tests.metrics.inception_weights import write_random_weights
 from tests.training.commands import command, results
 

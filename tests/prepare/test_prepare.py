@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from ddpm_lightning.data.shards import ShardsDataModule
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.prepare import prepare, writing
-from ddpm_lightning.training.durable import written_durably
+from ddpm_lightning.runtime.atomic_files import written_durably
+from ddpm_lightning.studies.prepare import prepare, writing
 from tests.conftest import ROOT
 from tests.data.formats import encoded, everything, picture, write_folder, write_lsun
 from tests.kills import killed_at_random
@@ -178,7 +178,7 @@ def test_ctrl_c_ends_it_with_the_word_how_to_go_on(folder: Path, whole: dict[str
 
 SLOWLY = """
 import runpy, sys, time
-from ddpm_lightning.prepare import writing
+from ddpm_lightning.studies.prepare import writing
 fast = writing.encode
 writing.encode = lambda *image: (time.sleep(0.2), fast(*image))[1]
 sys.argv[0] = "prepare.py"

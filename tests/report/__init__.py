@@ -1,1 +1,1 @@
-"""Tests of ddpm_lightning.report."""
+"""Tests of ddpm_lightning.studies.report."""

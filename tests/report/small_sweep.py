@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from ddpm_lightning.cli import train as run
 from ddpm_lightning.diffusion.losses import Simple
 from ddpm_lightning.diffusion.parameterizations import Mu
-from ddpm_lightning.training import run
 
 ROWS = [
     "mu_learned_elbo",

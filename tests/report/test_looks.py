@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddpm_lightning.report.report import write_report
+from ddpm_lightning.studies.report.write import write_report
 from tests.report.small_sweep import mu_with_simple_diverging, options
 from tests.training.commands import command
 

@@ -1,4 +1,4 @@
-"""`python -m ddpm_lightning.report.over_runs`."""
+"""`python -m ddpm_lightning.studies.report.over_runs`."""
 
 import json
 import math
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from ddpm_lightning.report.over_runs import main
+from ddpm_lightning.studies.report.over_runs import main
 
 
 def write(folder: Path, **values: float | str) -> Path:

@@ -16,15 +16,15 @@ from PIL import Image
 
 from ddpm_lightning.diffusion.losses import Simple
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.report.dashboard import TABLE
-from ddpm_lightning.report.figures import drawn
-from ddpm_lightning.report.plan import add_to_plan, read_plan
-from ddpm_lightning.report.report import write_report
-from ddpm_lightning.report.rows import BITS, COLUMNS, DISTANCE, Cell, rows_of, with_error
-from ddpm_lightning.report.runs import read_run, read_sweep
-from ddpm_lightning.report.samples import samples
-from ddpm_lightning.training.evaluation.bound import ExactBound
-from ddpm_lightning.training.results import with_warnings
+from ddpm_lightning.evaluation.exact_bound import ExactBound
+from ddpm_lightning.runtime.results import with_warnings
+from ddpm_lightning.studies.report.dashboard import TABLE
+from ddpm_lightning.studies.report.plan import add_to_plan, read_plan
+from ddpm_lightning.studies.report.rows import BITS, COLUMNS, DISTANCE, Cell, rows_of, with_error
+from ddpm_lightning.studies.report.runs import read_run, read_sweep
+from ddpm_lightning.studies.report.sample_strips import samples
+from ddpm_lightning.studies.report.sweep_plots import drawn
+from ddpm_lightning.studies.report.write import write_report
 from tests.report.small_sweep import ROWS, killed_in, mu_with_simple_diverging, options
 from tests.training.commands import command, error_of, results
 from tests.training.wandb_records import read_run as read_logged

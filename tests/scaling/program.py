@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ddpm_lightning.training.manners import quiet
-from ddpm_lightning.training.results import commit, write_results
+from ddpm_lightning.runtime.messages import quiet_libraries
+from ddpm_lightning.runtime.results import commit, write_results
 from tests.benchmarks.device import fix_threads, machine
 from tests.benchmarks.page import PLACE, origin
 from tests.benchmarks.places import ROOT
@@ -48,7 +48,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     fix_threads()
     if not options.page:
-        with quiet():
+        with quiet_libraries():
             measure(options.names or list(MEASURED))
     write_page(read())
 

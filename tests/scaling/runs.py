@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ddpm_lightning.training.metrics_csv import read_rows
+from ddpm_lightning.training.loggers.metrics_csv import read_rows
 from tests.benchmarks.growth import MIDDLE
 from tests.benchmarks.memory import MIB
 from tests.benchmarks.places import ROOT

@@ -19,12 +19,12 @@ from PIL import Image
 from ddpm_lightning import npz
 from ddpm_lightning.data.cifar10 import FOLDER, CIFAR10DataModule, read_batch
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.evaluation.generated_shards import GeneratedShards
+from ddpm_lightning.evaluation.image_sets import Given
 from ddpm_lightning.image_files.decoding import LARGEST
 from ddpm_lightning.metrics.inception import load_inception
 from ddpm_lightning.npz import read_npz
 from ddpm_lightning.training.checkpoint import load_model, read_checkpoint
-from ddpm_lightning.training.evaluation.images import Given
-from ddpm_lightning.training.evaluation.shards import Shards
 from tests.data.formats import read_file
 from tests.training.commands import train
 
@@ -77,7 +77,7 @@ def test_a_malicious_pickle_among_the_shards_is_not_run(tmp_path: Path) -> None:
         np.save(array, np.array([Touch(tmp_path / "ran")], dtype=object), allow_pickle=True)
         file.writestr("images.npy", array.getvalue())
     with pytest.raises(UserError, match="delete it, and it is made anew"):
-        list(Shards(tmp_path).read(4))
+        list(GeneratedShards(tmp_path).read(4))
     assert not (tmp_path / "ran").exists()
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ddpm_lightning.configuration.secrets import check_no_secrets
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.training.secrets import check_no_secrets
 from tests.conftest import ROOT
 from tests.training.commands import SMALL, error_of
 

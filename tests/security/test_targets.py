@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from ddpm_lightning.configuration.allowed_targets import TRUST, check_buildable, check_model_parts
+from ddpm_lightning.configuration.build import make
+from ddpm_lightning.configuration.checked_loader import check_only_typed
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.training.build import make
-from ddpm_lightning.training.guard import check_only_typed
-from ddpm_lightning.training.targets import TRUST, check_buildable, check_model_parts
 from tests.training.commands import SMALL, error_of
 
 EVIL = "import pathlib; pathlib.Path('{path}').touch()"
@@ -21,10 +21,10 @@ REFUSED = [
     "functools.partial",
     "hydra.utils.get_method",
     "hydra.utils.instantiate",
-    "ddpm_lightning.training.build.instantiate",
+    "ddpm_lightning.configuration.build.instantiate",
     "ddpm_lightning.data.digits.torch.load",
     "ddpm_lightning.data.digits.torch.optim.Adam",
-    "ddpm_lightning.training.build.make.__globals__",
+    "ddpm_lightning.configuration.build.make.__globals__",
     "ddpm_lightning.data.digits.DigitsDataModule.load",
     "ddpm_lightning",
     "ddpm_lightning_of_mine.Evil",
@@ -201,7 +201,7 @@ def test_what_runs_commands_or_takes_keys_must_be_typed(
     assert "stands in a file" in said
 
 
-@pytest.mark.parametrize("target", ["training.results.write_results", "training.signals.requeue", "npz.written_whole"])
+@pytest.mark.parametrize("target", ["runtime.results.write_results", "runtime.signals.requeue", "npz.written_whole"])
 def test_our_functions_that_write_or_run_are_not_built(target: str) -> None:
     with pytest.raises(UserError, match="asks to build"):
         check_buildable({"_target_": f"ddpm_lightning.{target}"})

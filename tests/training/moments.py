@@ -17,9 +17,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ddpm_lightning.training import checkpoint
-from ddpm_lightning.training.callbacks.bound import ValidationBound
+from ddpm_lightning.training.callbacks.previews import Preview
 from ddpm_lightning.training.callbacks.quality import SampleQuality
-from ddpm_lightning.training.callbacks.samples import Preview
+from ddpm_lightning.training.callbacks.validation_bound import ValidationBound
 
 MOMENTS = ("backward", "after the step", "drawing", "saving", "between renames", "bound", "quality", "testing")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ddpm_lightning.training.checkpoint import read_checkpoint
-from ddpm_lightning.training.metrics_csv import read_rows
+from ddpm_lightning.training.loggers.metrics_csv import read_rows
 from tests.conftest import ROOT
 from tests.training.commands import SMALL, error_of, train
 from tests.training.test_stopped import at

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from ddpm_lightning.diffusion.spacing import Spacing
+from ddpm_lightning.configuration.arguments import check_arguments, fits
+from ddpm_lightning.diffusion.samplers.spacing import Spacing
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.training.arguments import check_arguments, fits
 
-UNIFORM = {"_target_": "ddpm_lightning.diffusion.spacing.UniformSpacing"}
+UNIFORM = {"_target_": "ddpm_lightning.diffusion.samplers.spacing.UniformSpacing"}
 SIMPLE = {"_target_": "ddpm_lightning.diffusion.losses.Simple"}
 
 

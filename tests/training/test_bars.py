@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ddpm_lightning.training import bars
-from ddpm_lightning.training.bars import progress_bar
+from ddpm_lightning.runtime import progress_bars as bars
+from ddpm_lightning.runtime.progress_bars import progress_bar
 from tests.conftest import ROOT
 from tests.training.commands import train
 

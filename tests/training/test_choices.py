@@ -10,11 +10,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from ddpm_lightning.data.base import ImageDataModule
+from ddpm_lightning.cli.train import make_module
+from ddpm_lightning.configuration.build import build_model, make
 from ddpm_lightning.data.batches import InMemoryImages
+from ddpm_lightning.data.data_module import ImageDataModule
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.training.build import build_model, make
-from ddpm_lightning.training.run import make_module
 from tests.conftest import ROOT
 from tests.training.commands import SMALL, command, results, train
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ddpm_lightning.cli.command import write_what_streams_can
-from ddpm_lightning.training.command_line.groups import CONF
+from ddpm_lightning.configuration.groups import CONF
 
 
 def test_a_character_that_the_encoding_lacks_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:

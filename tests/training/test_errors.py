@@ -149,7 +149,7 @@ def test_a_checkpoint_with_code_inside(checkpoint: Path, tmp_path: Path, capsys:
     [
         ("network", {"_target_": "os.system", "command": "true"}, "'os.system', which is no part of a model"),
         ("schedule", {"_target_": "ddpm_lightning.diffusion.schedules.torch.load"}, "which is no part of a model"),
-        ("schedule", {"_target_": "ddpm_lightning.training.run.train"}, "which is no part of a model"),
+        ("schedule", {"_target_": "ddpm_lightning.cli.train.run"}, "which is no part of a model"),
         ("schedule", {"_target_": 7}, "which is no part of a model"),
         ("variance", {"deep": [{"_target_": "builtins.eval"}]}, "'builtins.eval'"),
         ("data", {"root": "${oc.env:HOME}"}, "could read your environment"),

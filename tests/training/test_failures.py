@@ -10,7 +10,7 @@ from hydra.core.utils import JobReturn
 from submitit import SlurmJob
 from submitit.core.utils import cloudpickle_dump
 
-from ddpm_lightning.training import slurm
+from ddpm_lightning.launching import slurm
 from tests.conftest import ROOT
 from tests.training.commands import SMALL, command, error_of
 
@@ -65,7 +65,7 @@ def test_an_error_of_the_program_has_its_traceback_in_the_log(
     def broken(cfg: Any) -> None:
         raise ZeroDivisionError("by 0")
 
-    monkeypatch.setattr("ddpm_lightning.training.run.train", broken)
+    monkeypatch.setattr("ddpm_lightning.cli.train.run", broken)
     said = error_of(capsys, "train", "-m", "seed=0,1", f"hydra.sweep.dir={tmp_path}")
     assert "2 of 2 jobs failed\n  seed=0: ZeroDivisionError('by 0'); its log is" in said
     log = (tmp_path / "0" / "train.log").read_text()

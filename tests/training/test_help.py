@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ddpm_lightning.cli.__main__ import COMMANDS
-from ddpm_lightning.training.command_line.groups import CONF, GROUPS, groups_of
+from ddpm_lightning.configuration.groups import CONF, GROUPS, groups_of
 from tests.training.commands import ROOT, command, error_of
 
 FOREIGN = {

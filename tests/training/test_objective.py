@@ -11,7 +11,8 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
-from ddpm_lightning.training import objective, run
+from ddpm_lightning.cli import train as run
+from ddpm_lightning.training import objective
 from tests.conftest import ROOT
 from tests.training.commands import SMALL, command, error_of, results
 

@@ -28,7 +28,7 @@ def test_what_is_no_option(typed: str, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_reading_options_does_not_wait_for_pytorch() -> None:
-    looks = "import sys, ddpm_lightning.training.guard; assert 'torch' not in sys.modules"
+    looks = "import sys, ddpm_lightning.configuration.checked_loader; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", looks], check=True, cwd=ROOT)
 
 

@@ -9,8 +9,8 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from ddpm_lightning.training.build import plain
-from ddpm_lightning.training.command_line.paths import ABSOLUTE, AS_TYPED
+from ddpm_lightning.configuration.build import plain
+from ddpm_lightning.configuration.paths import ABSOLUTE, AS_TYPED
 from tests.training.commands import SMALL, command, error_of
 
 QUICK = ["trainer.max_steps=1", "callbacks.grid=null", "callbacks.strip=null", "callbacks.bound=null"]

@@ -16,11 +16,11 @@ import yaml
 from PIL import Image
 
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.runtime.messages import quiet_libraries
+from ddpm_lightning.runtime.processes import number_of_processes
+from ddpm_lightning.runtime.signals import STOP, requeue
 from ddpm_lightning.training.checkpoint import read_checkpoint
-from ddpm_lightning.training.manners import quiet
-from ddpm_lightning.training.metrics_csv import read_rows
-from ddpm_lightning.training.processes import number_of_processes
-from ddpm_lightning.training.signals import STOP, requeue
+from ddpm_lightning.training.loggers.metrics_csv import read_rows
 from tests.conftest import ROOT
 from tests.training.commands import SMALL, command, error_of, results, train
 from tests.training.test_quality import NAME
@@ -88,7 +88,7 @@ def test_torch_does_not_warn_of_the_options_that_it_gets() -> None:
     options = yaml.safe_load((ROOT / "conf" / "trainer" / "ddp.yaml").read_text())["strategy"]
     given = {name: options[name] for name in ("broadcast_buffers", "gradient_as_bucket_view")}
     try:
-        with warnings.catch_warnings(record=True) as heard, quiet():
+        with warnings.catch_warnings(record=True) as heard, quiet_libraries():
             torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2), **given)
     finally:
         torch.distributed.destroy_process_group()

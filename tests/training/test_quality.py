@@ -6,7 +6,7 @@ import lightning as L
 import pytest
 import torch
 
-from ddpm_lightning.training.metrics_csv import read_rows
+from ddpm_lightning.training.loggers.metrics_csv import read_rows
 from tests.training.commands import SMALL, command, error_of, results, train
 from tests.training.evaluation.test_evaluate import LIKE_DIGITS
 

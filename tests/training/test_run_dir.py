@@ -7,7 +7,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from ddpm_lightning.training.run_dir import new_folder
+from ddpm_lightning.runtime.run_directory import new_folder
 from tests.training.commands import SMALL, command, error_of
 
 QUICK = [*SMALL, "trainer.max_steps=1", "callbacks.grid=null", "callbacks.strip=null", "callbacks.bound=null"]

@@ -12,10 +12,10 @@ import torch
 import yaml
 
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.runtime.results import write_results
 from ddpm_lightning.training.checkpoint import CONFIG, read_checkpoint
-from ddpm_lightning.training.metrics_csv import read_rows
-from ddpm_lightning.training.outcome import reason_of_divergence
-from ddpm_lightning.training.results import write_results
+from ddpm_lightning.training.loggers.metrics_csv import read_rows
+from ddpm_lightning.training.run_results import reason_of_divergence
 from ddpm_lightning.training.same_run import (
     EFFECTS,
     Difference,

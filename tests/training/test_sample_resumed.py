@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from ddpm_lightning.evaluation.image_sets import Generated
+from ddpm_lightning.evaluation.sample_files import NPZOutput, Output, PNGOutput
 from ddpm_lightning.npz import write_stream
-from ddpm_lightning.training.evaluation.images import Generated
-from ddpm_lightning.training.outputs import NPZOutput, Output, PNGOutput
 from ddpm_lightning.typing import Pixels
 from tests.training.commands import command, error_of
 from tests.training.test_sample import checkpoint

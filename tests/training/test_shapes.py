@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ddpm_lightning.training.evaluation.images import Given
+from ddpm_lightning.evaluation.image_sets import Given
 from tests.training.commands import SMALL, command
 
 WITHOUT_DATA = [option for option in SMALL if not option.startswith("data")]

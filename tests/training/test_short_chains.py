@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddpm_lightning.figures.figure import steps_at
-from ddpm_lightning.figures.interpolation import Interpolation
-from ddpm_lightning.figures.lossy_coding import LossyCoding
-from ddpm_lightning.figures.plane import Plane
-from ddpm_lightning.figures.shared_latents import SharedLatents
-from ddpm_lightning.training.metrics_csv import read_rows
+from ddpm_lightning.studies.figures.abstract_figure import steps_at
+from ddpm_lightning.studies.figures.interpolation import Interpolation
+from ddpm_lightning.studies.figures.lossy_coding import LossyCoding
+from ddpm_lightning.studies.figures.plane import Plane
+from ddpm_lightning.studies.figures.shared_latents import SharedLatents
+from ddpm_lightning.training.loggers.metrics_csv import read_rows
 from tests.training.commands import SMALL, command, results
 
 DEFAULTS = [option for option in SMALL if not option.startswith(("schedule.", "module.test_strata", "data."))]

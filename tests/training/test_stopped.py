@@ -15,7 +15,7 @@ import torch
 
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.training.checkpoint import PREVIOUS, AtomicCheckpointIO, read_checkpoint
-from ddpm_lightning.training.metrics_csv import read_rows
+from ddpm_lightning.training.loggers.metrics_csv import read_rows
 from tests.conftest import ROOT
 from tests.data.formats import write_folder
 from tests.kills import killed_at_random

@@ -9,9 +9,9 @@ from omegaconf import OmegaConf
 from submitit import SlurmJob
 
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.training import slurm
-from ddpm_lightning.training.command_line.failures import names_of
-from ddpm_lightning.training.slurm import with_resources
+from ddpm_lightning.launching import slurm
+from ddpm_lightning.launching.failures import names_of
+from ddpm_lightning.launching.slurm import with_resources
 from tests.training.commands import SMALL, command, error_of
 
 

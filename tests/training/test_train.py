@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.runtime.run_directory import alone_in
 from ddpm_lightning.training.checkpoint import AtomicCheckpointIO, read_checkpoint
-from ddpm_lightning.training.metrics_csv import read_rows
-from ddpm_lightning.training.run_dir import alone_in
+from ddpm_lightning.training.loggers.metrics_csv import read_rows
 from tests.training.commands import SMALL, command, error_of, results, train
 from tests.training.test_choices import composed
 

@@ -17,7 +17,8 @@ from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import OmegaConf
 
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.training.trainer import OURS, PASSED_ON, REFUSED, check_accelerator, check_trainer, make_trainer
+from ddpm_lightning.runtime.devices import check_accelerator
+from ddpm_lightning.training.trainer import OURS, PASSED_ON, REFUSED, check_trainer, make_trainer
 from tests.conftest import ROOT
 from tests.training.commands import SMALL, error_of, train
 

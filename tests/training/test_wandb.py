@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddpm_lightning.report.dashboard import OF_SWEEP, SECTIONS, Lines, Media, Panel
-from ddpm_lightning.training.background import Background
-from ddpm_lightning.training.callbacks.samples import SampleGrid
-from ddpm_lightning.training.metrics_csv import read_rows
+from ddpm_lightning.studies.report.dashboard import OF_SWEEP, SECTIONS, Lines, Media, Panel
+from ddpm_lightning.training.callbacks.previews import SampleGrid
+from ddpm_lightning.training.loggers.background import Background
+from ddpm_lightning.training.loggers.metrics_csv import read_rows
 from tests.conftest import ROOT
 from tests.training.commands import SMALL, command, error_of, results, train
 from tests.training.test_quality import QUALITY
@@ -478,7 +478,7 @@ def test_a_service_that_dies_or_hangs_ends_no_run(tmp_path: Path, how: signal.Si
 
 
 def test_the_dashboard_is_built_and_serialised_offline(capsys: pytest.CaptureFixture[str]) -> None:
-    from ddpm_lightning.report.dashboard import main
+    from ddpm_lightning.studies.report.dashboard import main
 
     main(["someone", "ddpm_lightning", "--sweep", "table2_digits", "--print"])
     said = capsys.readouterr().out
@@ -491,7 +491,7 @@ def test_the_dashboard_is_built_and_serialised_offline(capsys: pytest.CaptureFix
 def test_the_dashboard_without_a_key_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from ddpm_lightning.report.dashboard import main
+    from ddpm_lightning.studies.report.dashboard import main
 
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))

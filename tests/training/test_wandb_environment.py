@@ -13,7 +13,7 @@ import pytest
 import yaml
 from wandb import env
 
-from ddpm_lightning.training.build import make
+from ddpm_lightning.configuration.build import make
 from tests.conftest import ROOT
 from tests.training.commands import SMALL
 from tests.training.test_choices import composed

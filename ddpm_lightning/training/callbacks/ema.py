@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ddpm_lightning.errors import UserError, check_boolean
-from ddpm_lightning.training.callbacks.when import stepped
+from ddpm_lightning.training.callbacks.optimizer_steps import stepped
 from ddpm_lightning.training.checkpoint import EMA as KEY
 from ddpm_lightning.training.checkpoint import check_average
 from ddpm_lightning.training.module import DDPM

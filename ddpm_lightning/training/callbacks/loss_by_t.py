@@ -9,13 +9,13 @@ from PIL import Image
 from torch import Tensor
 
 from ddpm_lightning.errors import check_at_most, check_whole
-from ddpm_lightning.training.callbacks.by_t import add_step, new_sums
-from ddpm_lightning.training.callbacks.recurrent import Recurrent
-from ddpm_lightning.training.callbacks.showing import show
-from ddpm_lightning.training.figures import as_image, new_figure
+from ddpm_lightning.runtime.pictures import save
+from ddpm_lightning.runtime.plots import as_image, new_figure
+from ddpm_lightning.runtime.results import add_up
+from ddpm_lightning.training.callbacks.metrics import add_step, new_sums
+from ddpm_lightning.training.callbacks.periodic import Recurrent
+from ddpm_lightning.training.loggers.showing import show
 from ddpm_lightning.training.module import DDPM
-from ddpm_lightning.training.pictures import save
-from ddpm_lightning.training.results import add_up
 
 
 class LossByT(Recurrent):

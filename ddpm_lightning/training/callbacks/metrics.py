@@ -9,13 +9,27 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from ddpm_lightning.training.callbacks.by_t import add_step, new_sums
+from ddpm_lightning.runtime.phases import PHASES
+from ddpm_lightning.runtime.results import add_up
 from ddpm_lightning.training.callbacks.ema import distance
-from ddpm_lightning.training.callbacks.showing import log_metrics
-from ddpm_lightning.training.callbacks.when import check_interval, is_due
+from ddpm_lightning.training.callbacks.optimizer_steps import check_interval, is_due
+from ddpm_lightning.training.loggers.showing import log_metrics
 from ddpm_lightning.training.module import DDPM
-from ddpm_lightning.training.phases import PHASES
-from ddpm_lightning.training.results import add_up
+
+
+def new_sums(parts: int, device: torch.device | str = "cpu") -> Tensor:
+    """[2, parts], for equal parts of 1..T: of losses, and how many."""
+    return torch.zeros(2, parts, dtype=torch.float64, device=device)
+
+
+def add_step(sums: Tensor, outputs: dict[str, Tensor], T: int) -> None:
+    """Counts a step in, by what the module's training_step returned. A loss that is no number is left out: its step is
+    skipped, and spoils no mean."""
+    part = (outputs["t"] - 1) * sums.shape[1] // T
+    losses = outputs["loss_per_example"].double()
+    known = losses.isfinite()
+    sums.index_add_(1, part, torch.stack([losses.where(known, 0), known.double()]))
+
 
 QUARTILES = 4
 

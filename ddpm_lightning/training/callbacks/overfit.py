@@ -7,10 +7,10 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from ddpm_lightning.configuration.build import data_of
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.errors import UserError, check_positive, check_whole
 from ddpm_lightning.seeding import generator
-from ddpm_lightning.training.build import data_of
 from ddpm_lightning.training.generate import evaluating
 from ddpm_lightning.training.module import DDPM
 

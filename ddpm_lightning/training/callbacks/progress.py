@@ -6,7 +6,7 @@ import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
-from ddpm_lightning.training.bars import progress_bar
+from ddpm_lightning.runtime.progress_bars import progress_bar
 
 REFRESH = 10
 """Batches between two looks at the loss, each of which waits for the device."""

@@ -7,15 +7,15 @@ import lightning as L
 import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from ddpm_lightning.configuration.build import data_of, real_images
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import Diverged, UserError, check_at_most, check_whole
 from ddpm_lightning.metrics.extractor import Extractor
-from ddpm_lightning.training.build import data_of, real_images
+from ddpm_lightning.runtime.results import add_up, metric_name
 from ddpm_lightning.training.callbacks.periodic import Periodic
 from ddpm_lightning.training.generate import make_images
 from ddpm_lightning.training.module import DDPM
-from ddpm_lightning.training.results import add_up, metric_name
 
 
 class SampleQuality(Periodic):

@@ -6,10 +6,10 @@ import lightning as L
 from PIL import Image
 
 from ddpm_lightning.diffusion.process import GaussianDiffusion
-from ddpm_lightning.training.callbacks.showing import show
-from ddpm_lightning.training.figures import as_image
+from ddpm_lightning.runtime.pictures import save
+from ddpm_lightning.runtime.plots import as_image
+from ddpm_lightning.training.loggers.showing import show
 from ddpm_lightning.training.module import DDPM
-from ddpm_lightning.training.pictures import save
 
 
 class SchedulePlot(L.Callback):

@@ -6,10 +6,10 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint, Timer
 
-from ddpm_lightning.training.callbacks.checkpoint import keeps_checkpoints, last_checkpoint
-from ddpm_lightning.training.callbacks.when import stepped
+from ddpm_lightning.runtime.signals import STOP, Interrupted
+from ddpm_lightning.training.callbacks.checkpoints import keeps_checkpoints, last_checkpoint
+from ddpm_lightning.training.callbacks.optimizer_steps import stepped
 from ddpm_lightning.training.module import DDPM
-from ddpm_lightning.training.signals import STOP, Interrupted
 
 
 class StopOnSignal(Checkpoint):

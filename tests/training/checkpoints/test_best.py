@@ -8,9 +8,9 @@ from typing import Any
 import lightning as L
 import pytest
 
-from ddpm_lightning.training.callbacks.showing import log_metrics
 from ddpm_lightning.training.checkpoint import PREVIOUS, read_checkpoint
-from ddpm_lightning.training.metrics_csv import read_rows
+from ddpm_lightning.training.loggers.metrics_csv import read_rows
+from ddpm_lightning.training.loggers.showing import log_metrics
 from tests.training.commands import SMALL, command, error_of, results
 from tests.training.test_stopped import at
 from tests.training.test_train import STATE, same

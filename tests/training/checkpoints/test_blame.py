@@ -9,7 +9,7 @@ import lightning as L
 import pytest
 import torch
 
-from ddpm_lightning.training.run_dir import alone_in
+from ddpm_lightning.runtime.run_directory import alone_in
 from tests.training.checkpoints.test_kept import failing
 from tests.training.commands import SMALL, command, error_of, train
 

@@ -9,7 +9,7 @@ import pytest
 from lightning.pytorch.callbacks import Checkpoint
 
 from ddpm_lightning.training.checkpoint import read_checkpoint
-from ddpm_lightning.training.metrics_csv import read_rows
+from ddpm_lightning.training.loggers.metrics_csv import read_rows
 from ddpm_lightning.training.monitors import check_monitors, names_in_training
 from tests.training.commands import SMALL, command, error_of, results, train
 from tests.training.test_stopped import logged
@@ -110,7 +110,7 @@ def test_all_numbers_that_are_logged_can_be_watched(tmp_path: Path, monkeypatch:
         known.extend(names_in_training(trainer.callbacks, module))
         check_monitors(trainer, module)
 
-    monkeypatch.setattr("ddpm_lightning.training.run.check_monitors", listen)
+    monkeypatch.setattr("ddpm_lightning.cli.train.check_monitors", listen)
     stop = "+callbacks.stop._target_=lightning.pytorch.callbacks.EarlyStopping"
     late = ("callbacks.metrics.every_n_steps=50", "callbacks.bound.raw=true")
     train(tmp_path, stop, "+callbacks.stop.monitor=train/loss", *late)

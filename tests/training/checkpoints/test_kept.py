@@ -11,8 +11,8 @@ import lightning as L
 import pytest
 import torch
 
+from ddpm_lightning.runtime.atomic_files import link_if_first, written_durably
 from ddpm_lightning.training.checkpoint import PREVIOUS, AtomicCheckpointIO, read_checkpoint
-from ddpm_lightning.training.durable import link_if_first, written_durably
 from tests.training.commands import train
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ddpm_lightning.training.checkpoint import read_checkpoint
-from ddpm_lightning.training.metrics_csv import read_rows
+from ddpm_lightning.training.loggers.metrics_csv import read_rows
 from tests.training.commands import SMALL, command
 from tests.training.test_stopped import logged
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import torch
 
+from ddpm_lightning.configuration.build import EvaluationData
 from ddpm_lightning.diffusion.dequantization import DecoderDequantization
 from ddpm_lightning.diffusion.likelihood import bits_per_dimension, every_term, prior_term
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.probability_flow import ProbabilityFlow, every_direction
+from ddpm_lightning.runtime.results import MeanAndError, commit
 from ddpm_lightning.seeding import NoisePerImage
-from ddpm_lightning.training.build import EvaluationData
 from ddpm_lightning.training.checkpoint import load_model
-from ddpm_lightning.training.results import MeanAndError, commit
 from ddpm_lightning.typing import Images, PerExample
 
 POINTS = 500

@@ -15,10 +15,10 @@ from ddpm_lightning.diffusion.parameterizations import Epsilon
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.schedules import LinearSchedule
 from ddpm_lightning.diffusion.variances import BetaVariance, LearnedVariance
-from ddpm_lightning.training.evaluation.bound import ExactBound
-from ddpm_lightning.training.evaluation.bound_estimate import EstimatedBound
-from ddpm_lightning.training.evaluation.images import Given
-from ddpm_lightning.training.evaluation.subject import Subject, Trained
+from ddpm_lightning.evaluation.estimated_bound import EstimatedBound
+from ddpm_lightning.evaluation.exact_bound import ExactBound
+from ddpm_lightning.evaluation.image_sets import Given
+from ddpm_lightning.evaluation.subject import Subject, Trained
 from tests.diffusion.test_samplers import best_log_variance
 from tests.exact import exact_model
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+from ddpm_lightning.evaluation.generated_shards import GeneratedShards
+from ddpm_lightning.evaluation.image_sets import Generated
 from ddpm_lightning.metrics.extractor import sha256_of
 from ddpm_lightning.metrics.inception import FILE
-from ddpm_lightning.training.evaluation.images import Generated
-from ddpm_lightning.training.evaluation.shards import Shards
 from tests.conftest import ROOT
 from tests.metrics.inception_weights import write_random_weights
 from tests.training.commands import command, error_of, results, train
@@ -99,7 +99,7 @@ def test_another_fixed_variance_is_that_of_a_model_that_was_trained_with_it(tmp_
 
 
 def all_images(folder: Path, n: int = 70) -> np.ndarray:
-    return torch.cat(list(Shards(folder / "images").read(n))).numpy()
+    return torch.cat(list(GeneratedShards(folder / "images").read(n))).numpy()
 
 
 def test_the_set_does_not_depend_on_the_batch_size(

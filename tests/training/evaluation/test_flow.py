@@ -20,7 +20,7 @@ from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import Epsilon
 from ddpm_lightning.diffusion.variances import BetaVariance
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.training.evaluation.flow import FlowLikelihood
+from ddpm_lightning.evaluation.flow_likelihood import FlowLikelihood
 from tests.choices import name
 from tests.training.commands import command, results, train
 from tests.training.evaluation.test_bound import FakeGaussian, gaussian_model, subject

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.training.evaluation.images import Given
+from ddpm_lightning.evaluation.image_sets import Given
 from tests.training.commands import error_of
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ddpm_lightning.training.evaluation.images import Generated
-from ddpm_lightning.training.evaluation.parts import part_of
-from ddpm_lightning.training.evaluation.shards import Shards
+from ddpm_lightning.evaluation.generated_shards import GeneratedShards
+from ddpm_lightning.evaluation.image_sets import Generated
+from ddpm_lightning.evaluation.parts import part_of
 from tests.conftest import ROOT
 from tests.training.commands import command, error_of, results
 from tests.training.evaluation.test_evaluate import all_images, checkpoint, options
@@ -94,7 +94,7 @@ def test_a_part_that_is_asked_to_stop_keeps_its_images_and_asks_for_another_turn
             signal.raise_signal(signal.SIGUSR2)
         return original(self, fabric, numbers, bar)
 
-    before = signal.signal(signal.SIGUSR2, lambda *_: heard.append(Shards(tmp_path / "images").ranges()))
+    before = signal.signal(signal.SIGUSR2, lambda *_: heard.append(GeneratedShards(tmp_path / "images").ranges()))
     monkeypatch.setattr(Generated, "_make", warned)
     try:
         with pytest.raises(SystemExit) as ended:
@@ -105,7 +105,7 @@ def test_a_part_that_is_asked_to_stop_keeps_its_images_and_asks_for_another_turn
     assert ended.value.code == 128 + signal.SIGUSR2
     assert heard == [[range(9)]]
     make(checkpoint, tmp_path, "part=0", "parts=2")
-    assert Shards(tmp_path / "images").missing(range(36), 72) == []
+    assert GeneratedShards(tmp_path / "images").missing(range(36), 72) == []
 
 
 @pytest.mark.slow  # test_processes has the same of training
@@ -114,7 +114,7 @@ def test_a_process_that_is_asked_to_stop_tells_the_others(checkpoint: Path, tmp_
     options_ = options(checkpoint, tmp_path, "num_images=360", "batch_size=9", "part=0", "parts=1", "trainer.devices=2")
     call = [sys.executable, "evaluate.py", *options_]
     run = subprocess.Popen(call, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    wait_for(lambda: bool(Shards(tmp_path / "images").ranges()))
+    wait_for(lambda: bool(GeneratedShards(tmp_path / "images").ranges()))
     *_, last = children(run.pid)
     os.kill(int(last), signal.SIGUSR1)
     said, _ = run.communicate(timeout=120)

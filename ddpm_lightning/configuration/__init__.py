@@ -1,0 +1,1 @@
+"""From typed options to objects: composing, checking, building."""

@@ -1,0 +1,99 @@
+"""Whether the values in a configuration are of the types that what it builds asks for, before anything is built."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from ddpm_lightning.configuration.allowed_targets import find_known
+from ddpm_lightning.errors import UserError, shown
+
+HYDRAS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
+"""Keys of a node that are Hydra's own."""
+
+
+def check_arguments(node: Any) -> None:
+    """Raises UserError where a node, or one inside it, has a value of another type than its target's annotation."""
+    if isinstance(node, list | tuple):
+        for item in node:
+            check_arguments(item)
+    elif isinstance(node, dict):
+        target = find_known(node.get("_target_"))
+        hints = _hints(target)
+        _check_names(node, target)
+        for name, value in node.items():
+            check_arguments(value)
+            if not fits(value, hints.get(name, Any)):
+                kind = getattr(hints[name], "__name__", "") if get_origin(hints[name]) is None else ""
+                raise UserError(
+                    f"{name}={shown(value)} does not fit {node['_target_']}, which takes {kind or hints[name]} there"
+                )
+
+
+def _check_names(node: Mapping[str, Any], target: Any) -> None:
+    try:
+        taken = inspect.signature(target).parameters
+    except (TypeError, ValueError):  # not known here, or written in C
+        return
+    open_ended = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values())
+    unknown = [name for name in node if name not in taken and name not in HYDRAS]
+    if unknown and not open_ended:
+        raise UserError(f"{node['_target_']} takes no {unknown[0]}; leave it out, or choose of {', '.join(taken)}")
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value, or what a node builds, is of the annotated type. Annotations of other kinds fit all."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(fits(value, each) for each in inner)
+    if origin in (list, tuple, Sequence):
+        return isinstance(value, list | tuple) and _items_fit(value, hint)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint in (bool, str, NoneType):
+        return isinstance(value, hint)
+    if origin is Callable:
+        return isinstance(value, dict) and value.get("_partial_") is True
+    return hint in (Any, object) or not inspect.isclass(hint) or _builds(value, hint)
+
+
+def _items_fit(values: Sequence[Any], hint: Any) -> bool:
+    kinds = [kind for kind in get_args(hint) if kind is not ...] or [Any]
+    if len(kinds) > 1:
+        return len(values) == len(kinds) and all(fits(*pair) for pair in zip(values, kinds, strict=True))
+    return all(fits(value, kinds[0]) for value in values)
+
+
+def _builds(value: Any, kind: type) -> bool:
+    if not isinstance(value, dict) or "_target_" not in value:
+        return isinstance(value, kind)
+    made = find_known(value["_target_"])
+    return not inspect.isclass(made) or issubclass(made, kind)
+
+
+def default_arguments(target: Any) -> dict[str, Any]:
+    """The plain values that a target's arguments have where a node leaves them out, those of base classes included."""
+    found: dict[str, Any] = {}
+    for maker in _makers(find_known(target)):
+        given = {name: each.default for name, each in inspect.signature(maker).parameters.items()}
+        found |= {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+    return {name: value for name, value in found.items() if isinstance(value, str | int | float | list | NoneType)}
+
+
+def _makers(target: Any) -> list[Callable[..., Any]]:
+    """The functions that take a target's arguments: those of its base classes, too, for it may pass arguments on."""
+    found = [vars(base).get("__init__") for base in reversed(target.__mro__)] if inspect.isclass(target) else [target]
+    return [maker for maker in found if inspect.isfunction(maker)]
+
+
+def _hints(target: Any) -> Mapping[str, Any]:
+    """The annotations of what a target takes."""
+    hints: dict[str, Any] = {}
+    for maker in _makers(target):
+        try:
+            hints |= get_type_hints(maker)
+        except (NameError, TypeError):  # of a library that imports its types for type checkers alone
+            continue
+    return hints

@@ -1,0 +1,222 @@
+"""Looks at what Hydra composed before Hydra acts on it: a configuration can come from anyone, and is kept for long.
+
+Hydra itself builds the callbacks, logging and launcher that a configuration names before it calls the command, so a
+check in the command would come too late.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from typing import Any, cast
+
+import hydra._internal.hydra as composing
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.default_element import GroupDefault
+from hydra.core.object_type import ObjectType
+from hydra.errors import (
+    CompactHydraException,
+    ConfigCompositionException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from ddpm_lightning.configuration.allowed_targets import check_buildable
+from ddpm_lightning.configuration.flags import check_flags
+from ddpm_lightning.configuration.groups import no_such_option
+from ddpm_lightning.configuration.help import asks_for_help, help_template
+from ddpm_lightning.configuration.option_names import check_names, unknown_name
+from ddpm_lightning.configuration.quoting import check_named, how_to_quote
+from ddpm_lightning.configuration.secrets import check_no_secrets, check_typed
+from ddpm_lightning.errors import UserError, shown
+from ddpm_lightning.runtime.signals import ending_at_once, raise_on_ctrl_c
+
+PLUGINS = ("launcher", "sweeper")
+BUILT = (*PLUGINS, "callbacks", "job_logging", "hydra_logging")
+"""What Hydra builds of its own part of the configuration."""
+
+OUTWARD = re.compile(r"\$\{(?!hydra[.:])")
+"""The start of an interpolation that leads out of that part."""
+
+ONLY_TYPED = {"setup", "python", "srun_args", "additional_parameters", "custom_search_space", "base_url"}
+"""Options by which a launcher runs commands, a sweeper calls a function, or W&B is sent elsewhere."""
+
+LOGGING = {f"logging.{name}" for name in ("StreamHandler", "FileHandler", "NullHandler", "Formatter")}
+LOGGING |= {"colorlog.ColoredFormatter"}
+STREAMS = {"ext://sys.stdout", "ext://sys.stderr"}
+"""What logging may import: it imports whatever stands after ext://."""
+
+
+def guarded(main: Callable[[], None]) -> Callable[[], None]:
+    """What hydra.main made, but with every configuration checked."""
+
+    @wraps(main)
+    def run() -> None:
+        # Hydra has no hook between composing a configuration and acting on it.
+        hydra_itself: Any = composing
+        before = hydra_itself.ConfigLoaderImpl
+        hydra_itself.ConfigLoaderImpl = CheckedLoader
+        try:
+            with ending_at_once():
+                check_flags()
+                main()
+        except BrokenPipeError:  # as in `python train.py --help | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        except KeyboardInterrupt:  # before the command listened, so that nothing is lost
+            print("\nStopped.", file=sys.stderr)
+            sys.exit(130)
+        finally:
+            hydra_itself.ConfigLoaderImpl = before
+
+    return run
+
+
+class CheckedLoader(ConfigLoaderImpl):
+    """Hydra's loader, which hands out no configuration that holds a secret or would run foreign code."""
+
+    def get_group_options(
+        self,
+        group_name: str,
+        results_filter: ObjectType | None = ObjectType.CONFIG,
+        config_name: str | None = None,
+        overrides: list[str] | None = None,
+    ) -> list[str]:
+        if config_name is None and not overrides:
+            # Hydra's own first copies every configuration that was read, at each of the hundred questions of --help.
+            return list(self.repository.get_group_options(group_name, results_filter))
+        return super().get_group_options(group_name, results_filter, config_name, overrides)
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        if run_mode == RunMode.MULTIRUN:
+            raise_on_ctrl_c()  # for a launcher has processes to end
+        try:
+            check_named(overrides)
+            check_typed(overrides)  # first, for Hydra's own errors repeat them
+            cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+            config = OmegaConf.to_container(cfg, resolve=False)
+            assert isinstance(config, dict)
+            check_no_secrets(config)
+            check_hydra(config["hydra"])
+            check_only_typed(config, overrides)
+            if any(each.startswith(("+", "~")) for each in overrides):
+                check_names(overrides, config, self._known(config_name), self._groups(config_name))
+            if config_name and asks_for_help():
+                cfg.hydra.help.template = help_template(config_name, cfg, self.get_group_options)
+            if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) > 0:
+                leave_to_the_first(cfg)
+        except MissingConfigException as error:
+            raise CompactHydraException(f"Error: {no_such_option(error, self.get_group_options)}") from error
+        except ConfigCompositionException as error:
+            raise self._explained(error, config_name, overrides) from error
+        except OverrideParseException as error:
+            raise CompactHydraException(f"Error: {how_to_quote(error)}") from error
+        except ValueError as error:  # a UserError, or Hydra's own on `experiment=null`
+            raise CompactHydraException(f"Error: {error}") from error
+        return cfg
+
+    def _known(self, config_name: str | None, overrides: Sequence[str] = ()) -> dict[Any, Any]:
+        """The configuration with these options; without any, where they cannot be composed."""
+        try:
+            cfg = super().load_configuration(config_name, list(overrides), RunMode.RUN)
+        except CompactHydraException:
+            cfg = super().load_configuration(config_name, [], RunMode.RUN)
+        return cast(dict[Any, Any], OmegaConf.to_container(cfg, resolve=False))
+
+    def _groups(self, config_name: str | None) -> set[str]:
+        """The groups that the command's own file names, also those of which it chooses no option."""
+        file = self.repository.load_config(str(config_name))
+        defaults = (file.defaults_list if file else None) or ()
+        return {str(each.group) for each in defaults if isinstance(each, GroupDefault)}
+
+    def _explained(
+        self, error: ConfigCompositionException, config_name: str | None, overrides: list[str]
+    ) -> CompactHydraException:
+        """Hydra's error on a name that is not in the configuration, with the nearest names that are."""
+        path = getattr(error.__cause__, "full_key", None)
+        if not path or not str(error).startswith("Could not override"):
+            return error
+        around = self._known(config_name, [each for each in overrides if each.partition("=")[0] != path])
+        siblings = OmegaConf.select(OmegaConf.create(around), path.rpartition(".")[0])
+        return CompactHydraException(f"Error: {unknown_name(path, siblings if OmegaConf.is_dict(siblings) else ())}")
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        cfg = super().load_sweep_config(master_config, sweep_overrides)
+        if not OmegaConf.is_interpolation(master_config.hydra.sweep, "dir"):
+            cfg.hydra.sweep.dir = master_config.hydra.sweep.dir  # the folder that the command has made
+        check_name(cfg.hydra)
+        return cfg
+
+
+NAME_MAX = 255
+"""Bytes that the name of a folder may have, on the file systems in use."""
+
+
+def check_name(hydra: DictConfig) -> None:
+    """Raises CompactHydraException where a job of a sweep would lie in a folder with a name that no folder can have."""
+    name = hydra.job.override_dirname
+    is_used = "override_dirname" in str(OmegaConf.to_container(hydra.sweep, resolve=False))
+    if is_used and any(len(part.encode()) > NAME_MAX for part in name.split("/")):
+        raise CompactHydraException(
+            f"Error: the options of a job would name its folder, and are longer than the {NAME_MAX} bytes of a name "
+            f"({shown(name)}); put those that all jobs share into a file of conf/experiment, or number the folders: "
+            "hydra.sweep.subdir='${hydra.job.num}'"
+        )
+
+
+def leave_to_the_first(cfg: DictConfig) -> None:
+    """Of several processes that torchrun or srun started, the first alone writes .hydra and train.log."""
+    with open_dict(cfg.hydra):
+        cfg.hydra.output_subdir = None
+        cfg.hydra.job_logging = {"version": 1, "root": {"level": "WARNING"}, "disable_existing_loggers": False}
+
+
+def check_hydra(hydra: dict[str, Any]) -> None:
+    """Raises UserError where Hydra's own part of a configuration, not resolved, would run foreign code."""
+    check_buildable(hydra["callbacks"])
+    if hydra["job"].get("env_set"):
+        raise UserError("hydra.job.env_set would change the environment, PATH even; set it in your shell instead")
+    for part in BUILT:
+        for name, value in _leaves(hydra[part], f"hydra.{part}"):
+            _check_leaf(name, value)
+
+
+def check_only_typed(config: dict[Any, Any], overrides: list[str]) -> None:
+    """Raises UserError where a file, not the command line, says what is run or where keys are sent."""
+    for name, value in _leaves(config, ""):
+        keys = name.strip("/").split("/")
+        option = next((".".join(keys[: i + 1]) for i, key in enumerate(keys) if key in ONLY_TYPED), None)
+        if option and value is not None and not any(each.lstrip("+").startswith(f"{option}=") for each in overrides):
+            raise UserError(f"{option} stands in a file, which could run or reach anything so; type it as an option")
+
+
+def _check_leaf(name: str, value: Any) -> None:
+    if isinstance(value, str) and OUTWARD.search(value):
+        raise UserError(f"{name}={value} would be resolved after it was checked; write out what it stands for")
+    key = name.rpartition("/")[2]
+    is_plugin = name in {f"hydra.{part}/_target_" for part in PLUGINS}  # which Hydra looks for among plugins alone
+    if key == "_target_" and not is_plugin:
+        check_buildable({"_target_": value})
+    if key in ("class", "()") and value not in LOGGING:
+        raise UserError(f"{name}={value} would build what is no handler or formatter of logging; leave it out")
+    if isinstance(value, str) and value.startswith("ext://") and value not in STREAMS:
+        raise UserError(f"{name}={value} would import a module; use {' or '.join(sorted(STREAMS))}")
+
+
+def _leaves(node: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Every value in a node by its path."""
+    if isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _leaves(value, f"{name}/{key}")
+    else:
+        yield name, node

@@ -1,0 +1,73 @@
+"""The groups that a command takes, and what each of them is."""
+
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from pathlib import Path
+
+from hydra.errors import MissingConfigException
+from omegaconf import OmegaConf
+
+PACKAGE = Path(__file__).parents[1]
+CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir())
+"""The folder of the configurations: in an installed package inside it, in a checkout beside it."""
+
+GROUPS = {
+    "callbacks": "what happens beside the training steps: average, checkpoints, pictures, measurements",
+    "data": "the images, or points of the plane",
+    "debug": "a check that the network can learn, on a few images",
+    "evaluation": "how images are made for the metrics",
+    "experiment": "a recipe: several choices at once",
+    "extractor": "the network on whose features images are compared",
+    "figure": "the figures to draw: figure=[NAME,NAME]",
+    "hparams_search": "a search for the options with the best objective=",
+    "hydra/launcher": "where the jobs of a sweep run",
+    "logger": "where the numbers and pictures go; metrics.csv is always there, but with none",
+    "loss": "the training objective (Eq. 5, 8, 12, 14, and later ones)",
+    "metrics": "what to measure: metrics=[NAME,NAME]",
+    "network": "the network that predicts from x_t and t",
+    "optimizer": "the optimizer and its learning rate",
+    "output": "how the images are written",
+    "parameterization": "what the network predicts: ε, μ̃, x_0 or v",
+    "quality": "the distance of samples to the data, measured while the model trains",
+    "row": "a row of the paper's Table 2",
+    "sampler": "how images are drawn from noise (Algorithm 2, and faster samplers)",
+    "sampler/spacing": "which of the T steps a sampler with fewer visits",
+    "schedule": "β_1 … β_T, the noise of each step",
+    "source": "the format of the weights to read",
+    "study": "what the page of a sweep shows",
+    "target": "the format of the weights to write",
+    "timesteps": "how t is drawn in training",
+    "trainer": "devices, precision, number of steps",
+    "variance": "σ_t², the variance of a reverse step (Section 3.2)",
+    "variance/interpolation": "how a learned variance stays between β̃_t and β_t",
+}
+
+
+def groups_of(name: str) -> set[str]:
+    """The groups that a command takes: those of its defaults list, with the groups inside them."""
+    tops = set(_groups_in(name))
+    return {group for group in GROUPS if group in tops or group.partition("/")[0] in tops}
+
+
+def _groups_in(name: str) -> Iterator[str]:
+    """The groups of a configuration's defaults list, and of the configurations that it includes."""
+    config = OmegaConf.load(CONF / f"{name}.yaml")
+    if OmegaConf.select(config, "hydra.sweep"):
+        yield "hydra/launcher"
+    for entry in config.defaults:
+        if isinstance(entry, str) and entry != "_self_":
+            yield from _groups_in(entry)
+        elif not isinstance(entry, str):
+            (group,) = map(str, entry)
+            yield group.rpartition(" ")[2].partition("@")[0]  # without "optional" and the package
+
+
+def no_such_option(error: MissingConfigException, options_of: Callable[[str], list[str]]) -> str:
+    """Returns the sentence for an option that a group lacks, with the nearest that it has."""
+    group, _, name = str(error.missing_cfg_file).rpartition("/")
+    options = sorted(options_of(group)) if group else []
+    if not options:
+        return str(error)
+    near = get_close_matches(name, options)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"{group}={name} is no option; {hint}{group}= takes {', '.join(options)}"

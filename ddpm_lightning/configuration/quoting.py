@@ -1,0 +1,31 @@
+"""What to type where Hydra's grammar cannot read an option."""
+
+from collections.abc import Iterable
+
+from hydra.errors import OverrideParseException
+
+from ddpm_lightning.errors import UserError, shown
+
+FORM = "options are name=value, such as seed=1"
+
+
+def check_named(options: Iterable[str]) -> None:
+    """Raises UserError where an option has no name."""
+    for option in options:
+        if option.lstrip("+~").startswith("="):
+            raise UserError(f"{shown(option)} names no option; {FORM}")
+
+
+def how_to_quote(error: OverrideParseException) -> str:
+    """One sentence with the option in the quotes that Hydra and the shell need."""
+    from ddpm_lightning.runtime.messages import option, override, reads_as  # PyTorch comes with it
+
+    name, equals, value = error.override.partition("=")
+    if not equals:
+        return f"{shown(name)} is no option; {FORM}"
+    if not reads_as(override(name, value), value):
+        return f"Hydra cannot read {shown(error.override)}; {FORM}"
+    return (
+        f"Hydra cannot read {shown(error.override)}, because brackets, quotes, =, ~ and some other characters mean "
+        f"something to it; if the value is a text, quote it for Hydra and for the shell: {option(name, value)}"
+    )

@@ -1,0 +1,33 @@
+"""From x_T ~ N(0, I) to x_0: one sampler a file, on the loop in `base`."""
+
+from ddpm_lightning.diffusion.samplers.ancestral import AncestralSampler
+from ddpm_lightning.diffusion.samplers.base import RandnLike, Sampler, Step, end_of
+from ddpm_lightning.diffusion.samplers.ddim import DDIMSampler
+from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver
+from ddpm_lightning.diffusion.samplers.langevin import LangevinSampler, PredictorCorrector
+from ddpm_lightning.diffusion.samplers.spacing import (
+    LeadingSpacing,
+    QuadraticSpacing,
+    Spacing,
+    TrailingSpacing,
+    UniformSpacing,
+)
+from ddpm_lightning.diffusion.samplers.unipc import UniPC
+
+__all__ = [
+    "AncestralSampler",
+    "DDIMSampler",
+    "DPMSolver",
+    "LangevinSampler",
+    "LeadingSpacing",
+    "PredictorCorrector",
+    "QuadraticSpacing",
+    "RandnLike",
+    "Sampler",
+    "Spacing",
+    "Step",
+    "TrailingSpacing",
+    "UniPC",
+    "UniformSpacing",
+    "end_of",
+]

@@ -1,0 +1,78 @@
+"""A predictor and corrector for the probability flow: good samples from about 10 network calls."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.diffusion.samplers.base import RandnLike, Step
+from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver
+from ddpm_lightning.typing import Images
+
+
+class Past(NamedTuple):
+    """A step that was made: its t in the chain walked, x_t as it was corrected, and x̂_0."""
+
+    t: int
+    x_t: Images
+    x_0_hat: Images
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniPC(DPMSolver):
+    """UniPC-2 with B(h) = e^h − 1 (Zhao et al., 2023, "UniPC", Algorithm 5): DPM-Solver++(2M), of second order,
+    predicts x_s; then x̂_0 at x_s, which the next step asks for anyway, corrects it, which makes it of third, at no
+    further network call. With D = x̂_0(s) − x̂_0(t), D′ = x̂_0(t) − x̂_0(t′),
+
+    x_s = σ_s/σ_t x_t + α_s (1 − e^−h) (x̂_0(t) + ρ D + ρ′ D′),
+
+    where ρ and ρ′ make it exact for an x̂_0 that is quadratic in λ; at the second step, which has no D′, ρ = ½.
+    Step.x is x_s as predicted; `step` alone is the predictor.
+    """
+
+    name = "unipc"
+
+    def trajectory(
+        self, model: DenoisingDiffusion, x_T: Images, *, randn_like: RandnLike, start: int | None = None
+    ) -> Iterator[Step]:
+        model = self.chain(model)
+        x, past = x_T, list[Past]()
+        for t in range(model.process.T if start is None else start, 0, -1):
+            with torch.no_grad():
+                steps = torch.full((len(x),), t, device=x.device)
+                x_0_hat = model.predict_x_0(x, steps, self.clip_x_0)
+                if past:
+                    x = _corrected(model, t, x_0_hat, past)
+                past = [*past[-1:], Past(t, x, x_0_hat)]
+                before = past[0].x_0_hat if len(past) > 1 else None
+                x = self.predicted(model, x, steps, x_0_hat, before).mean
+            yield Step(t, x, x_0_hat)
+
+
+def _corrected(model: DenoisingDiffusion, s: int, x_0_hat: Images, past: list[Past]) -> Images:
+    """x_s, now that x̂_0 at the predicted x_s is known."""
+    t, x_t, at_t = past[-1]
+    alpha_bar = model.process.alpha_bar
+    half_log_snr = model.process.half_log_snr
+    h = half_log_snr[s] - half_log_snr[t]
+    shift = x_0_hat - at_t  # D
+    if len(past) == 1:
+        bend = 0.5 * shift
+    else:
+        rho, rho_before = _weights(h, (half_log_snr[t] - half_log_snr[past[0].t]) / h)
+        bend = rho * shift + rho_before * (at_t - past[0].x_0_hat)
+    shrink = ((1 - alpha_bar[s]) / (1 - alpha_bar[t])).sqrt()
+    return (shrink * x_t - alpha_bar[s].sqrt() * torch.expm1(-h) * (at_t + bend)).to(x_t.dtype)
+
+
+def _weights(h: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+    """ρ and ρ′, for a step h in λ and the one before of r·h: ρ + r ρ′ = b_1 and ρ − r² ρ′ = b_2, the first and the
+    second moment of where in the step x̂_0 counts."""
+    phi_1 = -torch.expm1(-h)
+    b_1 = 1 / phi_1 - 1 / h
+    b_2 = 1 / phi_1 - 2 / h * b_1
+    rho_before = (b_1 - b_2) / (r + r**2)
+    return b_1 - r * rho_before, rho_before

@@ -1,0 +1,129 @@
+"""Bits/dim of a split by the probability flow, whose density is exact up to the solver; beside the bound of Eq. 5."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from ddpm_lightning.diffusion.dequantization import Dequantization
+from ddpm_lightning.diffusion.likelihood import bits_per_dimension
+from ddpm_lightning.diffusion.probability_flow import (
+    CALLS_PER_STEP,
+    ProbabilityFlow,
+    check_num_steps,
+    every_direction,
+    random_signs,
+)
+from ddpm_lightning.errors import UserError, check_at_most, check_whole
+from ddpm_lightning.evaluation.fabric import add_up
+from ddpm_lightning.evaluation.split_share import check_first, check_split, first_label, measuring, share_of_split
+from ddpm_lightning.evaluation.subject import Subject, Trained
+from ddpm_lightning.runtime.results import MeanAndError
+from ddpm_lightning.runtime.signals import STOP
+from ddpm_lightning.seeding import NoisePerImage
+from ddpm_lightning.training.generate import frozen
+from ddpm_lightning.typing import ByProbe, Examples, Images
+
+MOST_DIRECTIONS = 256
+"""Each costs a pass back through the network at every call."""
+
+
+@dataclass
+class FlowLikelihood:
+    """−log2 of what the flow and a dequantization give the integers of an image: above −log2 P of the flow, on average,
+    as Eq. 5 is of the chain. The two are of different models: neither bounds the other.
+
+    num_steps: of the solver. num_probes: random directions an image whose stretching stands for all (Hutchinson); null
+    takes every direction, which is exact and dear. num_images: the first so many of the split, null for all. The draws
+    belong to (seed, image). name: what the user calls the metric, for what is said of its options.
+    """
+
+    dequantization: Dequantization
+    split: str = "test"
+    num_images: int | None = None
+    num_steps: int = 50
+    num_probes: int | None = None
+    name: str = "bpd_ode"
+
+    def option(self, key: str) -> str:
+        """How the user writes it."""
+        return f"metrics.{self.name}.{key}"
+
+    def check(self, subject: Subject) -> None:
+        """Raises UserError where there is no model, no such split, or a number makes no sense."""
+        check_split(self.split)
+        trained = subject.require_model(self.name)
+        check_first(self.option("num_images"), self.num_images, trained, self.split)
+        check_num_steps(self.option("num_steps"), self.num_steps)
+        if self.num_probes is not None:
+            check_whole(self.option("num_probes"), self.num_probes, 2, "its error needs two; null is exact")
+            check_at_most(self.option("num_probes"), self.num_probes, MOST_DIRECTIONS, "use 4")
+        elif (dimensions := trained.data.channels * math.prod(trained.data.size)) > MOST_DIRECTIONS:
+            raise UserError(
+                f"{self.option('num_probes')}=null asks for the exact trace, which costs images of {dimensions} "
+                f"dimensions as many passes back through the network at every call, where {MOST_DIRECTIONS} are the "
+                "most; use 4, an estimate with its error"
+            )
+
+    def look(self, subject: Subject) -> None:
+        """There is nothing more to see."""
+
+    def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
+        """Bits/dim by name, with its error over images, and that of an estimated trace. Processes share the images."""
+        trained = subject.require_model(self.name)
+        flow = ProbabilityFlow(trained.model, self.num_steps)
+        bits, variance = MeanAndError(), MeanAndError()
+        total: dict[str, Any] = {"calls_per_image": flow.calls, "first": self.num_images}
+        with frozen(trained.model), measuring(subject, trained, self.split, **total) as bar:
+            for batch in share_of_split(subject, trained, self.split, first=self.num_images):
+                found = self._bits(subject, flow, batch, bar)
+                bits.update(found.mean(0).cpu())
+                variance.update((found.var(0) / len(found)).cpu())
+        for mean in (bits, variance):
+            mean.reduce(add_up(subject.fabric))
+        if not subject.fabric.is_global_zero:
+            return {}
+        (name,) = self.result_names(subject)
+        return {name: self._record(bits, variance, trained, flow)}
+
+    def result_names(self, subject: Subject) -> list[str]:
+        """The name of its number in results.json."""
+        return [f"{self.split}/bpd_ode_{self._label(subject.require_model(self.name))}"]
+
+    def _bits(self, subject: Subject, flow: ProbabilityFlow, batch: Examples, bar: "tqdm[Any]") -> ByProbe:
+        """Of each image by each probe."""
+
+        def each_step(_: Images) -> None:
+            STOP.check()
+            bar.update(CALLS_PER_STEP * len(batch.x_0))
+
+        noise = NoisePerImage(subject.seed, batch.indices.tolist(), batch.x_0.device, "flow")
+        y, cost = self.dequantization(flow.model, batch.x_0, noise.randn_like)
+        k = self.num_probes
+        probes = every_direction(y) if k is None else random_signs(y, k, noise.randn_like)
+        nats = cost - flow.log_density(y, probes, each_step)
+        return torch.stack([bits_per_dimension(each, y) for each in nats])
+
+    def _label(self, trained: Trained) -> str:
+        """What the name of its number ends in."""
+        return self.dequantization.label(trained.model) + trained.suffix + first_label(self.num_images)
+
+    def _record(
+        self, bits: MeanAndError, variance: MeanAndError, trained: Trained, flow: ProbabilityFlow
+    ) -> dict[str, Any]:
+        exact = self.num_probes is None
+        return {
+            **bits.stated(),
+            **({} if exact else {"trace_error": math.sqrt(variance.mean / variance.count)}),
+            "unit": "bits/dim",
+            "estimator": "exact trace" if exact else f"Hutchinson's, {self.num_probes} probes an image",
+            "solver": f"Runge-Kutta of fourth order, {self.num_steps} steps in log sigma",
+            "network_calls": flow.calls * bits.count,
+            "split": self.split,
+            "num_images": bits.count,
+            "levels": trained.model.levels,
+            **self.dequantization.origin,
+            **trained.origin,
+        }

@@ -1,0 +1,102 @@
+"""Generated images on disk, in shards that are written as they come: a killed run goes on, a finished one is kept."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.npz import read_npz, written_whole
+from ddpm_lightning.runtime.recipe import RECIPE, check_recipe, open_folder
+from ddpm_lightning.typing import Pixels
+
+NAME = re.compile(r"(?P<first>\d{6,})-(?P<last>\d{6,})\.npz")
+
+
+@dataclass(frozen=True)
+class GeneratedShards:
+    """A folder with an .npz for each run of image numbers, `000000-000255.npz`; its `images` is uint8 [n, c, h, w].
+
+    option: the one that names the folder; error messages advise it."""
+
+    folder: Path
+    option: str = "generated="
+
+    def open(self, recipe: Mapping[str, Any]) -> None:
+        """Starts the folder, if it is not there. Raises UserError where that cannot be, or it is of another recipe."""
+        open_folder(self.folder, recipe, self.option, holds_images=bool(self.ranges()))
+
+    def check(self, recipe: Mapping[str, Any]) -> None:
+        """Raises UserError where the folder is there and of another recipe."""
+        check_recipe(self.folder, recipe, self.option)
+
+    def ranges(self) -> list[range]:
+        """The numbers of the images that are there, shard by shard, in order."""
+        names = (NAME.fullmatch(path.name) for path in self.folder.glob("*.npz"))
+        found = [range(int(name["first"]), int(name["last"]) + 1) for name in names if name]
+        return sorted(found, key=lambda numbers: (numbers.start, numbers.stop))
+
+    def missing(self, wanted: range, at_once: int) -> list[range]:
+        """The wanted numbers that are not there, in runs of at most `at_once`."""
+        there = {n for numbers in self.ranges() for n in range(numbers.start, min(wanted.stop, numbers.stop))}
+        runs: list[range] = []
+        for number in (number for number in wanted if number not in there):
+            if runs and runs[-1].stop == number and len(runs[-1]) < at_once:
+                runs[-1] = range(runs[-1].start, number + 1)
+            else:
+                runs.append(range(number, number + 1))
+        return runs
+
+    def write(self, numbers: range, images: Pixels) -> None:
+        """Writes a shard whole or not at all."""
+        with written_whole(self._path(numbers)) as beside:
+            np.savez_compressed(beside, images=images.cpu().numpy())
+
+    def read(self, n: int, first: int = 0) -> Iterator[Pixels]:
+        """Images first..n−1 in order, shard by shard, each once, though shards may overlap."""
+        following = first
+        for numbers in self.ranges():
+            wanted = range(max(following, numbers.start), min(n, numbers.stop))
+            if wanted and wanted.start == following:
+                yield self._read(numbers)[wanted.start - numbers.start : wanted.stop - numbers.start]
+                following = wanted.stop
+        if following < n:
+            raise UserError(f"image {following} is missing in {self.folder}; give the command again to make it")
+
+    def remove(self) -> None:
+        """Deletes the shards, their recipe, and the folder if nothing else is in it."""
+        for path in self.folder.glob("*.npz"):
+            if NAME.fullmatch(path.name) or path.name.endswith(".tmp.npz"):  # the latter from a process that was killed
+                path.unlink()
+        (self.folder / RECIPE).unlink()
+        with suppress(OSError):
+            self.folder.rmdir()
+
+    def _read(self, numbers: range) -> Pixels:
+        path = self._path(numbers)
+        advice = "delete it, and it is made anew"
+        images = read_npz(path, ("images",), advice)["images"]
+        if images.dtype != np.uint8 or images.ndim != 4:
+            raise UserError(f"{path} holds {images.dtype} of {images.ndim} axes, not uint8 [n, c, h, w]; {advice}")
+        if len(images) != len(numbers):
+            raise UserError(f"{path} holds {len(images)} images, not the {len(numbers)} of its name; {advice}")
+        return torch.from_numpy(images)
+
+    def _path(self, numbers: range) -> Path:
+        return self.folder / f"{numbers[0]:06d}-{numbers[-1]:06d}.npz"
+
+
+def digest(weights: Mapping[str, Tensor]) -> str:
+    """The SHA-256 of weights, by name."""
+    hashed = hashlib.sha256()
+    for name, weight in sorted(weights.items()):
+        hashed.update(name.encode())
+        hashed.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return hashed.hexdigest()

@@ -1,0 +1,1 @@
+"""How Hydra launches the jobs of a sweep, and how their failures are told."""

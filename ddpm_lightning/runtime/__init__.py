@@ -1,0 +1,1 @@
+"""What every command needs while it runs: files, signals, processes, messages."""

@@ -1,0 +1,36 @@
+"""Progress bars: on a terminal a bar that moves, elsewhere a line every minute."""
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+INTERVAL = 60.0
+"""Seconds between two lines where there is no terminal."""
+
+
+class LineStream:
+    """A stream that writes each state of a bar as a line of its own."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+        self.encoding = stream.encoding
+
+    def write(self, text: str) -> None:
+        """Writes the text as a line; nothing if it only moves the cursor."""
+        if words := text.strip("\r\n \x1b[A"):
+            self.stream.write(words + "\n")
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+def progress_bar(**options: Any) -> "tqdm[Any]":
+    """Returns a bar on stderr. Where stderr is no terminal, it writes a line every minute, and none before the first.
+
+    options: tqdm's own.
+    """
+    if sys.stderr.isatty():
+        return tqdm(**options)
+    seldom = {"mininterval": INTERVAL, "maxinterval": INTERVAL, "delay": INTERVAL}
+    return tqdm(**{**options, **seldom, "file": LineStream(sys.stderr), "dynamic_ncols": False})

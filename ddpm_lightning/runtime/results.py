@@ -1,0 +1,200 @@
+"""results.json: the final numbers of a run, and all that is needed to know what they are numbers of."""
+
+import json
+import logging
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+import ddpm_lightning
+from ddpm_lightning.runtime.text_file import write_whole
+from ddpm_lightning.typing import PerExample
+
+log = logging.getLogger(__name__)
+
+LIBRARIES = ("torch", "lightning", "hydra-core", "numpy", "torchmetrics", "torch-fidelity")
+
+AddUp = Callable[[Tensor], Tensor]
+"""A tensor of this process to the sum over all of them."""
+
+
+@dataclass
+class MeanAndError:
+    """The mean of one number per image, and its standard error over the images; summed in float64."""
+
+    sums: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
+
+    @classmethod
+    def of(cls, values: PerExample) -> "MeanAndError":
+        """Of these numbers alone."""
+        found = cls()
+        found.update(values)
+        return found
+
+    def update(self, values: PerExample) -> None:
+        """Counts these images in."""
+        values = values.double()
+        ones = torch.ones_like(values)
+        self.sums = self.sums.to(values.device) + torch.stack([ones, values, values.square()]).sum(1)
+
+    def reduce(self, add: AddUp) -> None:
+        """Adds up what all processes counted."""
+        self.sums = add(self.sums)
+
+    @property
+    def count(self) -> int:
+        return int(self.sums[0])
+
+    @property
+    def mean(self) -> float:
+        return float(self.sums[1] / self.sums[0])
+
+    @property
+    def standard_error(self) -> float:
+        variance = float(self.sums[2] / self.sums[0]) - self.mean**2
+        return math.sqrt(max(variance, 0.0) / max(self.count - 1, 1))
+
+    def stated(self) -> dict[str, Any]:
+        """As results.json has them."""
+        return {"value": self.mean, "standard_error": self.standard_error}
+
+
+def add_up(trainer: L.Trainer, x: Tensor) -> Tensor:
+    """A tensor to its sum over all processes of a trainer."""
+    copy = x.to(trainer.strategy.root_device, copy=True)  # into which the sum is written
+    summed = trainer.strategy.reduce(copy, reduce_op="sum")
+    assert isinstance(summed, Tensor)
+    return summed
+
+
+def metric_name(name: str, n: int, compared_with: str | None, suffix: str = "") -> str:
+    """fid_50k_train: what, of how many images, against what; and a suffix where they are not the paper's own."""
+    number = f"{n // 1000}k" if n % 1000 == 0 else str(n)
+    return "_".join([name, number, *([compared_with] if compared_with else [])]) + suffix
+
+
+def provenance(seed: int) -> dict[str, Any]:
+    """Where a number comes from: seed, this package's version and commit, library versions, machine."""
+    return {
+        "seed": seed,
+        **source(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """cpu, or what the GPU calls itself."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+SOURCE = Path(ddpm_lightning.__file__).parents[1]
+"""The folder that holds the package: a checkout's root, or site-packages."""
+
+
+def source() -> dict[str, str | None]:
+    """The package's version, and its commit where it runs from a checkout."""
+    return {"version": ddpm_lightning.__version__, "commit": commit()}
+
+
+@cache
+def commit() -> str | None:
+    """The commit that the package runs from, as it was when this was first called; None if it is no checkout."""
+    return commit_of(SOURCE)
+
+
+def commit_of(root: Path) -> str | None:
+    """The commit of the checkout at this root, "-dirty" after it if the checkout has changes or untracked modules or
+    configs. None if the root is no checkout of this project: another project's repository may lie around it."""
+    top = git(root, "rev-parse", "--show-toplevel")
+    if top is None or not root.samefile(top) or not is_project(root):
+        return None
+    changed = git(root, "status", "--porcelain", "--untracked-files=no")
+    added = git(root, "ls-files", "--others", "--exclude-standard", "--", "ddpm_lightning", "conf")
+    head = git(root, "rev-parse", "HEAD")
+    return f"{head}-dirty" if head and (changed or added) else head
+
+
+def is_project(root: Path) -> bool:
+    """Whether this is the root of this project's source."""
+    about = root / "pyproject.toml"
+    return about.is_file() and 'name = "ddpm-lightning"' in about.read_text()
+
+
+def git(root: Path, *command: str) -> str | None:
+    """What git says of the repository around a folder; None if there is no repository, or no git."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a hook's GIT_DIR
+    call = ["git", "--no-optional-locks", "-C", str(root), *command]
+    try:
+        return subprocess.run(call, capture_output=True, text=True, check=True, env=env).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def with_warnings(found: dict[str, Any]) -> dict[str, Any]:
+    """The results, with a warning at each value that is no number, or worse than no model at all."""
+    for record in found.values():
+        if not math.isfinite(record["value"]) and not record.get("warning"):
+            record["warning"] = "not finite: the model or the images hold values that are no numbers"
+        elif _is_bound(record) and record["value"] > math.log2(record["levels"]):
+            guess = f"log2 {record['levels']} = {math.log2(record['levels']):.3g} bits/dim"
+            record["warning"] = f"out of range: above {guess}, which images cost where every level is as likely"
+    return found
+
+
+def _is_bound(record: dict[str, Any]) -> bool:
+    """Whether it is the whole of Eq. 5, not a term of it."""
+    return record.get("unit") == "bits/dim" and "levels" in record and "term" not in record
+
+
+SPREADS = {
+    "estimation_error": "against the whole sum",
+    "standard_error": "over images",
+    "standard_error_over_pairs": "over pairs of gradients",
+    "standard_error_over_draws": "over draws of images",
+    "standard_deviation": "over splits or subsets",
+}
+"""What is told after a value's ±, the first of these that it has; and of what it is the spread."""
+
+
+def tell(found: dict[str, Any]) -> None:
+    """Says what was found, and what is wrong with it."""
+    for name, record in found.items():
+        spread = next((f" ± {record[key]:.2g} {of}" for key, of in SPREADS.items() if record.get(key)), "")
+        log.info("%s: %.5g%s", " ".join([name, *unit(record)]), record["value"], spread)
+        if record.get("warning"):
+            log.warning("%s is %s", name, record["warning"])
+
+
+def unit(record: dict[str, Any]) -> list[str]:
+    """The unit in brackets, if there is one."""
+    return [f"({record['unit']})"] if "unit" in record else []
+
+
+def write_results(path: Path, results: dict[str, Any]) -> None:
+    """Writes results.json whole or not at all."""
+    write_whole(path, as_json(results))
+
+
+def as_json(results: dict[str, Any]) -> str:
+    """As the file has it."""
+    return json.dumps(_finite(results), indent=2, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity; they are written as the words."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,198 @@
+"""Nearest neighbours (Appendix, Fig. 12, 15): the training images that generated ones are most like, and how like."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ddpm_lightning.configuration.build import real_images
+from ddpm_lightning.errors import UserError, check_at_most, check_whole
+from ddpm_lightning.evaluation.image_sets import AT_ONCE, Given
+from ddpm_lightning.evaluation.subject import Subject, Trained
+from ddpm_lightning.metrics.extractor import Extractor, extract_all
+from ddpm_lightning.metrics.memorisation import nearest, share_nearer
+from ddpm_lightning.metrics.scores import Value
+from ddpm_lightning.runtime.plots import panels
+from ddpm_lightning.studies.figures.abstract_figure import Figure
+from ddpm_lightning.studies.figures.canvas import save_curves, save_grid
+from ddpm_lightning.typing import Distances, FeatureVectors, Neighbours, Pixels, SomePixels
+
+Vectors = Callable[[SomePixels], FeatureVectors]
+"""Images in 0..255, [n, c, h, w], as points of a space, [n, d], on the CPU."""
+
+
+class Space(NamedTuple):
+    """Where images are near or far. unit: of the distance."""
+
+    name: str
+    unit: str
+    vectors: Vectors
+    extractor: Extractor | None = None
+
+
+class Nearest(NamedTuple):
+    """In one space: the nearest training images of each generated one; how far off the nearest is of the generated
+    images, and of the held-out ones; share: of `share_nearer`."""
+
+    neighbours: Neighbours
+    generated: Distances
+    held_out: Distances
+    share: Value
+
+
+@dataclass
+class NearestNeighbours(Figure):
+    """For generated (or given) images, the num_neighbours nearest training images, in pixels and, with an extractor, in
+    features; and as a memorisation score the share of them that are nearer to a training image than test images are.
+
+    Where training mirrors its images, mirrored ones are training images, too. The first num_rows are drawn. One process
+    searches, by scikit-learn, and holds the generated images as float64; the training images come by batches.
+    """
+
+    extractor: Extractor | None = None
+    num_neighbours: int = 8
+    num_rows: int = 8
+
+    name = "nearest_neighbours"
+
+    def check(self, subject: Subject) -> None:
+        """Raises UserError where there is no data, or there are too few images, or these are of another shape."""
+        trained, n = self.check_model(subject), subject.images.n
+        check_whole(self.option("num_neighbours"), self.num_neighbours, 1, "a neighbour is a column")
+        most = len(trained.data.images("train"))
+        check_at_most(self.option("num_neighbours"), self.num_neighbours, most, "the training data are no more")
+        check_whole(self.option("num_rows"), self.num_rows, 1, "an image is a row")
+        check_at_most(self.option("num_rows"), self.num_rows, n, "num_images are no more")
+        self.check_grid(trained, self.num_rows, self.num_neighbours + 2)
+        for which, count in (("generated", n), ("test", len(trained.data.images("test")))):
+            if count < 2:
+                raise UserError(f"{count} {which} image tells nothing of a share; {self.name} needs more of them")
+        self._check_shape(subject, trained)
+        subject.images.check()
+
+    def look(self, subject: Subject) -> None:
+        """Makes room for the images."""
+        subject.images.open()
+
+    def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
+        """The memorisation scores; nearest_neighbours.png and nearest_neighbours_in_….png."""
+        subject.images.prepare(subject.fabric)
+        if not subject.fabric.is_global_zero:
+            return {}
+        generated = torch.cat([batch.cpu() for batch in subject.images.batches()])
+        found = [(space, self._search(subject, space, generated)) for space in self._spaces(subject)]
+        self._draw_distances(subject, found)
+        shown = {space.name: each.neighbours[: self.num_rows] for space, each in found}
+        train = self._pick(subject, {place for places in shown.values() for place in places.flatten().tolist()})
+        for name, places in shown.items():
+            self._draw_images(subject, generated, train, name, places)
+        return {self._called(subject, space): self._record(subject, space, each) for space, each in found}
+
+    def _check_shape(self, subject: Subject, trained: Trained) -> None:
+        """Of images that were given, as tensors or as an .npz has them."""
+        shape = (trained.data.channels, *trained.data.size)
+        if isinstance(subject.images, Given):
+            given = tuple(next(subject.images.batches()).shape[1:])
+            if given != shape:
+                raise UserError(
+                    f"{subject.images.option}{subject.images.path} has images of {given} (channels, height, width), "
+                    f"and the model's data are of {shape}; give others"
+                )
+
+    def _spaces(self, subject: Subject) -> list[Space]:
+        """Pixels, in which the distance is RMSE of 0–255; and features."""
+        spaces = [Space("pixels", "RMSE of 0–255", _as_pixels)]
+        if self.extractor is not None:
+            extractor = self.extractor.to(subject.fabric.device)
+            unit = f"by features of {extractor.name}"
+            spaces.append(Space("features", unit, lambda images: extract_all(extractor, [images]).features, extractor))
+        return spaces
+
+    def _real_vectors(self, subject: Subject, space: Space, split: str) -> Iterator[FeatureVectors]:
+        """Of the real images that the model was trained on, or of those that it was not; features are kept for all
+        runs, where none is mirrored."""
+        data = self.trained(subject).data
+        if space.extractor is not None and not (split == "train" and data.flip):
+            features = subject.features_of(space.extractor, split).features
+            assert features is not None
+            return iter([features])
+        images = self._training_images(subject) if split == "train" else real_images(data, split)
+        return (space.vectors(batch) for batch in images)
+
+    def _training_images(self, subject: Subject) -> Iterator[Pixels]:
+        """Batch by batch; then all of them mirrored, if training mirrors."""
+        data = self.trained(subject).data
+        yield from real_images(data, "train")
+        if data.flip:
+            yield from (batch.flip(-1) for batch in real_images(data, "train"))
+
+    def _search(self, subject: Subject, space: Space, generated: SomePixels) -> Nearest:
+        held_out = torch.cat(list(self._real_vectors(subject, space, "test")))
+        ours = torch.cat([space.vectors(batch) for batch in torch.split(generated, AT_ONCE)])
+        train = self._real_vectors(subject, space, "train")
+        distances, neighbours = nearest(torch.cat([ours, held_out]), train, self.num_neighbours)
+        n = len(generated)
+        share = share_nearer(distances[:n, 0], distances[n:, 0])
+        return Nearest(neighbours[:n], distances[:n, 0], distances[n:, 0], share)
+
+    def _draw_distances(self, subject: Subject, found: list[tuple[Space, Nearest]]) -> None:
+        figure, all_axes = panels(len(found), width=10)
+        for axes, (space, each) in zip(all_axes, found, strict=True):
+            bins = torch.linspace(0, float(torch.cat([each.generated, each.held_out]).max()), 41).tolist()
+            common = {"bins": bins, "density": True, "alpha": 0.6}
+            axes.hist(each.generated.numpy(), **common, label=f"{len(each.generated)} generated images")
+            axes.hist(each.held_out.numpy(), **common, label=f"{len(each.held_out)} test images")
+            axes.set(xlabel=f"distance to the nearest training image\n({space.unit})", ylabel="density")
+            share, error = each.share.value, each.share.standard_deviation
+            axes.set_title(f"in {space.name}: share nearer {share:.3f} ± {error:.3f}", fontsize="medium")
+            axes.legend(fontsize="small")
+        sentence = (
+            "How far generated images and unseen real ones are from the training data. The share says how often a "
+            "generated image is nearer than a real one: ½ where it is as new, 1 for copies."
+        )
+        save_curves(figure, sentence, subject.run_dir / f"{self.name}.png")
+
+    def _draw_images(
+        self, subject: Subject, generated: SomePixels, train: dict[int, Tensor], name: str, neighbours: Neighbours
+    ) -> None:
+        cells: list[list[Tensor | None]] = [
+            [generated[row], None, *(train[place] for place in places)]
+            for row, places in enumerate(neighbours.tolist())
+        ]
+        save_grid(
+            cells,
+            ["generated", "", *(f"{place + 1}." for place in range(self.num_neighbours))],
+            (),
+            f"Generated images and their nearest training images, in {name}. The paper's Fig. 12 and 15.",
+            subject.run_dir / f"{self.name}_in_{name}.png",
+        )
+
+    def _pick(self, subject: Subject, places: set[int]) -> dict[int, Tensor]:
+        """The training images at these places."""
+        images = enumerate(chain.from_iterable(self._training_images(subject)))
+        return {place: image.cpu() for place, image in images if place in places}
+
+    def _called(self, subject: Subject, space: Space) -> str:
+        where = space.name if space.extractor is None else f"{space.extractor.name}{space.extractor.suffix}"
+        return f"memorisation_in_{where}_{subject.images.n}{subject.images.suffix}"
+
+    def _record(self, subject: Subject, space: Space, found: Nearest) -> dict[str, Any]:
+        return {
+            "value": found.share.value,
+            "standard_error": found.share.standard_deviation,
+            "what": "share of images nearer to a training image than test images are; ½: as new as these",
+            "median_distance": float(found.generated.median()),
+            "median_distance_of_test_images": float(found.held_out.median()),
+            "distance": space.unit,
+            "mirrored_too": self.trained(subject).data.flip,
+            "num_images": subject.images.n,
+            **self.origin(subject, space.extractor),
+        }
+
+
+def _as_pixels(images: SomePixels) -> FeatureVectors:
+    vectors = images.cpu().flatten(1).float()
+    return vectors.div(vectors.shape[1] ** 0.5)

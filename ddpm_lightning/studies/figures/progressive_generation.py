@@ -1,0 +1,126 @@
+"""Progressive generation (Section 4.3, Fig. 6, 10, 14): what is known of an image, x̂_0, while the chain still runs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ddpm_lightning.errors import check_at_most, check_whole
+from ddpm_lightning.evaluation.fabric import add_up
+from ddpm_lightning.evaluation.subject import Subject
+from ddpm_lightning.metrics.extractor import Extractor, extract_all
+from ddpm_lightning.metrics.scores import Value
+from ddpm_lightning.runtime.pictures import picture
+from ddpm_lightning.runtime.plots import new_figure
+from ddpm_lightning.runtime.progress_bars import progress_bar
+from ddpm_lightning.runtime.results import metric_name
+from ddpm_lightning.studies.figures.abstract_figure import Figure
+from ddpm_lightning.studies.figures.canvas import save_animation, save_curves, save_grid
+from ddpm_lightning.studies.figures.latents import Chain
+from ddpm_lightning.training.generate import counted
+from ddpm_lightning.typing import FeatureVectors
+
+
+@dataclass
+class ProgressiveGeneration(Figure):
+    """x̂_0 (Eq. 15) along t: as a strip, as an animation, and its Fréchet distance to real images against t.
+
+    num_moments: how many steps are looked at for the distance, and for the animation. num_rows, num_columns: of the
+    strip. Processes share the images. All features are held in memory: num_images · num_moments · d floats.
+    """
+
+    extractor: Extractor | None = None
+    num_moments: int = 40
+    num_rows: int = 8
+    num_columns: int = 10
+
+    name = "progressive_generation"
+
+    def check(self, subject: Subject) -> None:
+        """Raises UserError where there is no model, or too few images for a distance."""
+        trained = self.check_model(subject)
+        self.check_distance(self.generated(subject).n, "generated")
+        check_whole(self.option("num_moments"), self.num_moments, 2, "there is a first and a last")
+        check_at_most(self.option("num_moments"), self.num_moments, 200, "an animation shows no more; use 40")
+        check_whole(self.option("num_columns"), self.num_columns, 2, "there is a first and a last")
+        check_whole(self.option("num_rows"), self.num_rows, 1, "an image is a row")
+        self.check_grid(trained, self.num_rows, self.num_columns)
+
+    def look(self, subject: Subject) -> None:
+        """Sees to the features of the real images."""
+        self.look_at_reference(subject)
+
+    def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
+        """The distance of x̂_0 at every moment; progressive_generation.png, …_strip.png and ….gif."""
+        chain = self.chain(subject)
+        if subject.fabric.is_global_zero:
+            self._draw_images(chain)
+        return {} if self.extractor is None else self._measure(chain, self.extractor.to(subject.fabric.device))
+
+    def _measure(self, chain: Chain, extractor: Extractor) -> dict[str, dict[str, Any]]:
+        subject, moments = chain.subject, _spread_over(chain.length, self.num_moments)
+        features = self._features(chain, extractor, moments)
+        if not subject.fabric.is_global_zero:
+            return {}
+        found = {t: self.distance(subject, extractor, each) for t, each in zip(moments, features, strict=True)}
+        self._draw_curve(chain, extractor, found)
+        suffix = extractor.suffix + chain.images.suffix
+        name = metric_name(f"{self.name}_{extractor.name}", chain.images.n, subject.reference_name, suffix)
+        return {name: self._record(chain, extractor, found)}
+
+    def _features(self, chain: Chain, extractor: Extractor, moments: list[int]) -> list[FeatureVectors]:
+        """Of every image's x̂_0, at each of these steps; from all processes."""
+        images, fabric = chain.images, chain.subject.fabric
+        found = torch.zeros(len(moments), images.n, extractor.num_features)
+        mine = torch.split(torch.arange(images.n), images.batch_size)[fabric.global_rank :: fabric.world_size]
+        total = sum(map(len, mine)) * chain.length
+        hidden = not fabric.is_global_zero
+        with progress_bar(total=total, desc=self.name, unit="image step", unit_scale=True, disable=hidden) as bar:
+            for numbers in mine:
+                for step in counted(chain.whole(numbers.tolist()), bar, len(numbers)):
+                    if step.t in moments:
+                        pixels = images.data.pixels.to_bytes(step.x_0_hat)
+                        found[moments.index(step.t), numbers] = extract_all(extractor, [pixels]).features
+        return [add_up(fabric)(features) for features in found]
+
+    def _draw_curve(self, chain: Chain, extractor: Extractor, found: dict[int, Value]) -> None:
+        figure, axes = new_figure()
+        steps = [chain.length - t + 1 for t in found]
+        axes.plot(steps, [each.value for each in found.values()], marker=".", label="x̂_0 at x_t")
+        self.draw_floor(axes, chain.subject, extractor, chain.images.n)
+        axes.set(xlabel="reverse steps taken (T − t + 1)", ylabel="Fréchet distance", yscale="log")
+        axes.legend()
+        sentence = (
+            f"Distance of x̂_0 to real images ({chain.subject.reference_described}) by features of {extractor.name}, "
+            f"as the chain runs; {chain.images.n} images. The paper's Fig. 10."
+        )
+        save_curves(figure, sentence, chain.subject.run_dir / f"{self.name}.png")
+
+    def _draw_images(self, chain: Chain) -> None:
+        """The strip and the animation, of the images that sample.py makes first."""
+        columns, moments = (_spread_over(chain.length, n) for n in (self.num_columns, self.num_moments))
+        seen = chain.along(self.num_rows, {*columns, *moments})
+        x_0_hat = {t: chain.to_bytes(step.x_0_hat) for t, step in seen.items()}
+        save_grid(
+            [[x_0_hat[t][row] for t in columns] for row in range(self.num_rows)],
+            [f"t = {chain.known_as(t)}" for t in columns],
+            (),
+            "x̂_0 (Eq. 15) along t, a row an image. The paper's Fig. 6 and 14.",
+            chain.subject.run_dir / f"{self.name}_strip.png",
+        )
+        save_animation([picture(x_0_hat[t]) for t in moments], chain.subject.run_dir / f"{self.name}.gif")
+
+    def _record(self, chain: Chain, extractor: Extractor, found: dict[int, Value]) -> dict[str, Any]:
+        return {
+            **found[1].stated(),
+            "what": "Fréchet distance of x̂_0 at the last step; by_t: at every t that was looked at",
+            "by_t": {str(chain.known_as(t)): each.value for t, each in found.items()},
+            "num_images": chain.images.n,
+            "reference": chain.subject.reference_described,
+            **self.origin(chain.subject, extractor),
+        }
+
+
+def _spread_over(length: int, number: int) -> list[int]:
+    """So many steps of the chain, from the first one walked, `length`, to the last, 1."""
+    return sorted({round(t) for t in torch.linspace(length, 1, min(number, length)).tolist()}, reverse=True)

@@ -1,0 +1,215 @@
+"""diffusers' config.json and scheduler_config.json, and our parts of a model: each from the other."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ddpm_lightning.diffusion.parameterizations import X0, Epsilon, Parameterization, V
+from ddpm_lightning.diffusion.schedules import (
+    CosineSchedule,
+    GivenSchedule,
+    LinearSchedule,
+    QuadraticSchedule,
+    Schedule,
+)
+from ddpm_lightning.diffusion.variances import (
+    BetaTildeVariance,
+    BetaVariance,
+    LearnedRangeVariance,
+    LogSpace,
+    Variance,
+)
+from ddpm_lightning.errors import UserError, shown
+from ddpm_lightning.networks.unet import UNet
+from ddpm_lightning.studies.interchange.pretrained import Node, arguments_of, node
+
+Config = Mapping[str, Any]
+
+PAPERS = {
+    "act_fn": "silu",
+    "add_attention": True,
+    "attention_head_dim": None,
+    "attn_norm_num_groups": None,
+    "center_input_sample": False,
+    "class_embed_type": None,
+    "downsample_padding": 0,
+    "downsample_type": "conv",
+    "flip_sin_to_cos": False,
+    "freq_shift": 1,
+    "mid_block_scale_factor": 1,
+    "mid_block_type": "UNetMidBlock2D",
+    "norm_eps": 1e-6,
+    "num_class_embeds": None,
+    "resnet_time_scale_shift": "default",
+    "time_embedding_dim": None,
+    "time_embedding_type": "positional",
+    "upsample_type": "conv",
+}
+"""What diffusers calls the paper's choices, which our U-Net has and theirs may have."""
+
+UNSAID = {
+    "attention_head_dim": 8,
+    "downsample_padding": 1,
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+    "norm_eps": 1e-5,
+}
+"""What an absent key means, where that is not the paper's choice."""
+
+SCHEDULERS = ("DDPMScheduler", "DDIMScheduler")
+"""Those that walk the paper's chain."""
+
+CHAIN = {"clip_sample": True, "clip_sample_range": 1.0, "thresholding": False, "rescale_betas_zero_snr": False}
+"""How our samplers walk it, and a scheduler of theirs may not."""
+
+SCHEDULES: dict[type[Schedule], str] = {
+    LinearSchedule: "linear",
+    QuadraticSchedule: "scaled_linear",
+    CosineSchedule: "squaredcos_cap_v2",
+}
+PREDICTIONS: dict[type[Parameterization], str] = {Epsilon: "epsilon", X0: "sample", V: "v_prediction"}
+VARIANCES: dict[type[Variance], str] = {
+    BetaVariance: "fixed_large",
+    BetaTildeVariance: "fixed_small",
+    LearnedRangeVariance: "learned_range",
+}
+
+
+def unet_config(network: Config, in_channels: int, out_channels: int, size: tuple[int, int]) -> dict[str, Any]:
+    """config.json of a node that builds our U-Net."""
+    options = arguments_of(network)
+    levels = range(len(options["multipliers"]))
+    attend = [max(size) // 2**level in options["attention"] for level in levels]
+    return {
+        "_class_name": "UNet2DModel",
+        **PAPERS,
+        "block_out_channels": [options["channels"] * multiple for multiple in options["multipliers"]],
+        "down_block_types": ["AttnDownBlock2D" if yes else "DownBlock2D" for yes in attend],
+        "dropout": options["dropout"],
+        "in_channels": in_channels,
+        "layers_per_block": options["num_res_blocks"],
+        "norm_num_groups": options["groups"],
+        "out_channels": out_channels,
+        "sample_size": size[0] if size[0] == size[1] else list(size),
+        "up_block_types": ["AttnUpBlock2D" if yes else "UpBlock2D" for yes in reversed(attend)],
+    }
+
+
+def size_of(config: Config, source: str) -> tuple[int, int]:
+    """Height and width of the images."""
+    size = config.get("sample_size")
+    pair = [size, size] if isinstance(size, int) else size
+    if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(side, int) and side > 0 for side in pair)):
+        raise UserError(f"{source} has sample_size={shown(size)}, no size of images; write the size that it was for")
+    return (pair[0], pair[1])
+
+
+def network_of(config: Config, source: str) -> Node:
+    """The node of our U-Net for a config.json. Raises UserError where it describes another network."""
+    _check_same(config, PAPERS, UNSAID, source, "the paper's U-Net has")
+    widths, types = _list(config, "block_out_channels", source), _list(config, "down_block_types", source)
+    mirrored = [str(each).replace("Down", "Up") for each in reversed(types)]
+    if any(t not in ("DownBlock2D", "AttnDownBlock2D") for t in types) or config.get("up_block_types") != mirrored:
+        raise UserError(
+            f"{source} has blocks {shown(types)} on the way down, which the paper's U-Net lacks, or others up"
+        )
+    if len(widths) != len(types) or any(not isinstance(w, int) or w < 1 or w % widths[0] for w in widths):
+        raise UserError(f"{source} has block_out_channels={shown(widths)}, no multiples of the first, one a level")
+    side = max(size_of(config, source))
+    return node(
+        UNet,
+        channels=widths[0],
+        multipliers=[width // widths[0] for width in widths],
+        num_res_blocks=config.get("layers_per_block", 2),
+        attention=[side // 2**level for level, kind in enumerate(types) if kind.startswith("Attn")],
+        dropout=config.get("dropout", 0.0),
+        groups=config.get("norm_num_groups", 32),
+    )
+
+
+def _check_same(config: Config, ours: Config, unsaid: Config, source: str, who: str) -> None:
+    for key, here in ours.items():
+        theirs = config.get(key, unsaid.get(key, here))
+        if theirs != here:
+            raise UserError(f"{source} has {key}={shown(theirs)}, where {who} {here}; take another")
+
+
+def _list(config: Config, key: str, source: str) -> list[Any]:
+    found = config.get(key)
+    if not isinstance(found, list) or not found:
+        raise UserError(f"{source} has {key}={shown(found)}, which is no list; take the file of a UNet2DModel")
+    return found
+
+
+def scheduler_config(schedule: Schedule, parameterization: Parameterization, variance: Variance) -> dict[str, Any]:
+    """scheduler_config.json. Raises UserError where diffusers has no such thing."""
+    if type(parameterization) not in PREDICTIONS:
+        raise UserError(
+            f"diffusers has no {type(parameterization).__name__}: it knows networks that predict ε, x_0 or v; "
+            "only target=checkpoint and target=safetensors can hold this one"
+        )
+    exact = type(variance) in VARIANCES and isinstance(getattr(variance, "interpolation", LogSpace()), LogSpace)
+    if not exact:
+        raise UserError(
+            f"diffusers reads no variance as {variance} means it; only target=checkpoint and target=safetensors can "
+            "hold this one"
+        )
+    return {
+        "_class_name": "DDPMScheduler",
+        **_betas(schedule),
+        **CHAIN,
+        "num_train_timesteps": schedule.T,
+        "prediction_type": PREDICTIONS[type(parameterization)],
+        "steps_offset": 0,
+        "timestep_spacing": "leading",
+        "variance_type": VARIANCES[type(variance)],
+    }
+
+
+def _betas(schedule: Schedule) -> dict[str, Any]:
+    if isinstance(schedule, LinearSchedule | QuadraticSchedule):
+        return {"beta_schedule": SCHEDULES[type(schedule)], "beta_start": schedule.beta_1, "beta_end": schedule.beta_T}
+    if isinstance(schedule, CosineSchedule) and (schedule.s, schedule.max_beta) == (0.008, 0.999):
+        return {"beta_schedule": SCHEDULES[CosineSchedule]}
+    return {"trained_betas": schedule.betas().tolist()}
+
+
+def parts_of(config: Config, source: str) -> dict[str, Node]:
+    """The nodes schedule, parameterization and variance of a scheduler_config.json."""
+    kind = config.get("_class_name", SCHEDULERS[0])
+    if kind not in SCHEDULERS:
+        raise UserError(f"{source} has a {shown(kind)}, unknown here; take a folder with a {' or a '.join(SCHEDULERS)}")
+    _check_same(config, CHAIN, {}, source, "sampling here has")
+    return {
+        "schedule": _schedule(config, source),
+        "parameterization": node(
+            _named(PREDICTIONS, config.get("prediction_type", "epsilon"), "prediction_type", source)
+        ),
+        "variance": _variance(config, source),
+    }
+
+
+def _schedule(config: Config, source: str) -> Node:
+    T = config.get("num_train_timesteps", 1000)
+    if config.get("trained_betas") is not None:
+        betas = _list(config, "trained_betas", source)
+        if len(betas) != T:
+            raise UserError(f"{source} has {len(betas)} trained_betas for num_train_timesteps={shown(T)}; mend one")
+        return node(GivenSchedule, beta=betas)
+    kind = _named(SCHEDULES, config.get("beta_schedule", "linear"), "beta_schedule", source)
+    if kind is CosineSchedule:
+        return node(kind, T=T, s=0.008, max_beta=0.999)
+    return node(kind, T=T, beta_1=config.get("beta_start", 1e-4), beta_T=config.get("beta_end", 0.02))
+
+
+def _variance(config: Config, source: str) -> Node:
+    said = config.get("variance_type", "fixed_small")
+    same = "fixed_small" if said == "fixed_small_log" else said  # another way to reckon it
+    kind = _named(VARIANCES, same, "variance_type", source)
+    return node(kind, interpolation=node(LogSpace)) if kind is LearnedRangeVariance else node(kind)
+
+
+def _named(names: Mapping[Any, str], name: Any, key: str, source: str) -> Any:
+    found = next((kind for kind, theirs in names.items() if theirs == name), None)
+    if found is None:
+        raise UserError(f"{source} has {key}={shown(name)}, unknown here; there are {', '.join(names.values())}")
+    return found

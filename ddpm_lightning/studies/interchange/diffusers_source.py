@@ -1,0 +1,77 @@
+"""A folder of diffusers, here or on the Hugging Face hub. diffusers itself is not needed."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from ddpm_lightning.configuration.build import ImageData, make
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.studies.interchange import diffusers_config
+from ddpm_lightning.studies.interchange.carry import to_ours
+from ddpm_lightning.studies.interchange.files import read_json, read_pickle, read_safetensors
+from ddpm_lightning.studies.interchange.layouts import DiffusersLayout, EarlyDiffusersLayout, Layout
+from ddpm_lightning.studies.interchange.pretrained import Node, Pretrained, unet_of
+from ddpm_lightning.studies.interchange.source import SingleSource, required
+
+
+@dataclass(frozen=True)
+class DiffusersSource(SingleSource):
+    """path: the folder, or its name on the hub."""
+
+    def read(self, data: Node | None) -> Pretrained:
+        images = make(dict(required(data)), ImageData)
+        folder = find_folder(self.path)
+        unet, scheduler = _component(folder, "unet"), _component(folder, "scheduler")
+        config, source = read_json(unet / "config.json"), f"{self.path}: config.json"
+        network = diffusers_config.network_of(config, source)
+        _check_images(images, config.get("in_channels", 3), diffusers_config.size_of(config, source))
+        parts = diffusers_config.parts_of(read_json(scheduler / "scheduler_config.json"), self.path)
+        parts = {**parts, "network": network, "data": required(data)}
+        weights, said = _weights_in(unet)
+        early = any(name.endswith(".query.weight") for name in weights)
+        layout: Layout = EarlyDiffusersLayout() if early else DiffusersLayout()
+        return self.made(parts, to_ours(unet_of(parts), layout, weights, self.path), said)
+
+
+def _check_images(data: ImageData, channels: object, size: tuple[int, int]) -> None:
+    if (data.channels, tuple(data.size)) != (channels, size):
+        raise UserError(
+            f"the network makes {channels}×{size[0]}×{size[1]} images, and the data are "
+            f"{data.channels}×{data.size[0]}×{data.size[1]}; choose data= of that shape"
+        )
+
+
+def find_folder(path: str) -> Path:
+    """The folder, downloaded if it is none here but a name on the hub."""
+    if Path(path).is_dir():
+        return Path(path)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", path):
+        raise UserError(f"there is no folder {path}; give a folder of diffusers, or a name on the Hugging Face hub")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise UserError(
+            f"there is no folder {path}, and huggingface_hub, which would download it, is not installed; "
+            "pip install 'ddpm-lightning[diffusers]'"
+        ) from error
+    try:
+        return Path(snapshot_download(path, allow_patterns=["*.json", "*.safetensors", "*.bin"]))
+    except Exception as error:  # of the network, the hub, or the disk: each has its own kinds
+        said = str(error).partition("\n")[0]
+        raise UserError(f"there is no folder {path}, and the Hugging Face hub gives none ({said})") from error
+
+
+def _component(folder: Path, name: str) -> Path:
+    """unet/ or scheduler/, which google's models have not."""
+    return folder / name if (folder / name).is_dir() else folder
+
+
+def _weights_in(folder: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    name = "diffusion_pytorch_model"
+    if (folder / f"{name}.safetensors").is_file():
+        return read_safetensors(folder / f"{name}.safetensors")
+    if (folder / f"{name}.bin").is_file():
+        return read_pickle(folder / f"{name}.bin"), {}
+    raise UserError(f"{folder} has neither {name}.safetensors nor {name}.bin; take a whole folder of diffusers")

@@ -1,0 +1,90 @@
+"""The official weights, which come without a configuration: the network is read off their names and shapes."""
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ddpm_lightning.diffusion.parameterizations import Epsilon
+from ddpm_lightning.diffusion.schedules import LinearSchedule
+from ddpm_lightning.errors import UserError, shown
+from ddpm_lightning.networks.unet import UNet
+from ddpm_lightning.studies.interchange.carry import Weights
+from ddpm_lightning.studies.interchange.pretrained import Node, node
+
+AVERAGE = "/ExponentialMovingAverage"
+"""What TensorFlow adds to the name of a weight for that of its average."""
+
+BESIDES = re.compile(r"(/Adam(_\d+)?|^beta[12]_power|^global_step)$")
+"""What else lies in an official checkpoint."""
+
+IN_LEVEL = re.compile(r"down[._](\d+)[./](block|attn)[._](\d+)[./]")
+
+
+def fixed_parts() -> dict[str, Node]:
+    """What all official models have in common."""
+    schedule = node(LinearSchedule, T=1000, beta_1=1e-4, beta_T=0.02)
+    return {"schedule": schedule, "parameterization": node(Epsilon)}
+
+
+def network_of(weights: Weights, size: tuple[int, int], source: str) -> Node:
+    """The node of the U-Net. Raises UserError where the names are not those of the official U-Net."""
+    check_kind(weights, source)
+    blocks = [(int(m[1]), int(m[3])) for m in map(IN_LEVEL.search, weights) if m and m[2] == "block"]
+    attended = {int(m[1]) for m in map(IN_LEVEL.search, weights) if m and m[2] == "attn"}
+    if not blocks:
+        raise UserError(f"{source} has no down.0.block.0 or down_0/block_0: these are no weights of the official U-Net")
+    channels = _width(weights, r"^(model/)?conv_in[./]", source)
+    levels = range(1 + max(level for level, _ in blocks))
+    widths = [_width(weights, rf"down[._]{level}[./]block[._]0[./]conv1[./]", source) for level in levels]
+    return node(
+        UNet,
+        channels=channels,
+        multipliers=[width // channels for width in widths],
+        num_res_blocks=1 + max(index for _, index in blocks),
+        attention=[max(size) // 2**level for level in sorted(attended)],
+    )
+
+
+def _width(weights: Weights, layer: str, source: str) -> int:
+    """How many channels leave a layer: as many as its bias has."""
+    found = next((w for name, w in weights.items() if re.search(layer + r"(bias|b)$", name)), None)
+    if found is None or found.ndim != 1 or not len(found):
+        raise UserError(f"{source} has no bias like {layer}: these are no weights of the official U-Net")
+    return len(found)
+
+
+def check_kind(weights: Weights, source: str) -> None:
+    """Raises UserError where the weights are of improved-diffusion, whose U-Net is never the paper's."""
+    if any(name.startswith("input_blocks.") for name in weights):
+        raise UserError(
+            f"{source} is of improved-diffusion or its successors, whose U-Net pads on all sides where it halves, has "
+            "another time embedding and GroupNorm with ε = 1e-5: here the same weights would be another function"
+        )
+
+
+def sorted_out(variables: Mapping[str, Tensor], source: str) -> tuple[dict[str, Tensor], dict[str, Tensor], int]:
+    """Raw weights, averaged weights and the step, from all variables of an official checkpoint."""
+    step = variables.get("global_step", torch.tensor(0))
+    if step.numel() != 1 or step.is_floating_point():
+        raise UserError(f"{source} has a global_step that is no whole number; take another file")
+    raw = {n: v for n, v in variables.items() if not n.endswith(AVERAGE) and not BESIDES.search(n)}
+    averaged = {name.removesuffix(AVERAGE): v for name, v in variables.items() if name.endswith(AVERAGE)}
+    return raw, averaged, int(step)
+
+
+def read_tensorflow(prefix: str) -> dict[str, Tensor]:
+    """The variables of a TensorFlow checkpoint, by name. Needs TensorFlow."""
+    try:
+        from tensorflow.train import load_checkpoint
+    except ImportError as error:
+        raise UserError(
+            f"{prefix} is a checkpoint of TensorFlow, which is not installed; install it, or save the variables as an "
+            ".npz where it is: np.savez(PATH, **{n: r.get_tensor(n) for n in r.get_variable_to_shape_map()})"
+        ) from error
+    try:
+        reader = load_checkpoint(prefix)
+        return {name: torch.as_tensor(reader.get_tensor(name)) for name in reader.get_variable_to_shape_map()}
+    except Exception as error:  # TensorFlow's own kinds, which cannot be named where it is not installed
+        raise UserError(f"{prefix} cannot be read as a checkpoint of TensorFlow ({shown(error)})") from error

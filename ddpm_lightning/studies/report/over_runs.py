@@ -1,0 +1,49 @@
+"""Every number of several runs, as a mean over them and its standard error: a table in Markdown."""
+
+import argparse
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.studies.report.rows import Cell
+
+
+def numbers_of(path: Path) -> dict[str, float]:
+    """The metrics of a results.json, or of the directory that holds one, by name."""
+    file = path / "results.json" if path.is_dir() else path
+    try:
+        metrics: dict[str, dict[str, Any]] = json.loads(file.read_text())["metrics"]
+        return {name: float(record["value"]) for name, record in metrics.items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} is no results.json with metrics ({error}); name the directory of a run") from error
+
+
+def table(paths: Iterable[Path]) -> str:
+    """A line for each number: its name, its mean ± its standard error over the runs, and how many these are."""
+    found: dict[str, list[float]] = {}
+    for path in paths:
+        for name, value in numbers_of(path).items():
+            found.setdefault(name, []).append(value)
+    lines = ["| number | mean ± standard error | runs |", "|---|---|---|"]
+    for name, values in found.items():
+        finite = [value for value in values if math.isfinite(value)]
+        runs = f"{len(values)}" + (f", {len(values) - len(finite)} of them not finite" if finite != values else "")
+        lines.append(f"| {name} | {Cell(tuple(finite), frozenset({name}))} | {runs} |")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", nargs="+", type=Path, help="a directory with a results.json, or such a file")
+    try:
+        print(table(parser.parse_args(arguments).run))
+    except UserError as error:
+        parser.exit(1, f"Error: {error}\n")
+
+
+if __name__ == "__main__":
+    main()

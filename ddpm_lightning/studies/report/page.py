@@ -1,0 +1,44 @@
+"""A sweep as one page that needs nothing else: pictures and style are inside, and there is no script."""
+
+from base64 import b64encode
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ddpm_lightning.studies.report.plan import command_of
+from ddpm_lightning.studies.report.rows import COLUMNS, Row
+from ddpm_lightning.studies.report.runs import Sweep
+from ddpm_lightning.studies.report.sample_strips import grids_of
+from ddpm_lightning.studies.report.sweep_plots import as_svg
+from ddpm_lightning.studies.report.table import is_best, published, title
+
+
+def page(sweep: Sweep, rows: list[Row], figures: Mapping[str, Any]) -> str:
+    """The page, as HTML. figures: by name, those of them that there are."""
+    # The name of the template is Jinja's to find: beside this file.
+    environment = Environment(
+        loader=PackageLoader("ddpm_lightning.studies.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    return environment.get_template("page.html").render(
+        sweep=sweep,
+        rows=rows,
+        columns=COLUMNS,
+        titles=[title(column, rows) for column in COLUMNS],
+        is_best=is_best,
+        published=published,
+        grids=grids_of(rows),
+        data_uri=data_uri,
+        figures={name: Markup(as_svg(figure)) for name, figure in figures.items()},  # matplotlib escapes its text
+        command_of=command_of,
+    )
+
+
+def data_uri(path: Path) -> str:
+    """A PNG as an address that holds it."""
+    return "data:image/png;base64," + b64encode(path.read_bytes()).decode()

@@ -1,0 +1,90 @@
+"""What a sweep was asked: its commands, and the jobs that they stand for."""
+
+import json
+import shlex
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.runtime.text_file import write_whole
+
+PLAN = "plan.json"
+"""Beside multirun.yaml, which Hydra writes anew for each command: [{"command", "jobs"}], a command each."""
+
+Jobs = tuple[tuple[str, ...], ...]
+"""The overrides of each."""
+
+
+def add_to_plan(folder: Path, hydra: dict[str, Any]) -> None:
+    """Notes a command that is about to run jobs in this folder. hydra: that part of its configuration."""
+    path = folder / PLAN
+    plan = json.loads(path.read_text()) if path.is_file() else []
+    entry = {"command": _typed(hydra), "jobs": _jobs(hydra)}
+    if json.loads(json.dumps(entry)) not in plan:
+        write_whole(path, json.dumps([*plan, entry], indent=2) + "\n")
+
+
+def read_plan(folder: Path) -> tuple[tuple[str, ...], Jobs | None]:
+    """The commands, and all their jobs; None where they are not known. Of a sweep that has noted none, by Hydra's
+    multirun.yaml."""
+    if (folder / PLAN).is_file():
+        plan = json.loads((folder / PLAN).read_text())
+        jobs = {tuple(job): None for entry in plan for job in entry["jobs"] or ()}
+        return tuple(entry["command"] for entry in plan), tuple(jobs)
+    if (folder / "multirun.yaml").is_file():
+        hydra = read_yaml(folder / "multirun.yaml").get("hydra", {})
+        return (_typed(hydra),), _jobs(hydra)
+    return (), None
+
+
+def command_of(overrides: tuple[str, ...]) -> str:
+    """What one types."""
+    return shlex.join(["python", "train.py", *overrides])
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A file of Hydra's, not resolved. Raises UserError where it cannot be read."""
+    try:
+        return dict(OmegaConf.to_container(OmegaConf.load(path), resolve=False))  # type: ignore[arg-type]
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise UserError(f"{path} cannot be read ({error}); run that job again, or remove its folder") from error
+
+
+def _typed(hydra: dict[str, Any]) -> str:
+    overrides = hydra.get("overrides") or {}
+    typed = [*(overrides.get("task") or ()), *map(partial(_as_typed_here, hydra), overrides.get("hydra") or ())]
+    sweeps = "hydra.mode=MULTIRUN" in typed
+    return command_of((*["-m"] * sweeps, *(each for each in typed if each != "hydra.mode=MULTIRUN")))
+
+
+def _as_typed_here(hydra: dict[str, Any], typed: str) -> str:
+    """An override of Hydra's own options; the sweep's folder from where the command was given, if it lies below."""
+    if not typed.startswith("hydra.sweep.dir="):
+        return typed
+    from ddpm_lightning.runtime.messages import override  # which imports torch
+
+    folder, here = Path(hydra["sweep"]["dir"]), (hydra.get("runtime") or {}).get("cwd", "")
+    return override("hydra.sweep.dir", folder.relative_to(here)) if here and folder.is_relative_to(here) else typed
+
+
+def _jobs(hydra: dict[str, Any]) -> Jobs | None:
+    loader = GlobalHydra.instance().config_loader() if GlobalHydra.instance().is_initialized() else None
+    try:
+        overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(_asked(hydra)))
+        return tuple(tuple(job) for job in BasicSweeper.split_arguments(overrides, None)[0])
+    except HydraException:  # glob(*), say, outside the command that has the configs
+        return None
+
+
+def _asked(hydra: dict[str, Any]) -> Iterator[str]:
+    params = (hydra.get("sweeper") or {}).get("params") or {}
+    yield from (f"{key}={value}" for key, value in params.items())
+    yield from (hydra.get("overrides") or {}).get("task") or ()

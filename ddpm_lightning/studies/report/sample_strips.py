@@ -1,0 +1,66 @@
+"""The samples of a sweep, side by side."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+from PIL import Image
+
+from ddpm_lightning.studies.report.rows import Row
+from ddpm_lightning.studies.report.runs import Run
+
+MOST_ACROSS = 5
+
+FINAL = "at the end"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The samples of a run, as it drew them."""
+
+    row: Row
+    run: Run
+    path: Path
+
+    @property
+    def when(self) -> str:
+        """Of which weights they are."""
+        step = self.path.stem.removeprefix("grid_")
+        return FINAL if step == "final" else f"at step {step.lstrip('0') or '0'}"
+
+
+def grids_of(rows: list[Row]) -> list[Grid]:
+    """Of the seed that most rows have a grid of, for another seed is other noise; the final one if there is one."""
+    drawn = {(row.key, run.seed): _last_grid(run) for row in rows for run in row.runs}
+    seeds = Counter(seed for (_, seed), path in drawn.items() if path)
+    if not seeds:
+        return []
+    seed = seeds.most_common(1)[0][0]
+    found = ((row, run, drawn[row.key, seed]) for row in rows for run in row.runs if run.seed == seed)
+    return [Grid(row, run, path) for row, run, path in found if path]
+
+
+def _last_grid(run: Run) -> Path | None:
+    return max((run.folder / "samples").glob("grid_*.png"), default=None)  # digits come before letters
+
+
+def samples(rows: list[Row]) -> Any | None:
+    """The grids as one figure: of one seed, so from the same noise."""
+    from matplotlib.figure import Figure
+
+    grids = grids_of(rows)
+    if not grids:
+        return None
+    across = min(len(grids), MOST_ACROSS)
+    down = -(-len(grids) // across)
+    figure = Figure(figsize=(2 * across, 2.3 * down), layout="constrained")
+    figure.suptitle(f"seed {grids[0].run.seed}: all from the same noise", fontsize=8, x=0.01, ha="left")
+    for place, grid in enumerate(grids):
+        axes = figure.add_subplot(down, across, place + 1, xticks=[], yticks=[])
+        said = grid.row.label if grid.when == FINAL else f"{grid.row.label}, {grid.when}"
+        axes.set_title("\n".join(wrap(said, 36)), fontsize=7, loc="left")
+        with Image.open(grid.path) as image:
+            axes.imshow(image.convert("RGB"), interpolation="nearest")
+    return figure

@@ -1,0 +1,131 @@
+"""The figures of a sweep: quality against code length, how the runs trained, and what the bound of each is made of."""
+
+import io
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ddpm_lightning.npz import read_npz
+from ddpm_lightning.runtime.plots import panels, write_plainly
+from ddpm_lightning.studies.report.rows import BITS, DISTANCE, Cell, Row
+from ddpm_lightning.studies.report.runs import Run
+from ddpm_lightning.studies.report.table import title
+from ddpm_lightning.training.loggers.metrics_csv import METRICS_FILE, read_rows
+
+WIDTH = 10.0
+"""Inches, which the page scales to its own width."""
+
+LINES, MARKERS = ("-", "--", ":", "-."), ("s", "o", "^", "D")
+
+ADVICE = "remove it, and run the sweep again"
+
+
+def drawn(rows: list[Row]) -> dict[str, Any]:
+    """The figures that there is something to draw for, by name."""
+    figures = {"tradeoff": tradeoff(rows), "training": curves(rows), "bound": bounds(rows)}
+    return {name: figure for name, figure in figures.items() if figure is not None}
+
+
+def tradeoff(rows: list[Row]) -> Any | None:
+    """The distance of samples against bits/dim, a point a row: means and standard errors over seeds."""
+    found = [(row, style) for row, style in _styled(rows) if all(map(_fits_log_axis, _place(row)))]
+    if not found:
+        return None
+    figure, (axes,) = panels(1, WIDTH, 4.6)
+    for row, style in found:
+        x, y = _place(row)
+        style = {"color": style["color"], "marker": style["marker"], "linestyle": "", "capsize": 3, "fillstyle": "none"}
+        axes.errorbar(x.mean, y.mean, y.error, x.error, **style, label=row.label)
+    axes.set(xlabel=" ".join(title(BITS, rows)), ylabel="\n".join(title(DISTANCE, rows)), xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):
+        write_plainly(axis)
+    return _with_legend(figure, axes)
+
+
+def _place(row: Row) -> tuple[Cell, Cell]:
+    return row.cell(BITS), row.cell(DISTANCE)
+
+
+def _fits_log_axis(cell: Cell) -> bool:
+    return math.isfinite(cell.mean) and cell.mean > 0
+
+
+def curves(rows: list[Row]) -> Any | None:
+    """Bits/dim of the same test images and the distance of samples, against the step; a line a run."""
+    wanted = {"bits/dim, test images": ("val/bpd_",), "distance to training images": ("fid_", "fd_")}
+    lines = {label: _lines_of(rows, prefix) for label, prefix in wanted.items()}
+    found = {label: each for label, each in lines.items() if each}
+    if not found:
+        return None
+    figure, panes = panels(len(found), WIDTH, 4.2)
+    for axes, (label, each) in zip(panes, found.items(), strict=True):
+        axes.set(xlabel="optimizer step", ylabel=label, yscale="log")
+        for row, style, points in each:
+            line = {"color": style["color"], "linestyle": style["linestyle"], "marker": ".", "linewidth": 1.3}
+            axes.plot(*zip(*points, strict=True), **line, label=row.label)
+        write_plainly(axes.yaxis)
+    return _with_legend(figure, panes[0])
+
+
+def _lines_of(rows: list[Row], prefix: tuple[str, ...]) -> list[tuple[Row, dict[str, Any], list[tuple[int, float]]]]:
+    found = ((row, style, points) for row, style in _styled(rows) for run in row.runs for points in _lines(run, prefix))
+    return [each for each in found if each[-1]]
+
+
+def _lines(run: Run, prefix: tuple[str, ...]) -> Iterator[list[tuple[int, float]]]:
+    """The points of each metric that was measured while the run trained, of the weights that its results are of."""
+    path = run.folder / METRICS_FILE
+    logged = read_rows(path) if path.is_file() else []
+    columns = dict.fromkeys(key for each in logged for key in each if key and key.startswith(prefix))
+    averaged = [key for key in columns if key not in run.evaluated and not key.endswith("_raw")]
+    for column in averaged or [key for key in columns if key not in run.evaluated]:
+        points = [(int(each["step"]), float(each[column])) for each in logged if each.get(column)]
+        yield [(step, value) for step, value in points if np.isfinite(value) and value > 0]
+
+
+def bounds(rows: list[Row]) -> Any | None:
+    """The terms of the bound by t, and the rate against the distortion as the chain runs, of the first seed."""
+    figure, (terms, trade) = panels(2, WIDTH, 4.2)
+    found = [(row, style, arrays) for row, style in _styled(rows) if (arrays := _arrays(row))]
+    for row, style, arrays in found:
+        line = {"color": style["color"], "linestyle": style["linestyle"]}
+        terms.loglog(arrays["t"][1:], np.abs(arrays["term"][1:]), **line, label=row.label)
+        trade.plot(arrays["rate"], arrays["rmse"], **line)
+    terms.set(xlabel="t", ylabel="L_{t−1} (bits/dim)")
+    trade.set(xlabel="rate (bits/dim)", ylabel="distortion (RMSE of 0–255)", xscale="symlog")
+    return _with_legend(figure, terms) if found else None
+
+
+def _arrays(row: Row) -> dict[str, np.ndarray] | None:
+    """Of the first run that has any."""
+    finished = (run for run in row.runs if run.state == "finished")
+    path = next((path for run in finished for path in sorted(run.folder.glob("bound_test_*.npz"))), None)
+    return None if path is None else read_npz(path, ("t", "term", "rate", "rmse"), ADVICE)
+
+
+def _styled(rows: list[Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
+    """A colour for each objective; the prediction is told by the line and the marker."""
+    objectives = list(dict.fromkeys(row.key[1:] for row in rows))
+    predictions = list(dict.fromkeys(row.prediction for row in rows))
+    for row in rows:
+        objective = objectives.index(row.key[1:])
+        place = (predictions.index(row.prediction) + objective // 10) % len(LINES)  # there are ten colours
+        yield row, {"color": f"C{objective}", "linestyle": LINES[place], "marker": MARKERS[place]}
+
+
+def _with_legend(figure: Any, axes: Any) -> Any:
+    """A line for each row, however many runs it has."""
+    by_label = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    handles, labels = list(by_label.values()), list(by_label)
+    figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(labels) < 10 else 3, fontsize="small")
+    return figure
+
+
+def as_svg(figure: Any) -> str:
+    """The figure as SVG, to stand inside a page."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    svg = text.getvalue()
+    return svg[svg.index("<svg") :]

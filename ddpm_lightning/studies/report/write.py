@@ -1,0 +1,56 @@
+"""What report.py does: a sweep's directory in; table2.md, table2.csv, report.html, its figures and a W&B table out."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+from ddpm_lightning.runtime.messages import relative
+from ddpm_lightning.runtime.pictures import save
+from ddpm_lightning.runtime.plots import as_image
+from ddpm_lightning.runtime.text_file import write_whole
+from ddpm_lightning.studies.report.page import page
+from ddpm_lightning.studies.report.rows import Row, rows_of
+from ddpm_lightning.studies.report.runs import read_sweep
+from ddpm_lightning.studies.report.sample_strips import samples
+from ddpm_lightning.studies.report.sweep_plots import drawn
+from ddpm_lightning.studies.report.table import as_csv, markdown, records
+from ddpm_lightning.training.loggers.wandb_logger import BackgroundWandbLogger
+
+log = logging.getLogger(__name__)
+
+
+def write_report(folder: Path) -> list[Row]:
+    """Writes the files, says what stands in the table, and returns its rows."""
+    sweep = read_sweep(relative(folder))
+    rows = rows_of(sweep)
+    search = f"\nSearch: {sweep.best}\n" if sweep.best else ""
+    write_whole(folder / "table2.md", markdown(rows, sweep.missing) + search)
+    write_whole(folder / "table2.csv", as_csv(rows))
+    figures = drawn(rows)
+    for name, figure in {**figures, "samples": samples(rows)}.items():
+        if figure is not None:
+            save(as_image(figure), folder / f"{name}.png")
+    write_whole(folder / "report.html", page(sweep, rows, figures))
+    for row in rows:
+        log.info("%s: %s", row.label, row.state)
+    for damage in sweep.damaged:
+        log.warning("Left out: %s", damage)
+    if sweep.missing:
+        log.info("Not begun: %d runs", len(sweep.missing))
+    if sweep.best:
+        log.info("Search: %s", sweep.best)
+    log.info("Written: %s", relative(folder / "report.html"))
+    return rows
+
+
+def log_table(logger: Any, rows: list[Row], folder: Path) -> None:
+    """Sends the table and the page to W&B, if that is what the logger is."""
+    if isinstance(logger, BackgroundWandbLogger):
+        columns, data = records(rows)
+        page = (folder / "report.html").read_text()
+        logger.log_objects(
+            0, table2=lambda: wandb.Table([*columns], data), report=lambda: wandb.Html(page, inject=False)
+        )
+        logger.log_files("report", [folder / name for name in ("report.html", "table2.md", "table2.csv")])

@@ -1,0 +1,52 @@
+"""Bits/dim while it trains: always of the same test images, at the same t and ε."""
+
+from functools import partial
+
+import lightning as L
+import torch
+
+from ddpm_lightning.configuration.build import data_of
+from ddpm_lightning.diffusion.likelihood import harmonic
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.errors import check_at_most, check_whole
+from ddpm_lightning.runtime.results import MeanAndError, add_up
+from ddpm_lightning.training.callbacks.periodic import Periodic
+from ddpm_lightning.training.generate import estimate_batch, evaluating
+from ddpm_lightning.training.loggers.showing import log_metrics
+from ddpm_lightning.training.module import DDPM
+
+
+class ValidationBound(Periodic):
+    """Every so many optimizer steps and at the end, logs val/bpd_VARIANCE of the first num_images test images, shared
+    by all processes.
+
+    strata: draws of t an image.
+    """
+
+    def __init__(
+        self, num_images: int = 128, strata: int = 16, every_n_steps: int = 1000, raw: bool = False, seed: int = 0
+    ) -> None:
+        super().__init__("callbacks.bound", every_n_steps, raw)
+        check_whole("callbacks.bound.num_images", num_images, 1, "give a number of test images")
+        check_whole("callbacks.bound.strata", strata, 2, "the bound needs some draws of t; use 16")
+        check_at_most("callbacks.bound.strata", strata, 10_000, "each is a network call an image; use 16")
+        self.num_images, self.strata, self.seed = num_images, strata, seed
+
+    def on_fit_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
+        data_of(trainer).images("test")  # a missing file is better told now than at the first measurement
+
+    @torch.no_grad()
+    def measure(self, trainer: L.Trainer, module: DDPM, suffix: str) -> None:
+        model, bound = module.model, MeanAndError()
+        options = {"seed": self.seed, "purpose": "validation bound"}
+        ranks = {"rank": trainer.global_rank, "world_size": trainer.world_size}
+        with evaluating(model):
+            for batch in data_of(trainer).in_order("test", module.device, first=self.num_images, **ranks):
+                estimate = estimate_batch(model, batch, harmonic(model.process.T), self.strata, **options)  # type: ignore[arg-type]
+                bound.update(estimate.bound)
+        bound.reduce(partial(add_up, trainer))
+        log_metrics(trainer, {self.result_name(model, suffix): bound.mean})
+
+    def result_name(self, model: DenoisingDiffusion, suffix: str) -> str:
+        """The name of the bound among what is logged. suffix: what it adds for raw weights."""
+        return f"val/bpd_{model.variance.name}{suffix}"
