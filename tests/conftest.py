@@ -1,6 +1,14 @@
 """Every annotation of the package is checked at run time while the tests run: shapes, dtypes, classes."""
 
+# Large libraries first: inside the import hook, Python does not find their compiled files and compiles them again.
+import diffusers  # noqa: F401
 import jaxtyping
+import lightning  # noqa: F401
+import matplotlib.pyplot  # noqa: F401
+import sklearn.datasets  # noqa: F401
+import torch._dynamo
+import torchvision  # noqa: F401
+import wandb  # noqa: F401
 
 import tests.typechecker  # noqa: F401  # the hook looks it up by name
 

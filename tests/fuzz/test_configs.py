@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from tests.fuzz.runner import Runner, assert_whole_or_told
-from tests.training.commands import SMALL
+from tests.training.commands import WITH_PLOTS
 from tests.training.test_choices import CONF, composed, options
 
 NOT_HERE = {"wandb_online", "fid"}
@@ -34,9 +34,9 @@ MAY_BE_LONG = {"trainer.max_steps", "trainer.devices"}
 PLACES = {"run_dir", "logger.csv.run_dir", "logger.wandb.save_dir", "trainer.run_dir"}
 """Where is written to."""
 
-SIZES = [override for override in SMALL if not override.startswith(("data", "trainer.max_steps"))]
+SIZES = [override for override in WITH_PLOTS if not override.startswith(("data", "trainer.max_steps"))]
 DATA = {
-    "fake": [override for override in SMALL if override.startswith("data")],
+    "fake": [override for override in WITH_PLOTS if override.startswith("data")],
     "digits": ["data.batch_size=64"],
     "fashion_mnist": ["data.root={root}", "data.batch_size=4"],
     "cifar10": ["data.root={root}", "data.batch_size=4"],

@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 ROOT = Path(__file__).parents[2]  # not conftest's, whose type checker tests/fuzz does without
 
-SMALL = [
+WITH_PLOTS = [
     "network.channels=8",
     "network.groups=4",
     "network.multipliers=[1,1]",
@@ -40,6 +40,10 @@ SMALL = [
     "callbacks.checkpoint.every_n_steps=2",
     "logger=csv",
 ]
+"""A small run with everything that a run draws."""
+
+SMALL = [*WITH_PLOTS, *(f"callbacks.{name}=null" for name in ("schedule_plot", "loss_curve", "loss_by_t"))]
+"""Without the pictures of curves, which take as long to draw as all the rest."""
 
 
 def command(script: str, *overrides: str) -> None:
@@ -55,9 +59,9 @@ def command(script: str, *overrides: str) -> None:
         sys.argv = before
 
 
-def train(run_dir: Path, *overrides: str) -> Path:
+def train(run_dir: Path, *overrides: str, plots: bool = False) -> Path:
     """A small run; returns its directory."""
-    command("train", f"hydra.run.dir={run_dir}", *SMALL, *overrides)
+    command("train", f"hydra.run.dir={run_dir}", *(WITH_PLOTS if plots else SMALL), *overrides)
     return run_dir
 
 

@@ -83,19 +83,26 @@ def part_of(group: str, option: str) -> Any:
     return PARTS[group, option]
 
 
-GROUPS = ("schedule", "parameterization", "timesteps", "sampler", "optimizer", "callbacks", "trainer", "logger")
+GROUPS = (
+    *("schedule", "parameterization", "variance/interpolation", "timesteps", "sampler", "sampler/spacing"),
+    *("optimizer", "callbacks", "trainer", "logger"),
+)
+NOT_HERE = {"logger=wandb_online", "trainer=ddp_cpu"}
+"""One needs a network; the two processes of the other train in test_processes, too."""
+
+
+def choices_by_run() -> list[list[str]]:
+    """An option of every group for each run, such that the runs together have every option."""
+    groups = [[f"{group}={option}" for option in options(group)] for group in GROUPS]
+    found = [[choice for choice in group if choice not in NOT_HERE] for group in groups]
+    return [[group[run % len(group)] for group in found] for run in range(max(map(len, found)))]
 
 
 @pytest.mark.parametrize(
-    "choice",
-    [f"{group}={option}" for group in GROUPS for option in options(group) if option not in ("wandb_online", "ddp_cpu")]
-    + [pytest.param("trainer=ddp_cpu", marks=pytest.mark.slow)]  # two processes train in test_processes, too
-    + [f"sampler/spacing={option}" for option in options("sampler/spacing")]
-    + [f"variance/interpolation={option}" for option in options("variance/interpolation")],
+    "choices", [*choices_by_run(), pytest.param(["trainer=ddp_cpu"], marks=pytest.mark.slow)], ids=" ".join
 )
-def test_every_option_runs(choice: str, tmp_path: Path) -> None:
-    extra = ["variance=learned_range", "loss=elbo"] if choice.startswith("variance/") else []
-    train(tmp_path, *extra, choice, "sampler.num_steps=4", "trainer.max_steps=1")
+def test_every_option_runs(choices: list[str], tmp_path: Path) -> None:
+    train(tmp_path, "variance=learned_range", "loss=elbo", *choices, "sampler.num_steps=4", "trainer.max_steps=1")
     assert (tmp_path / "results.json").is_file()
 
 

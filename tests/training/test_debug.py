@@ -15,7 +15,7 @@ OVERFIT = (
     *("debug=overfit", "data.batch_size=8", "trainer.max_steps=100", "optimizer.lr=1e-2", "sampler.num_steps=4"),
     *("schedule.beta_1=0.3", "schedule.beta_T=0.9", "callbacks.overfit.bound=0.3"),  # much noise, few steps
     *("callbacks.grid=null", "callbacks.strip=null", "callbacks.bound=null", "callbacks.metrics.every_n_steps=50"),
-    *("callbacks.checkpoint.every_n_steps=100", "callbacks.loss_curve=null", "callbacks.schedule_plot=null"),
+    "callbacks.checkpoint.every_n_steps=100",
 )
 
 

@@ -19,8 +19,7 @@ from tests.training.commands import SMALL, command, error_of, results
 OBJECTIVE = "test/bpd_beta_estimate"
 BRIEF = (
     *SMALL,
-    *("callbacks.grid=null", "callbacks.strip=null", "callbacks.bound=null", "callbacks.loss_by_t=null"),
-    *("callbacks.loss_curve=null", "callbacks.schedule_plot=null", "trainer.max_steps=2"),
+    *("callbacks.grid=null", "callbacks.strip=null", "callbacks.bound=null", "trainer.max_steps=2"),
 )
 
 

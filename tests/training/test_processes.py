@@ -35,7 +35,7 @@ OPTIONS += [f"callbacks.{name}.every_n_steps=25" for name in ("grid", "strip", "
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The same run in one process and in two."""
     folder = tmp_path_factory.mktemp("runs")
-    return train(folder / "one", *OPTIONS), train(folder / "two", *OPTIONS, TWO)
+    return train(folder / "one", *OPTIONS, plots=True), train(folder / "two", *OPTIONS, TWO, plots=True)
 
 
 def test_two_processes_have_the_loss_curve_of_one(runs: tuple[Path, Path]) -> None:

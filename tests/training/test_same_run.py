@@ -109,7 +109,7 @@ FAST = ["callbacks.grid=null", "callbacks.strip=null", "callbacks.bound=null", "
 @pytest.fixture(scope="module")
 def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two of four steps."""
-    return train(tmp_path_factory.mktemp("half"), "trainer.max_steps=2")
+    return train(tmp_path_factory.mktemp("half"), "trainer.max_steps=2", plots=True)
 
 
 @pytest.mark.parametrize(
@@ -163,8 +163,11 @@ ELSEWHERE |= {
 
 def test_what_may_change_leaves_weights_average_and_optimizer_as_they_would_be(half: Path, tmp_path: Path) -> None:
     """To the last bit, but for what only rounds otherwise."""
-    whole, other = train(tmp_path / "whole", "callbacks.strip=null"), shutil.copytree(half, tmp_path / "other")
-    train(other, *(option for option in OTHERWISE if option not in ROUNDING))
+    whole, other = (
+        train(tmp_path / "whole", "callbacks.strip=null", plots=True),
+        shutil.copytree(half, tmp_path / "other"),
+    )
+    train(other, *(option for option in OTHERWISE if option not in ROUNDING), plots=True)
     checkpoints = [checkpoint_of(run) for run in (whole, other)]
     for key in STATE:
         same(checkpoints[0][key], checkpoints[1][key], key)

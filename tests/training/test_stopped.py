@@ -19,7 +19,7 @@ from ddpm_lightning.training.loggers.metrics_csv import read_rows
 from tests.conftest import ROOT
 from tests.data.formats import write_folder
 from tests.kills import killed_at_random
-from tests.training.commands import SMALL, command, error_of, results, train
+from tests.training.commands import SMALL, WITH_PLOTS, command, error_of, results, train
 from tests.training.moments import MOMENTS
 from tests.training.test_quality import NAME
 from tests.training.test_quality import QUALITY as WITHOUT_PICTURES
@@ -29,7 +29,7 @@ QUALITY = [option for option in WITHOUT_PICTURES if option not in ("callbacks.gr
 """With pictures."""
 
 OPTIONS = [
-    *(*SMALL, *QUALITY, "network.dropout=0.1", "data.flip=true", "trainer.max_steps=7", "callbacks.ema.decay=0.9"),
+    *(*WITH_PLOTS, *QUALITY, "network.dropout=0.1", "data.flip=true", "trainer.max_steps=7", "callbacks.ema.decay=0.9"),
     *("callbacks.metrics.every_n_steps=2", "callbacks.grid.every_n_steps=2", "callbacks.strip.every_n_steps=3"),
     *("callbacks.checkpoint.every_n_steps=3", "callbacks.quality.every_n_steps=3", "callbacks.bound.every_n_steps=2"),
     *("callbacks.loss_by_t.every_n_steps=4", "callbacks.loss_by_t.bins=4"),

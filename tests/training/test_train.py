@@ -17,7 +17,7 @@ from tests.training.test_choices import composed
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(tmp_path_factory.mktemp("run"), "network.dropout=0.1")
+    return train(tmp_path_factory.mktemp("run"), "network.dropout=0.1", plots=True)
 
 
 def test_run_directory_is_self_contained(run: Path) -> None:

@@ -55,7 +55,8 @@ HISTOGRAMS = {
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw = ("callbacks.quality.raw=true", "callbacks.bound.raw=true", "logger.wandb.upload_checkpoint=true")
     shown = [option for option in QUALITY if option not in ("callbacks.grid=null", "callbacks.strip=null")]
-    return train(tmp_path_factory.mktemp("run"), *shown, *TWICE, "logger=wandb_offline", *MEASURED, *raw)
+    options = (*shown, *TWICE, "logger=wandb_offline", *MEASURED, *raw)
+    return train(tmp_path_factory.mktemp("run"), *options, plots=True)
 
 
 @pytest.fixture(scope="module")
