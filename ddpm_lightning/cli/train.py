@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import torch
@@ -43,7 +43,7 @@ from ddpm_lightning.runtime.run_directory import alone_in, files_of_hydra
 from ddpm_lightning.runtime.signals import STOP, Interrupted
 from ddpm_lightning.training.callbacks.checkpoints import SelfDescription, last_checkpoint
 from ddpm_lightning.training.callbacks.resuming import History, OptimizerOptions, restoring
-from ddpm_lightning.training.callbacks.stop import StopOnSignal
+from ddpm_lightning.training.callbacks.stop import ENDED_EARLY, EarlyEnd, StopOnSignal, ended_early
 from ddpm_lightning.training.checkpoint import found_at, newest_whole
 from ddpm_lightning.training.generate import evaluating
 from ddpm_lightning.training.init_from import start_from
@@ -51,6 +51,7 @@ from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.monitors import check_monitors
 from ddpm_lightning.training.objective import check_objective, objective_of
 from ddpm_lightning.training.run_results import (
+    forget_early_end,
     log_values,
     reason_of_divergence,
     recording_divergence,
@@ -59,10 +60,28 @@ from ddpm_lightning.training.run_results import (
     sending_files,
     wanted,
 )
-from ddpm_lightning.training.same_run import Difference, check_allowed, check_same_run, settled
+from ddpm_lightning.training.same_run import (
+    Difference,
+    check_allowed,
+    check_same_run,
+    lets_training_go_on,
+    settled,
+)
 from ddpm_lightning.training.trainer import check_trainer
 
 log = logging.getLogger(__name__)
+
+
+class Resumed(NamedTuple):
+    """What a run resumes.
+
+    path: its checkpoint; None for a new run. changed: what differs from the checkpoint's options. ended_at: the step at
+    which a callback ended the run, if it trains no further; else None.
+    """
+
+    path: Path | None
+    changed: list[Difference]
+    ended_at: int | None
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -97,8 +116,8 @@ def train_here(config: dict[str, Any], typed: Mapping[str, str]) -> None:
     """The same in this process, which may be one of several. typed: the files of .hydra by their names."""
     commit()  # of what runs, whatever becomes of the files meanwhile
     with quiet_libraries(), alone_in(Path(config["run_dir"])) if is_first() else nullcontext():
-        checkpoint, changed = resumable(config)
-        if checkpoint is not None and is_finished(config):
+        resumed = resumable(config)
+        if resumed.path is not None and is_finished(config, resumed.ended_at or config["trainer"]["max_steps"]):
             log.info("This run is finished: %s", relative(results_of(config)))
             return
         check_choices(config)
@@ -109,9 +128,9 @@ def train_here(config: dict[str, Any], typed: Mapping[str, str]) -> None:
         compile_network(module.model, config["compile"])
         evaluated = check_evaluation(config, module.model, data) if wanted(config) else []
         chosen = make_all(config, "callbacks", L.Callback)
-        events = start_from(config, module, chosen) if checkpoint is None else []
-        own = [SelfDescription(config, typed), History(changed, events), OptimizerOptions(changed)]
-        callbacks = [*own, *chosen, StopOnSignal()]
+        events = start_from(config, module, chosen) if resumed.path is None else []
+        own = [SelfDescription(config, typed), History(resumed.changed, events), OptimizerOptions(resumed.changed)]
+        callbacks = [*own, *chosen, EarlyEnd(resumed.ended_at is not None), StopOnSignal()]
         loggers = make_all(config, "logger", Logger)
         trainer = make_with(node, callbacks=callbacks, logger=loggers)
         check_objective(config, module, trainer, evaluated)
@@ -124,25 +143,29 @@ def train_here(config: dict[str, Any], typed: Mapping[str, str]) -> None:
             sending_files(trainer),
             recording_divergence(config, trainer),
         ):
-            fit_and_test(config, trainer, module, data, loggers, checkpoint)
+            fit_and_test(config, trainer, module, data, loggers, resumed)
 
 
 def fit_and_test(
-    config: dict[str, Any], trainer: L.Trainer, module: DDPM, data: Any, loggers: list[Any], checkpoint: Path | None
+    config: dict[str, Any], trainer: L.Trainer, module: DDPM, data: Any, loggers: list[Any], resumed: Resumed
 ) -> None:
     """The run itself, once everything is built."""
     parameters = sum(p.numel() for p in module.parameters())
     log.info("%s parameters, in %s", f"{parameters:,}", relative(Path(config["run_dir"])))
-    if checkpoint is not None:
-        log.info("Going on from %s", relative(checkpoint))
+    if resumed.path is not None:
+        log.info("Going on from %s", relative(resumed.path))
     for logger in loggers:
         logger.log_hyperparams(config)
-    with restoring(trainer, checkpoint):
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    if trainer.global_step < trainer.max_steps:
-        tell_how_to_resume(trainer, "trainer.max_time or a callback")
+    if resumed.ended_at is None:
+        forget_early_end(config)
+    with restoring(trainer, resumed.path):
+        trainer.fit(module, datamodule=data, ckpt_path=resumed.path, weights_only=True)
+    if ended_early(trainer):
+        tell_early_end(trainer)
+    elif trainer.global_step < trainer.max_steps:
+        tell_how_to_resume(trainer, "trainer.max_time")
     trainer.test(module, datamodule=data, verbose=False)
-    results = measured_before(config) if wanted(config) else {"metrics": {}}
+    results = measured_before(config, trainer.global_step) if wanted(config) else {"metrics": {}}
     if trainer.is_global_zero:
         results = report(config, module, trainer, results)
     if wanted(config):
@@ -170,6 +193,16 @@ def tell_how_to_resume(trainer: L.Trainer, why: str) -> None:
         trainer.global_step,
         option("hydra.run.dir", relative(run_dir)),
         relative(found[0]) if found else "the start, for there is no checkpoint yet",
+    )
+
+
+def tell_early_end(trainer: L.Trainer) -> None:
+    """Says that a callback ended the training, and what trains further."""
+    log.info(
+        "A callback ended the training at step %d of %d, so the run is finished; with a larger trainer.max_steps, or "
+        "without that callback, the same command trains further",
+        trainer.global_step,
+        trainer.max_steps,
     )
 
 
@@ -209,10 +242,12 @@ def make_module(config: dict[str, Any], model: torch.nn.Module) -> DDPM:
     return module
 
 
-def resumable(config: dict[str, Any]) -> tuple[Path | None, list[Difference]]:
-    """The checkpoint in the run directory that this run resumes, if there is one; and what differs from its options."""
+def resumable(config: dict[str, Any]) -> Resumed:
+    """Returns what the run directory holds of this run. Raises UserError where it holds another run."""
     found = newest_whole(last_checkpoint(config["run_dir"]))
     if found is None:
-        return None, []
+        return Resumed(None, [], None)
     path, checkpoint = found
-    return path, check_same_run(checkpoint, config, path)
+    changed = check_same_run(checkpoint, config, path)
+    has_ended = ENDED_EARLY in checkpoint and not any(map(lets_training_go_on, changed))
+    return Resumed(path, changed, checkpoint["global_step"] if has_ended else None)

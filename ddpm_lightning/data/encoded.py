@@ -152,8 +152,12 @@ class EncodedImagesDataModule(ImageDataModule):
         if is_new:
             self.check()
         super().setup(stage)
-        if is_new and getattr(rank_zero_only, "rank", 0) == 0:
-            log.info("%s", self.described())
+        if is_new:
+            self._tell()
+
+    @rank_zero_only
+    def _tell(self) -> None:
+        log.info("%s", self.described())
 
     def check(self) -> None:
         """Raises UserError where images that cannot be read are known before any is read."""

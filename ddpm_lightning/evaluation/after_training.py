@@ -49,8 +49,8 @@ def options_of(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def measured_before(config: dict[str, Any]) -> dict[str, Any]:
-    """Of results.json, {"metrics", "evaluated"}: what a run that went on has measured of this very model already."""
+def measured_before(config: dict[str, Any], steps: int) -> dict[str, Any]:
+    """Returns what results.json has of the model after this many steps, as {"metrics", "evaluated"}."""
     options, outcome = options_of(config), read_outcome(config)
     kept: dict[str, Any] = {"metrics": {}, "evaluated": {}}
     evaluated = outcome.get("evaluated")
@@ -58,16 +58,16 @@ def measured_before(config: dict[str, Any]) -> dict[str, Any]:
     for name in sorted(wanted(config) & set(records)):
         record = records[name]
         metrics = {key: outcome.get("metrics", {}).get(key) for key in record["names"]}
-        of_this_step = all(each and each["step"] == config["trainer"]["max_steps"] for each in metrics.values())
+        of_this_step = all(each and each["step"] == steps for each in metrics.values())
         if of_this_step and record["asked"] == asked_for(options, name):
             kept = {"metrics": {**kept["metrics"], **metrics}, "evaluated": {**kept["evaluated"], name: record}}
     return kept
 
 
-def is_finished(config: dict[str, Any]) -> bool:
-    """Whether the run has made all its steps, and measured all that it is asked to."""
-    has_numbers = has_all_steps(read_outcome(config), config["trainer"]["max_steps"])
-    return has_numbers and (not wanted(config) or wanted(config) == set(measured_before(config)["evaluated"]))
+def is_finished(config: dict[str, Any], steps: int) -> bool:
+    """Whether the run has measured all that it is asked to after this many steps, which are all that it makes."""
+    has_numbers = has_all_steps(read_outcome(config), steps)
+    return has_numbers and (not wanted(config) or wanted(config) == set(measured_before(config, steps)["evaluated"]))
 
 
 def evaluate_run(config: dict[str, Any], results: dict[str, Any], trainer: L.Trainer) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,11 @@ class OwnDirectoryCheck(RunDirectoryCheck):
                 "hydra.run.dir=PATH"
             )
         super().on_run_start(config, **kwargs)
-        self._remember(config.hydra.run.dir)
+        self._remember([Path(config.hydra.run.dir) / ".hydra"])
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         super().on_multirun_start(config, **kwargs)
-        self._remember(config.hydra.sweep.dir)
+        self._remember(folders_of_hydra(Path(config.hydra.sweep.dir)))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if job_return.status == JobStatus.FAILED:
@@ -57,8 +57,18 @@ class OwnDirectoryCheck(RunDirectoryCheck):
                 if path.parents[1] == Path(config.hydra.runtime.output_dir):
                     path.write_bytes(content)
 
-    def _remember(self, folder: str) -> None:
-        self.before = {path: path.read_bytes() for path in Path(folder).absolute().rglob(".hydra/*.yaml")}
+    def _remember(self, folders: Iterable[Path]) -> None:
+        self.before = {path.absolute(): path.read_bytes() for folder in folders for path in folder.glob("*.yaml")}
+
+
+def folders_of_hydra(folder: Path) -> Iterator[Path]:
+    """Yields the .hydra folders of the jobs below a sweep's folder. It does not look into the jobs' own folders, which
+    can hold very many files."""
+    with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False) and entry.name != ".hydra":
+                hydra = Path(entry.path, ".hydra")
+                yield from [hydra] if hydra.is_dir() else folders_of_hydra(Path(entry.path))
 
 
 def files_of_hydra(cfg: DictConfig) -> dict[str, str]:
@@ -81,8 +91,7 @@ def make_folder(part: DictConfig, option: str) -> None:
         )
     try:
         folder = new_folder(folder) if is_new else folder
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        try_to_write(folder)
     except OSError as error:
         sys.exit(
             f"Error: the run directory {folder} cannot be written ({error.strerror or error}); "
@@ -90,6 +99,12 @@ def make_folder(part: DictConfig, option: str) -> None:
         )
     if part.dir != str(folder):
         part.dir = str(folder)
+
+
+def try_to_write(folder: Path) -> None:
+    """Makes a folder, if it is missing, and writes a file there. Raises OSError where it cannot."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
 
 
 def new_folder(folder: Path, number: int = 1) -> Path:

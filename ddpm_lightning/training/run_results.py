@@ -19,6 +19,7 @@ from ddpm_lightning.training.callbacks.checkpoints import best_kept, keeps_check
 from ddpm_lightning.training.callbacks.ema import keeps_average
 from ddpm_lightning.training.callbacks.periodic import Periodic
 from ddpm_lightning.training.callbacks.resuming import history_of
+from ddpm_lightning.training.callbacks.stop import ENDED_EARLY, ended_early
 from ddpm_lightning.training.loggers.metrics_csv import METRICS_FILE
 from ddpm_lightning.training.loggers.showing import show
 from ddpm_lightning.training.loggers.wandb_logger import BackgroundWandbLogger
@@ -48,6 +49,19 @@ def has_all_steps(outcome: dict[str, Any], max_steps: int) -> bool:
         return bool(min(record["step"] for record in outcome["metrics"].values()) >= max_steps)
     except (ValueError, TypeError, KeyError, AttributeError):
         return False
+
+
+def early_end(trainer: L.Trainer) -> dict[str, Any]:
+    """Returns what results.json says of a run that a callback ended; {} for another."""
+    record = {"step": trainer.global_step, "max_steps": trainer.max_steps}
+    return {ENDED_EARLY: record} if ended_early(trainer) else {}
+
+
+def forget_early_end(config: dict[str, Any]) -> None:
+    """Removes from results.json that a callback ended the run, because it trains further now."""
+    outcome = read_outcome(config)
+    if is_first() and outcome.pop(ENDED_EARLY, None):
+        write_results(results_of(config), outcome)
 
 
 def wanted(config: dict[str, Any]) -> set[str]:
@@ -84,7 +98,8 @@ def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer, kept: dict[
     this very model before."""
     tested = test_result(module, trainer)
     found = {**tested, **last_measured(trainer)}
-    results = {**kept, "metrics": with_warnings({**found, **kept["metrics"]}), **best_kept(trainer)}
+    metrics = with_warnings({**found, **kept["metrics"]})
+    results = {**kept, "metrics": metrics, **best_kept(trainer), **early_end(trainer)}
     write_results(results_of(config), {**results, **provenance(config["seed"]), **history_of(trainer)})
     log_values(trainer, tested)
     tell(found)

@@ -98,6 +98,13 @@ def check_same_run(checkpoint: dict[str, Any], config: dict[str, Any], path: Pat
     return [each for each in found if effect_of(each.key) is not Effect.CANNOT_MATTER]
 
 
+def lets_training_go_on(difference: Difference) -> bool:
+    """Whether a run that a callback ended trains further because of this change: of the number of steps, of a callback
+    of the user's own, or of what resume.allow names."""
+    is_length = difference.key in ("trainer.max_steps", "trainer.min_steps")
+    return is_length or effect_of(difference.key) is not Effect.MAY_CHANGE
+
+
 def check_allowed(config: dict[str, Any]) -> None:
     """Raises UserError where resume.allow names what is no key of the configuration."""
     allowed = config["resume"]["allow"]

@@ -1,5 +1,6 @@
 """objective=NAME is what train.py returns to a sweeper; Optuna's searches by it, and resumes where it was stopped."""
 
+import json
 import math
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
 from ddpm_lightning.cli import train as run
+from ddpm_lightning.studies.report.runs import read_sweep
 from ddpm_lightning.training import objective
 from tests.conftest import ROOT
 from tests.training.commands import SMALL, command, error_of, results
@@ -78,6 +80,23 @@ def test_the_same_command_resumes_the_search(searched: tuple[Path, list[float]])
     assert search(folder, f"objective={OBJECTIVE}") == returned
     assert {path: path.stat().st_mtime_ns for path in kept} == before
     assert len(trials_of(folder)) == 3
+
+
+def test_the_objective_is_that_of_the_last_search_in_the_folder(
+    searched: tuple[Path, list[float]], tmp_path: Path
+) -> None:
+    """Also where its runs are those of an earlier search, whose configurations name another objective."""
+    folder = shutil.copytree(searched[0], tmp_path / "search")
+    values = iter((3.0, 2.0, 4.0))
+    for path in trials_of(folder):
+        outcome = results(path.parent)
+        outcome["metrics"]["other"] = {**outcome["metrics"][OBJECTIVE], "value": next(values)}
+        path.write_text(json.dumps(outcome), encoding="utf-8")
+    found = yaml.safe_dump({**best(folder), "best_value": 2.0})
+    (folder / "optimization_results.yaml").write_text(found, encoding="utf-8")
+    told = read_sweep(folder).best
+    assert told is not None
+    assert told.startswith("best other of 3 runs: 2.0 with optimizer.lr=")
 
 
 def trials_of(folder: Path) -> list[Path]:

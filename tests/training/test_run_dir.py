@@ -1,13 +1,15 @@
 """Folders of commands: two commands never share one by accident, and one that is refused changes no file."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 
-from ddpm_lightning.runtime.run_directory import new_folder
+from ddpm_lightning.runtime.run_directory import folders_of_hydra, new_folder
 from tests.training.commands import SMALL, command, error_of
 
 QUICK = [*SMALL, "trainer.max_steps=1", "callbacks.grid=null", "callbacks.strip=null", "callbacks.bound=null"]
@@ -84,6 +86,29 @@ def test_a_run_that_is_refused_before_its_first_step_leaves_no_configuration(
     refused = ["-m", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=deep/${hydra.job.num}", *QUICK]
     assert "exceeds the 16 training images" in error_of(capsys, "train", *refused, "data.batch_size=17")
     assert not list(tmp_path.rglob(".hydra"))
+
+
+def test_the_folders_of_jobs_are_found_without_a_look_at_all_their_files(tmp_path: Path) -> None:
+    for job in ("0", "deep/1"):
+        (tmp_path / job / ".hydra").mkdir(parents=True)
+        (tmp_path / job / "samples" / "more").mkdir(parents=True)
+    with patch("os.scandir", wraps=os.scandir) as look:
+        found = sorted(folders_of_hydra(tmp_path))
+    assert found == [tmp_path / "0" / ".hydra", tmp_path / "deep" / "1" / ".hydra"]
+    assert {call.args[0] for call in look.call_args_list} <= {tmp_path, tmp_path / "deep"}
+
+
+@pytest.mark.parametrize("mode", ["run", "sweep"])
+def test_a_command_that_fails_leaves_the_configuration_of_the_one_before(
+    mode: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = [*(["-m"] if mode == "sweep" else []), f"hydra.{mode}.dir={tmp_path}"]
+    for seed in (1, 2):
+        error_of(capsys, "evaluate", *where, f"seed={seed}", f"checkpoint={tmp_path}/none")
+        if seed == 1:
+            before = {path: path.read_bytes() for path in tmp_path.rglob(".hydra/*.yaml")}
+    assert before
+    assert {path: path.read_bytes() for path in tmp_path.rglob(".hydra/*.yaml")} == before
 
 
 def test_a_run_that_resumes_describes_itself_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

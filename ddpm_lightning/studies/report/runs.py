@@ -10,8 +10,10 @@ from typing import Any
 
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.runtime.messages import override
+from ddpm_lightning.runtime.run_directory import folders_of_hydra
 from ddpm_lightning.studies.report.one_run import check_one_run
 from ddpm_lightning.studies.report.plan import command_of, read_plan, read_yaml
+from ddpm_lightning.training.callbacks.stop import ENDED_EARLY
 from ddpm_lightning.training.run_results import has_all_steps, wanted
 
 BEST = "optimization_results.yaml"
@@ -61,10 +63,16 @@ class Run:
         return tuple(name for name, record in self.metrics.items() if record.get("warning"))
 
     @property
+    def steps(self) -> int:
+        """How many optimizer steps it makes: fewer than it was asked for where a callback ended it."""
+        ended = self.outcome.get(ENDED_EARLY)
+        return int(ended["step"] if ended else self.config["trainer"]["max_steps"])
+
+    @property
     def is_finished(self) -> bool:
         """Whether it has made all its steps, and measured all that it was asked to."""
         wanted_ones = wanted(self.config) <= set(self.outcome.get("evaluated") or ())
-        return wanted_ones and has_all_steps(self.outcome, self.config["trainer"]["max_steps"])
+        return wanted_ones and has_all_steps(self.outcome, self.steps)
 
     @property
     def state(self) -> str:
@@ -118,7 +126,7 @@ def read_sweep(folder: Path) -> Sweep:
     """The sweep in a directory. Raises UserError where there is none. A run that cannot be read is left out, and named
     among the damaged."""
     runs, damaged = [], []
-    for found in sorted(folder.glob("**/.hydra")):
+    for found in sorted([*folder.glob(".hydra"), *folders_of_hydra(folder)]):
         try:
             run = read_run(found.parent)
             if "parameterization" in run.choices:  # else it is of evaluate.py, say
@@ -136,13 +144,19 @@ def read_sweep(folder: Path) -> Sweep:
 
 
 def _best(folder: Path, runs: list[Run]) -> str | None:
-    """The best value of the objective, and the options that have it."""
+    """The best value that the last search found, and the options that have it. The objective is the number that a run
+    has with this value: an earlier search in the same folder may have had another one."""
     if not (folder / BEST).is_file():
         return None
     found = read_yaml(folder / BEST)
-    objective = next((run.config.get("objective") for run in runs), "objective")
+    asked = [str(run.config.get("objective")) for run in runs]
+    having = [
+        name for run in runs for name, record in run.metrics.items() if record["value"] == found.get("best_value")
+    ]
+    objective = next((name for name in having if name in asked), next(iter(having), "objective"))
     options = " ".join(f"{name}={value}" for name, value in found.get("best_params", {}).items())
-    return f"best {objective} of {len(runs)} runs: {found.get('best_value')} with {options}"
+    number = sum(objective in run.metrics or run.diverged is not None for run in runs)
+    return f"best {objective} of {number} runs: {found.get('best_value')} with {options}"
 
 
 def read_run(folder: Path) -> Run:

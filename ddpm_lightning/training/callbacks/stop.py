@@ -1,4 +1,4 @@
-"""Ends a run that was asked to stop, or whose time is over: after the step, saved."""
+"""Ends a run that was asked to stop, or whose time is over, after the step; records that a callback ended it."""
 
 from typing import Any, cast
 
@@ -8,8 +8,36 @@ from lightning.pytorch.callbacks import Checkpoint, Timer
 
 from ddpm_lightning.runtime.signals import STOP, Interrupted
 from ddpm_lightning.training.callbacks.checkpoints import keeps_checkpoints, last_checkpoint
-from ddpm_lightning.training.callbacks.optimizer_steps import stepped
+from ddpm_lightning.training.callbacks.optimizer_steps import ends_here, stepped
 from ddpm_lightning.training.module import DDPM
+
+ENDED_EARLY = "ended_early"
+"""The key of checkpoints and of results.json which says that a callback ended the training before its last step."""
+
+
+class EarlyEnd(L.Callback):
+    """Records in the checkpoint that a callback, such as EarlyStopping, ended the training.
+
+    has_ended: whether the run that is resumed was ended so. It is then measured, but trains no further.
+    """
+
+    def __init__(self, has_ended: bool) -> None:
+        self.has_ended = has_ended
+
+    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        trainer.should_stop = trainer.should_stop or self.has_ended
+
+    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        if ended_early(trainer):
+            checkpoint[ENDED_EARLY] = True
+
+
+def ended_early(trainer: L.Trainer) -> bool:
+    """Whether a callback ends the training before its last step. One that only limits the time does not count."""
+    if trainer.global_step >= trainer.max_steps or not ends_here(trainer):
+        return False
+    timers = [each for each in trainer.callbacks if isinstance(each, Timer)]  # type: ignore[attr-defined]
+    return all(left is None or left > 0 for left in (each.time_remaining() for each in timers))
 
 
 class StopOnSignal(Checkpoint):

@@ -5,7 +5,6 @@ import logging
 import os
 import secrets
 import signal
-import tempfile
 from collections.abc import Sequence
 from functools import partial
 from inspect import signature
@@ -22,6 +21,7 @@ from torch.distributed import is_initialized
 from ddpm_lightning.errors import UserError, check_boolean, check_positive
 from ddpm_lightning.runtime.processes import is_first
 from ddpm_lightning.runtime.results import SOURCE, commit
+from ddpm_lightning.runtime.run_directory import try_to_write
 from ddpm_lightning.runtime.text_file import write_whole
 from ddpm_lightning.training.loggers.background import Background
 
@@ -201,8 +201,7 @@ def choose_folders(save_dir: Path) -> None:
 def is_writable(folder: Path) -> bool:
     """Returns whether files can be written to a folder, which is made if it is missing."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        try_to_write(folder)
     except OSError:
         return False
     return True

@@ -1,6 +1,8 @@
-"""A run that ends early, whatever ends it, ends in a checkpoint from which the same command resumes."""
+"""A run that ends early ends in a checkpoint. One that a callback ended is finished; another resumes."""
 
+import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import lightning as L
 import pytest
 from lightning.pytorch.callbacks import Checkpoint
 
+from ddpm_lightning.studies.report.runs import read_run
 from ddpm_lightning.training.checkpoint import read_checkpoint
 from ddpm_lightning.training.loggers.metrics_csv import read_rows
 from ddpm_lightning.training.monitors import check_monitors, names_in_training
@@ -69,7 +72,7 @@ def test_a_run_that_a_callback_ends_early_resumes_exactly(
     stop = "+callbacks.stop"
     early(tmp_path, f"{stop}._target_={__name__}.{name}", f"{stop}.hook={hook}", f"{stop}.step=3")
     said = capsys.readouterr().out
-    assert f"Stopped by trainer.max_time or a callback at step {at}; the same options" in said
+    assert f"A callback ended the training at step {at} of 5, so the run is finished" in said
     for told in re.findall(r"\S+\.ckpt", said):
         assert read_checkpoint(Path(told.partition("checkpoint=")[2] or told))["global_step"] == at
     assert results(tmp_path)["metrics"][BOUND]["step"] == at
@@ -88,11 +91,87 @@ def test_a_limit_of_time_is_one_of_each_command(tmp_path: Path) -> None:
         assert last(tmp_path)["global_step"] == results(tmp_path)["metrics"][BOUND]["step"] == step
 
 
-def test_early_stopping_looks_at_each_measurement(tmp_path: Path) -> None:
-    stopping = "+callbacks.stopping"
-    target = f"{stopping}._target_=lightning.pytorch.callbacks.EarlyStopping"
-    early(tmp_path, target, f"{stopping}.monitor=val/bpd_beta", f"{stopping}.min_delta=1000", f"{stopping}.patience=2")
-    assert last(tmp_path)["global_step"] == results(tmp_path)["metrics"][BOUND]["step"] == 3  # the first and two more
+STOPPING = [
+    "+callbacks.stopping._target_=lightning.pytorch.callbacks.EarlyStopping",
+    *("+callbacks.stopping.monitor=val/bpd_beta", "+callbacks.stopping.min_delta=1000"),
+    "+callbacks.stopping.patience=2",
+]
+"""Ends the run at its third measurement: the first and two more."""
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that EarlyStopping ended at step 3 of 5."""
+    return early(tmp_path_factory.mktemp("ended"), *STOPPING)
+
+
+def steps_of(run: Path) -> tuple[int, int]:
+    """The steps of the checkpoint and of the measured bound."""
+    return last(run)["global_step"], results(run)["metrics"][BOUND]["step"]
+
+
+def test_early_stopping_looks_at_each_measurement(ended: Path) -> None:
+    assert steps_of(ended) == (3, 3)
+
+
+def test_a_run_that_early_stopping_ended_is_finished(ended: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (ended / "results.json").read_bytes()
+    early(ended, *STOPPING)
+    assert "This run is finished" in capsys.readouterr().out
+    assert (ended / "results.json").read_bytes() == before
+    assert results(ended)["ended_early"] == {"step": 3, "max_steps": 5}
+    assert read_run(ended).state == "finished"
+
+
+def test_a_run_that_was_killed_after_its_early_end_is_measured_but_trains_no_further(
+    ended: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(ended, tmp_path / "run")
+    whole = results(run)
+    (run / "results.json").unlink()
+    early(run, *STOPPING)
+    assert steps_of(run) == (3, 3)
+    assert results(run)["metrics"] == whole["metrics"]
+    assert results(run)["ended_early"] == whole["ended_early"]
+
+
+def test_a_run_that_ended_early_is_measured_further_without_more_training(ended: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(ended, tmp_path / "run")
+    for _ in range(2):
+        early(run, *STOPPING, "metrics=[bpd_estimate]")
+        assert steps_of(run) == (3, 3)
+        assert set(results(run)["evaluated"]) == {"bpd_estimate"}
+
+
+FURTHER = [
+    pytest.param([*STOPPING, "trainer.max_steps=6"], 4, id="a larger max_steps, up to the next look"),
+    pytest.param([*STOPPING[:-1], "+callbacks.stopping.patience=1"], 4, id="another option of the callback"),
+    pytest.param([], 5, id="without the callback"),
+]
+
+
+@pytest.mark.parametrize(("options", "steps"), FURTHER)
+def test_a_run_that_ended_early_trains_further_with_other_options(
+    ended: Path, tmp_path: Path, options: list[str], steps: int
+) -> None:
+    run = shutil.copytree(ended, tmp_path / "run")
+    early(run, *options)
+    assert steps_of(run) == (steps, steps)
+    assert ("ended_early" in results(run)) == (steps == 4)
+
+
+def test_a_run_that_trains_further_after_an_early_end_is_unfinished_until_then(
+    ended: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It fails at its first step, with the numbers of its early end still there."""
+    run = shutil.copytree(ended, tmp_path / "run")
+    spoil = ("+callbacks.spoil._target_=tests.training.moments.Spoil", "+callbacks.spoil.what=data")
+    options = (*OPTIONS, *spoil, "+callbacks.spoil.steps=[3,4]", "module.max_skipped=0")
+    error_of(capsys, "train", f"hydra.run.dir={run}", *options)
+    outcome = results(run)
+    assert outcome.pop("diverged")
+    (run / "results.json").write_text(json.dumps(outcome), encoding="utf-8")
+    assert read_run(run).state == "unfinished"
 
 
 def test_a_number_that_nothing_logs_is_told_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
