@@ -8,8 +8,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig
 
-from ddpm_lightning.configuration.build import check_compile, compile_network, make, plain
-from ddpm_lightning.diffusion.samplers import Sampler
+from ddpm_lightning.configuration.build import check_compile, compile_network, make, make_sampler, plain
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
 from ddpm_lightning.evaluation.generated_shards import GeneratedShards
 from ddpm_lightning.evaluation.image_sets import Generated
@@ -63,6 +62,8 @@ def write_images(config: dict[str, Any]) -> None:
 def generated_in(folder: Path, config: dict[str, Any], fabric: Fabric) -> Generated:
     """The images that sample.py's options ask for. Until its output is written they are kept below this folder."""
     shards = GeneratedShards(folder / "generated", option="hydra.run.dir=")
-    images = from_checkpoint(config, load(config, fabric), make(config["sampler"], Sampler), fabric.device.type, shards)
+    trained = load(config, fabric)
+    sampler = make_sampler(config["sampler"], trained.model)
+    images = from_checkpoint(config, trained, sampler, fabric.device.type, shards)
     images.how_to_resume = f"give the same options with {option('hydra.run.dir', relative(folder))}"
     return images

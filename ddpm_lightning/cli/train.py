@@ -21,12 +21,12 @@ from ddpm_lightning.configuration.build import (
     compile_network,
     make,
     make_all,
+    make_sampler,
     make_with,
     plain,
 )
 from ddpm_lightning.diffusion.losses import Loss
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
-from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.diffusion.timesteps import TimestepDistribution
 from ddpm_lightning.diffusion.variances import Variance
 from ddpm_lightning.errors import UserError, check_whole
@@ -233,11 +233,11 @@ def leaves_weights_out(model: DenoisingDiffusion, data: ImageData) -> bool:
         return None in torch.autograd.grad(output.sum(), weights, allow_unused=True)
 
 
-def make_module(config: dict[str, Any], model: torch.nn.Module) -> DDPM:
+def make_module(config: dict[str, Any], model: DenoisingDiffusion) -> DDPM:
     """The LightningModule of a configuration around p_θ."""
-    kinds: dict[str, Any] = {"loss": Loss, "sampler": Sampler, "optimizer": Callable, "timesteps": TimestepDistribution}
+    kinds: dict[str, Any] = {"loss": Loss, "optimizer": Callable, "timesteps": TimestepDistribution}
     parts = {part: make(config[part], kind) for part, kind in kinds.items()}
-    module = make_with(config["module"], model=model, **parts)
+    module = make_with(config["module"], model=model, sampler=make_sampler(config["sampler"], model), **parts)
     assert isinstance(module, DDPM)
     return module
 

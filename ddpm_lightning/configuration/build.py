@@ -14,10 +14,12 @@ from torch.nn.parameter import is_lazy
 
 from ddpm_lightning.configuration.allowed_targets import check_buildable
 from ddpm_lightning.configuration.arguments import check_arguments
+from ddpm_lightning.configuration.option_names import is_typed
 from ddpm_lightning.configuration.paths import with_paths
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import Parameterization
 from ddpm_lightning.diffusion.process import GaussianDiffusion
+from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.diffusion.schedules import Schedule
 from ddpm_lightning.diffusion.variances import Variance
 from ddpm_lightning.errors import UserError, check_boolean, shown
@@ -156,6 +158,14 @@ def build_model(config: Mapping[str, Any], data: ImageData) -> DenoisingDiffusio
     process = GaussianDiffusion(make(config["schedule"], Schedule))
     parameterization = make(config["parameterization"], Parameterization)
     return DenoisingDiffusion(network, process, parameterization, variance, data.pixels.levels)
+
+
+def make_sampler(node: Any, model: DenoisingDiffusion) -> Sampler:
+    """Returns the sampler of a configuration. Where its default number of steps exceeds the model's T, it visits all T;
+    a typed number stays, and the sampler refuses it."""
+    sampler = make(node, Sampler)
+    assert isinstance(sampler, Sampler)
+    return sampler if is_typed("sampler.num_steps") else sampler.at_most_all(model)
 
 
 def with_variance(model: DenoisingDiffusion, node: Any) -> DenoisingDiffusion:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
@@ -29,6 +30,12 @@ def check_names(typed: list[str], composed: Node, known: Node, groups: Collectio
 def path_of(override: Override) -> list[str]:
     """Where in the configuration an option stands; an option of a group stands under the group's name."""
     return (override.package or override.key_or_group).replace("/", ".").split(".")
+
+
+def is_typed(key: str) -> bool:
+    """Whether the command line gives this key a value, so that it is no default of a file."""
+    typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return any(each.lstrip("+").partition("=")[0] == key for each in typed)
 
 
 def unknown_name(path: str, siblings: Iterable[Any]) -> UserError:

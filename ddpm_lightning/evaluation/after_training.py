@@ -8,9 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 import lightning as L
 from lightning.fabric import Fabric
 
-from ddpm_lightning.configuration.build import EvaluationData, make
+from ddpm_lightning.configuration.build import EvaluationData, make, make_sampler
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
-from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.evaluation.fabric import precision_of
 from ddpm_lightning.evaluation.image_sets import ImageSet
@@ -85,7 +84,7 @@ def check_evaluation(config: dict[str, Any], model: DenoisingDiffusion, data: Ev
     check_options(options)
     fabric = make(options["trainer"], Fabric)
     trained = Trained(model, data, {}, {}, weights_suffix(options["use_ema"], precision_of(fabric)))
-    label = make(options["sampler"], Sampler).label(model)
+    label = make_sampler(options["sampler"], model).label(model)
     subject = Subject(
         fabric=fabric,
         run_dir=Path(options["run_dir"]),

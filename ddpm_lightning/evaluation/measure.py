@@ -9,8 +9,14 @@ from typing import Any
 
 from lightning.fabric import Fabric
 
-from ddpm_lightning.configuration.build import MODEL_PARTS, check_compile, compile_network, make, with_variance
-from ddpm_lightning.diffusion.samplers import Sampler
+from ddpm_lightning.configuration.build import (
+    MODEL_PARTS,
+    check_compile,
+    compile_network,
+    make,
+    make_sampler,
+    with_variance,
+)
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
 from ddpm_lightning.evaluation.fabric import precision_of
 from ddpm_lightning.evaluation.generated_shards import GeneratedShards, digest
@@ -139,7 +145,8 @@ def make_subject(config: dict[str, Any], fabric: Fabric) -> Subject:
         images: ImageSet = Given(Path(config["images"]), background=background)
     else:
         assert trained is not None
-        images = from_checkpoint(config, trained, make(config["sampler"], Sampler), fabric.device.type)
+        sampler = make_sampler(config["sampler"], trained.model)
+        images = from_checkpoint(config, trained, sampler, fabric.device.type)
     return Subject(
         fabric=fabric,
         run_dir=Path(config["run_dir"]),

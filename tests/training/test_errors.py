@@ -30,7 +30,7 @@ WITHOUT_DATA = [override for override in SMALL if not override.startswith("data"
         ("variance=learned", "variance=learned cannot be trained by a squared error"),
         ("data.size=[5,4]", "images of 5×4 pixels do not divide by 2"),
         ("network.channels=6", "network.channels=6"),
-        ("sampler=ddim", "sampler.num_steps=50 lies outside 1..8"),
+        ("sampler=ddim sampler.num_steps=50", "sampler.num_steps=50 lies outside 1..8"),
         ("trainer.max_steps=0", "trainer.max_steps=0"),
         ("trainer.precision=bf17", "trainer.precision=bf17 is none of auto, 32-true, bf16-mixed"),
         ("trainer.precision=16-mixed", "trainer.precision=16-mixed is none of"),

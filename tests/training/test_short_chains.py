@@ -12,12 +12,14 @@ from ddpm_lightning.studies.figures.lossy_coding import LossyCoding
 from ddpm_lightning.studies.figures.plane import Plane
 from ddpm_lightning.studies.figures.shared_latents import SharedLatents
 from ddpm_lightning.training.loggers.metrics_csv import read_rows
-from tests.training.commands import SMALL, command, results
+from tests.training.commands import SMALL, command, error_of, results
+from tests.training.test_choices import options
 
 DEFAULTS = [option for option in SMALL if not option.startswith(("schedule.", "module.test_strata", "data."))]
 DEFAULTS += ["data.channels=1", "data.size=[8,8]", "data.levels=17", "data.num_images=140", "data.batch_size=4"]
 DEFAULTS += ["quality=digits", "callbacks.quality.num_images=70", "callbacks.quality.every_n_steps=2"]
 FIGURES = ["progressive_generation", "lossy_coding", "shared_latents", "interpolation", "steps"]
+SCORED = ["metrics=[score_digits]", "evaluation.num_images=70"]
 QUICK = ["num_images=70", "extractor=digits", "figure.interpolation.num_pairs=70", "figure.steps.num_draws=2"]
 QUICK += ["figure.shared_latents.num_latents=4", "trainer.accelerator=cpu"]
 
@@ -25,8 +27,10 @@ QUICK += ["figure.shared_latents.num_latents=4", "trainer.accelerator=cpu"]
 @pytest.fixture(scope="module", params=[2, pytest.param(20, marks=pytest.mark.slow)])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    fewer = ["sampler=ddim", "sampler.num_steps=1"]
-    command("train", f"hydra.run.dir={folder}", *DEFAULTS, f"schedule.T={request.param}", "schedule.beta_T=0.6", *fewer)
+    short = [f"schedule.T={request.param}", "schedule.beta_T=0.6"]
+    command(
+        "train", f"hydra.run.dir={folder}", *DEFAULTS, *short, "sampler=ddim", *SCORED, f"evaluation.cache={folder}"
+    )
     return folder
 
 
@@ -35,7 +39,7 @@ def test_training_measures_and_draws(run: Path) -> None:
         row["fd_digits_70_train_ddim"] for row in read_rows(run / "metrics.csv") if "fd_digits_70_train_ddim" in row
     ]
     assert any(measured)
-    assert "test/bpd_beta_estimate" in results(run)["metrics"]
+    assert {"test/bpd_beta_estimate", "score_digits_70_ddim"} <= set(results(run)["metrics"])
     assert {"grid_0000002.png", "strip_0000002.png"} < {path.name for path in (run / "samples").iterdir()}
 
 
@@ -47,6 +51,17 @@ def test_samples_and_metrics(run: Path, tmp_path: Path) -> None:
     command("evaluate", where, f"hydra.run.dir={tmp_path}/metrics", *metrics)
     found = results(tmp_path / "metrics")["metrics"]
     assert found["test/bpd_beta_estimate"]["value"] == pytest.approx(found["test/bpd_beta"]["value"], rel=0.2)
+
+
+@pytest.mark.parametrize("sampler", options("sampler"))
+def test_every_sampler_has_a_default_that_works(
+    run: Path, tmp_path: Path, sampler: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = [f"checkpoint={run}/checkpoints/last.ckpt", f"hydra.run.dir={tmp_path}", "num_images=2", "output=npz"]
+    command("sample", *where, f"sampler={sampler}")
+    assert (tmp_path / "samples.npz").is_file()
+    said = error_of(capsys, "sample", *where, f"sampler={sampler}", "sampler.num_steps=21")
+    assert "sampler.num_steps=21 lies outside 1.." in said
 
 
 def test_figures(run: Path, tmp_path: Path) -> None:
