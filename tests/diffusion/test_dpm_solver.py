@@ -13,10 +13,10 @@ from ddpm_lightning.diffusion.samplers import DDIMSampler, Sampler
 from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver
 from ddpm_lightning.diffusion.samplers.spacing import (
     LeadingSpacing,
+    LinspaceSpacing,
     QuadraticSpacing,
     Spacing,
     TrailingSpacing,
-    UniformSpacing,
 )
 from ddpm_lightning.diffusion.samplers.unipc import UniPC
 from ddpm_lightning.diffusion.schedules import LinearSchedule
@@ -68,7 +68,7 @@ PEERS = [(DPMSolver, DPMSolverMultistepScheduler), (UniPC, UniPCMultistepSchedul
     ("spacing", "theirs"),
     [
         (QuadraticSpacing(), {}),
-        (UniformSpacing(skip_first=True), {"timestep_spacing": "linspace"}),
+        (LinspaceSpacing(skip_first=True), {"timestep_spacing": "linspace"}),
         (LeadingSpacing(skip_first=True), {"timestep_spacing": "leading"}),
         (TrailingSpacing(), {"timestep_spacing": "trailing"}),
     ],

@@ -18,6 +18,7 @@ from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver
 from ddpm_lightning.diffusion.samplers.langevin import LangevinSampler, PredictorCorrector
 from ddpm_lightning.diffusion.samplers.spacing import (
     LeadingSpacing,
+    LinspaceSpacing,
     QuadraticSpacing,
     Spacing,
     TrailingSpacing,
@@ -218,7 +219,9 @@ def test_trajectory_ends_in_the_sample_and_counts_down() -> None:
     assert not steps[-1].x.requires_grad
 
 
-@pytest.mark.parametrize("spacing", [UniformSpacing(), QuadraticSpacing(), TrailingSpacing()], ids=name)
+@pytest.mark.parametrize(
+    "spacing", [UniformSpacing(), LinspaceSpacing(), QuadraticSpacing(), TrailingSpacing()], ids=name
+)
 @pytest.mark.parametrize(("T", "K"), [(1000, 2), (1000, 50), (1000, 999), (1000, 1000), (10, 9), (2, 2)])
 def test_spacings_choose_distinct_steps_from_1_to_T(spacing: Spacing, T: int, K: int) -> None:
     steps = spacing.steps(T, K)
@@ -256,13 +259,13 @@ def test_noise_is_drawn_only_where_it_is_added(sampler: Sampler, draws: int) -> 
 
 
 DIFFUSERS = [
-    (DDIMScheduler, "linspace", UniformSpacing()),
+    (DDIMScheduler, "linspace", LinspaceSpacing()),
     (DDIMScheduler, "leading", LeadingSpacing()),
     (DDIMScheduler, "trailing", TrailingSpacing()),
-    (DPMSolverMultistepScheduler, "linspace", UniformSpacing(skip_first=True)),
+    (DPMSolverMultistepScheduler, "linspace", LinspaceSpacing(skip_first=True)),
     (DPMSolverMultistepScheduler, "leading", LeadingSpacing(skip_first=True)),
     (DPMSolverMultistepScheduler, "trailing", TrailingSpacing()),
-    (UniPCMultistepScheduler, "linspace", UniformSpacing(skip_first=True)),
+    (UniPCMultistepScheduler, "linspace", LinspaceSpacing(skip_first=True)),
     (UniPCMultistepScheduler, "leading", LeadingSpacing(skip_first=True)),
     (UniPCMultistepScheduler, "trailing", TrailingSpacing()),
 ]
@@ -270,11 +273,18 @@ DIFFUSERS = [
 
 
 @pytest.mark.parametrize(("scheduler", "theirs", "ours"), DIFFUSERS)
-@pytest.mark.parametrize("K", [2, 3, 7, 10, 11, 50, 300])
+@pytest.mark.parametrize("K", [2, 3, 5, 7, 10, 11, 50, 300])
 def test_spacings_are_those_of_diffusers(scheduler: Callable[..., Any], theirs: str, ours: Spacing, K: int) -> None:
     peer = scheduler(1000, timestep_spacing=theirs)
     peer.set_timesteps(K)
     assert ours.steps(1000, K) == sorted(int(t) + 1 for t in peer.timesteps)
+
+
+def test_uniform_and_linspace_round_halves_differently() -> None:
+    """The first as the published results of experiments/ were made, the second as diffusers."""
+    assert UniformSpacing().steps(1000, 5) == [1, 251, 500, 750, 1000]
+    assert LinspaceSpacing().steps(1000, 5) == [1, 251, 501, 750, 1000]
+    assert DDIMSampler(num_steps=5, spacing=LinspaceSpacing()).label(random_model(BetaVariance())) == "ddim5_linspace"
 
 
 def test_leading_spacing_is_that_of_the_ddim_paper() -> None:

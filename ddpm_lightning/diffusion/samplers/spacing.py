@@ -56,9 +56,20 @@ class Spacing(ABC):
 
 @dataclass(frozen=True)
 class UniformSpacing(Spacing):
-    """Evenly from 1 to T; "linspace" in diffusers."""
+    """Evenly from 1 to T. Halves are rounded to the even number of 1..T."""
 
     suffix = ""
+
+    def _chosen(self, T: int, K: int) -> list[int]:
+        return _rounded(torch.linspace(1, T, K, dtype=torch.float64))
+
+
+@dataclass(frozen=True)
+class LinspaceSpacing(Spacing):
+    """Evenly from 1 to T as "linspace" in diffusers, which counts from 0: halves are rounded to the even number of
+    0..T−1. So with an odd K the middle step can be one more than that of `UniformSpacing`."""
+
+    suffix = "_linspace"
 
     def _chosen(self, T: int, K: int) -> list[int]:
         return [1 + place for place in _rounded(torch.linspace(0, T - 1, K, dtype=torch.float64))]
