@@ -1,12 +1,15 @@
-"""The numbers that training logs, and the callbacks of Lightning that watch one of them."""
+"""The numbers that training logs, and the callbacks that watch one of them."""
 
 import logging
+from collections.abc import Iterator
 from difflib import get_close_matches
+from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.training.callbacks.checkpoints import LastCheckpoint
 from ddpm_lightning.training.callbacks.ema import EMA
 from ddpm_lightning.training.callbacks.metrics import LOGGED, TrainingMetrics
 from ddpm_lightning.training.callbacks.quality import SampleQuality
@@ -17,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def check_monitors(trainer: L.Trainer, module: DDPM) -> None:
-    """Raises UserError where EarlyStopping watches a number that this run does not log.
+    """Raises UserError where a callback watches a number that this run does not log.
 
     It only warns where a callback from another package is there, which may log the number.
     """
@@ -27,14 +30,24 @@ def check_monitors(trainer: L.Trainer, module: DDPM) -> None:
     for callback in callbacks:
         if isinstance(callback, EarlyStopping):
             callback.strict = False  # Lightning would end the run after its last step where nothing was logged before
-            if callback.monitor not in names:
-                tell_unknown(callback.monitor, names, are_known)
+    for who, monitor in watched(callbacks):
+        if monitor not in names:
+            tell_unknown(who, monitor, names, are_known)
 
 
-def tell_unknown(monitor: str, names: list[str], are_known: bool) -> None:
+def watched(callbacks: list[L.Callback]) -> Iterator[tuple[str, str]]:
+    """Yields what watches a number, and the number's name."""
+    for each in callbacks:
+        if isinstance(each, EarlyStopping | ModelCheckpoint) and each.monitor is not None:
+            yield type(each).__name__, each.monitor
+        if isinstance(each, LastCheckpoint) and each.best.metric is not None:
+            yield "callbacks.checkpoint.best", each.best.metric
+
+
+def tell_unknown(who: str, monitor: str, names: list[str], are_known: bool) -> None:
     """Says that nothing logs this number, as an error if all callbacks are known."""
     near = get_close_matches(monitor, names) or sorted(names) or ["another callback: none logs a number"]
-    words = f"EarlyStopping watches {monitor}, which this run does not log; did you mean {' or '.join(near)}?"
+    words = f"{who} watches {monitor}, which this run does not log; did you mean {' or '.join(near)}?"
     if are_known:
         raise UserError(words)
     log.warning("%s It waits for a callback of your own to log it.", words)
@@ -42,10 +55,20 @@ def tell_unknown(monitor: str, names: list[str], are_known: bool) -> None:
 
 def names_in_training(callbacks: list[L.Callback], module: DDPM) -> list[str]:
     """Returns the names of the numbers that the callbacks log while the model trains."""
-    averaged = any(isinstance(each, EMA) for each in callbacks)
     names = list(LOGGED) if any(isinstance(each, TrainingMetrics) for each in callbacks) else []
-    for each in callbacks:
-        if isinstance(each, ValidationBound | SampleQuality):
-            names += [each.result_name(module.model, "")] if averaged else []
-            names += [each.result_name(module.model, "_raw")] if each.raw or not averaged else []
-    return names
+    return [*names, *measured_names(callbacks, module, ValidationBound | SampleQuality)]
+
+
+def will_average(callbacks: list[L.Callback]) -> bool:
+    """Whether a callback averages the weights while they train."""
+    return any(isinstance(each, EMA) for each in callbacks)
+
+
+def measured_names(callbacks: list[L.Callback], module: DDPM, kind: Any) -> list[str]:
+    """Returns the names of what the callbacks of this kind measure, of averaged weights, raw ones or both."""
+    averaged = will_average(callbacks)
+    measuring = [each for each in callbacks if isinstance(each, kind)]
+    return [
+        *(each.result_name(module.model, "") for each in measuring if averaged),
+        *(each.result_name(module.model, "_raw") for each in measuring if each.raw or not averaged),
+    ]

@@ -10,9 +10,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.training.callbacks.ema import EMA
 from ddpm_lightning.training.callbacks.quality import SampleQuality
 from ddpm_lightning.training.module import DDPM
+from ddpm_lightning.training.monitors import measured_names, will_average
 from ddpm_lightning.training.run_results import read_outcome, reason_of_divergence, test_name
 
 
@@ -44,19 +44,13 @@ def check_objective(config: dict[str, Any], module: DDPM, trainer: L.Trainer, ev
     evaluated: the names of what is measured after training; None where a metric of the user's own does not tell.
     """
     if config["objective"] is not None and evaluated is not None:
-        check_name(config["objective"], [*names_in_training(module, trainer), *evaluated])
+        check_name(config["objective"], [*names_in_results(module, trainer), *evaluated])
 
 
-def names_in_training(module: DDPM, trainer: L.Trainer) -> list[str]:
+def names_in_results(module: DDPM, trainer: L.Trainer) -> list[str]:
     """Returns the names of the numbers that training itself writes to results.json."""
     callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    averaged = any(isinstance(each, EMA) for each in callbacks)
-    qualities = [each for each in callbacks if isinstance(each, SampleQuality)]
-    return [
-        test_name(module, averaged),
-        *(each.result_name(module.model, "") for each in qualities if averaged),
-        *(each.result_name(module.model, "_raw") for each in qualities if each.raw or not averaged),
-    ]
+    return [test_name(module, will_average(callbacks)), *measured_names(callbacks, module, SampleQuality)]
 
 
 def check_name(objective: str, names: Iterable[str]) -> None:

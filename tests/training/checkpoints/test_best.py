@@ -99,10 +99,29 @@ def test_a_best_step_whose_run_is_stopped_before_it_is_saved_is_saved_later(tmp_
     assert results(tmp_path)["best"] == lowest(tmp_path, "train/lr")
 
 
-def test_a_metric_that_is_not_logged_is_told_with_those_that_are(
+UNKNOWN = [
+    ("callbacks.checkpoint.best watches val/bpd,", "callbacks.checkpoint.best=val/bpd"),
+    (
+        "ModelCheckpoint watches val/bpd,",
+        "+callbacks.keep={_target_:lightning.pytorch.callbacks.ModelCheckpoint,monitor:val/bpd}",
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "option"), UNKNOWN)
+def test_a_metric_that_nothing_logs_is_told_before_training(
+    words: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}", *OPTIONS, option)
+    assert f"{words} which this run does not log; did you mean val/bpd_beta?" in said
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_metric_that_a_callback_of_ones_own_may_log_is_waited_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(tmp_path, "callbacks.checkpoint.best=val/bpd", "trainer.max_steps=1")
+    falls = f"+callbacks.falls._target_={__name__}.Falls"
+    run(tmp_path, falls, "callbacks.checkpoint.best=val/bpd", "trainer.max_steps=1")
     said = capsys.readouterr().out
     assert "callbacks.checkpoint.best=val/bpd has not been logged so far" in said
     assert "val/bpd_beta" in said
