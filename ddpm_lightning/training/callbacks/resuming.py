@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from torch.optim import LBFGS, Adafactor, Optimizer
 
 from ddpm_lightning.errors import UserError, shown
 from ddpm_lightning.runtime.messages import relative
@@ -85,14 +86,35 @@ STATEFUL = ("lightning.pytorch.loops", "torch.optim", *OURS)
 """Modules that use it for the first time at the first step."""
 
 
+SCALARS = {"step", "eta", "mu", "mu_product"}
+"""What PyTorch's optimizers keep as one number for a weight; all else has the weight's shape."""
+
+
 class FirstStep(L.Callback):
-    """Knows whether this process has made a step."""
+    """Checks the optimizer's state in a checkpoint, and knows whether this process has made a step."""
 
     def __init__(self) -> None:
         self.made = False
 
+    def on_load_checkpoint(self, trainer: L.Trainer, module: DDPM, checkpoint: dict[str, Any]) -> None:  # type: ignore[override]
+        check_shapes(checkpoint["optimizer_states"][0], module.make_optimizer(module.model.parameters()))
+
     def on_train_batch_end(self, *_: Any) -> None:
         self.made = True
+
+
+def check_shapes(saved: dict[str, Any], optimizer: Optimizer) -> None:
+    """Raises ValueError where the saved state of an optimizer has other shapes than the weights. PyTorch does not look
+    when it loads the state, and its fused steps would crash the process."""
+    if not type(optimizer).__module__.startswith("torch.optim") or isinstance(optimizer, Adafactor | LBFGS):
+        return
+    numbers = [number for group in saved["param_groups"] for number in group["params"]]
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    for number, weight in zip(numbers, weights, strict=False):  # PyTorch counts them
+        for name, value in saved["state"].get(number, {}).items():
+            shape = torch.Size() if name in SCALARS else weight.shape
+            if isinstance(value, torch.Tensor) and value.shape != shape:
+                raise ValueError(f"the optimizer's {name} has the shape {[*value.shape]}, and its weight {[*shape]}")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ddpm_lightning.runtime.run_directory import alone_in
+from ddpm_lightning.training.callbacks.resuming import check_shapes
 from tests.training.checkpoints.test_kept import failing
 from tests.training.commands import SMALL, command, error_of, train
 
@@ -75,6 +76,16 @@ def forget_moments(checkpoint: dict[str, Any]) -> None:
         del state["exp_avg"]
 
 
+def cut_a_moment(checkpoint: dict[str, Any]) -> None:
+    state = checkpoint["optimizer_states"][0]["state"][0]
+    state["exp_avg"] = state["exp_avg"].flatten()[:2].clone()
+
+
+def repeat_the_step(checkpoint: dict[str, Any]) -> None:
+    for state in checkpoint["optimizer_states"][0]["state"].values():
+        state["step"] = state["step"].repeat(5)
+
+
 def forget_progress(checkpoint: dict[str, Any]) -> None:
     checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["ready"] = "many"
 
@@ -83,7 +94,7 @@ def forget_the_window(checkpoint: dict[str, Any]) -> None:
     checkpoint["callbacks"]["TrainingMetrics"]["losses"] = "low"
 
 
-@pytest.mark.parametrize("spoil", [forget_moments, forget_progress, forget_the_window])
+@pytest.mark.parametrize("spoil", [forget_moments, cut_a_moment, repeat_the_step, forget_progress, forget_the_window])
 def test_a_state_that_does_not_fit_is_the_checkpoints(
     checkpoint: dict[str, Any], tmp_path: Path, spoil: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,6 +103,18 @@ def test_a_state_that_does_not_fit_is_the_checkpoints(
     torch.save(copied, tmp_path / "checkpoints" / "last.ckpt")
     said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}", *SMALL, *FEW)
     assert f"{tmp_path}/checkpoints/last.ckpt cannot be resumed from" in said
+
+
+OPTIMIZERS = ["Adam", "AdamW", "SGD", "RMSprop", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "ASGD", "Rprop"]
+
+
+@pytest.mark.parametrize("name", [*OPTIMIZERS, "Adafactor"])
+def test_the_state_of_every_optimizer_fits_its_own_weights(name: str) -> None:
+    weights = [torch.nn.Parameter(torch.randn(shape)) for shape in ([3, 2], [4], [])]
+    optimizer = getattr(torch.optim, name)(weights, lr=1e-3, **({"momentum": 0.9} if name == "SGD" else {}))
+    sum(weight.square().sum() for weight in weights).backward()
+    optimizer.step()
+    check_shapes(optimizer.state_dict(), optimizer)
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
