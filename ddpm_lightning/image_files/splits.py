@@ -1,5 +1,6 @@
 """Folders that are named after a split: train/, val/, test/ and how else people call them."""
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -47,16 +48,16 @@ def by_split(root: Path, paths: Sequence[Path]) -> dict[str, tuple[Path, ...]]:
 
 
 def check_no_splits(root: Path, paths: Sequence[Path], option: str) -> None:
-    """Raises UserError where a folder, however deep, has several splits in it, so that its images are no one set."""
-    splits: dict[Path, dict[str, str]] = defaultdict(dict)
+    """Raises UserError where folders, however deep and wherever below root, are of several splits."""
+    splits: dict[str, Path] = {}
     for folder in dict.fromkeys(path.parent for path in paths):
-        below = folder.relative_to(root).parts
-        for depth, name in enumerate(below):
-            if split := split_named(name):
-                splits[root.joinpath(*below[:depth])][split] = name
-    for folder, named in splits.items():
-        if len(named) > 1:
-            raise UserError(f"{folder} has {_listed(named.values())}, which would be mixed; name one set with {option}")
+        for part in (folder, *folder.parents)[: len(folder.relative_to(root).parts)]:
+            if split := split_named(part.name):
+                splits.setdefault(split, part)
+    if len(splits) > 1:
+        above = Path(os.path.commonpath([part.parent for part in splits.values()]))
+        names = [part.relative_to(above).as_posix() for part in splits.values()]
+        raise UserError(f"{above} has {_listed(names)}, which would be mixed; name one set with {option}")
 
 
 def in_neither(root: Path, paths: Sequence[Path], splits: dict[str, tuple[Path, ...]]) -> dict[str, int]:

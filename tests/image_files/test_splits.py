@@ -67,6 +67,9 @@ def test_folders_that_divide_nothing_are_no_splits(folders: tuple[str, ...]) -> 
         (("train", "val", "valid"), r"root has val/, valid/, which are all validation folders"),
         (("faces/train/1", "faces/val/1"), r"root/faces has train/, val/, which would be mixed"),
         (("bottle/train", "bottle/test", "cable/train"), r"root/bottle has train/, test/, which would"),
+        (("a/train", "b/test"), r"root has a/train/, b/test/, which would be mixed"),
+        (("x/a/train/1", "x/b/c/val/1", "x/d"), r"root/x has a/train/, b/c/val/, which would be mixed"),
+        (("a/train/test",), r"root/a has train/test/, train/, which would be mixed"),
     ],
 )
 def test_what_is_unclear_is_refused(folders: tuple[str, ...], words: str) -> None:
