@@ -121,11 +121,19 @@ def option(name: str, value: str | Path) -> str:
     return shlex.quote(override(name, value))
 
 
+SOURCE = Path(__file__).parents[2]
+"""The folder that holds the package: a checkout's root, or site-packages."""
+
+
 def python(script: str) -> str:
-    """How one calls train.py, sample.py … here: by that file in the checkout's folder, elsewhere as `ddpm sample`."""
+    """How one calls train.py, sample.py … here: by that file in the checkout's folder, elsewhere as `ddpm sample`, and
+    where that is not installed, by the file's whole path."""
     program = relative(Path(sys.executable))
-    if (started_in() / script).resolve() == Path(__file__).parents[2] / script:
+    ours = SOURCE / script
+    if (started_in() / script).resolve() == ours:
         return shlex.join([str(program), script])
     ddpm = program.with_name("ddpm")
-    words = [str(ddpm)] if (started_in() / ddpm).is_file() else [str(program), "-m", "ddpm_lightning.cli"]
-    return shlex.join([*words, Path(script).stem])
+    if (started_in() / ddpm).is_file():
+        return shlex.join([str(ddpm), ours.stem])
+    words = [str(relative(ours))] if ours.is_file() else ["-m", "ddpm_lightning.cli", ours.stem]
+    return shlex.join([str(program), *words])

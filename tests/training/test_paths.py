@@ -11,7 +11,8 @@ from PIL import Image
 
 from ddpm_lightning.configuration.build import plain
 from ddpm_lightning.configuration.paths import ABSOLUTE, AS_TYPED
-from tests.training.commands import SMALL, command, error_of
+from ddpm_lightning.runtime.messages import python
+from tests.training.commands import ROOT, SMALL, command, error_of
 
 QUICK = ["trainer.max_steps=1", "callbacks.grid=null", "callbacks.strip=null", "callbacks.bound=null"]
 QUICK += [option for option in SMALL if not option.startswith(("data", "trainer.max", "callbacks"))]
@@ -63,6 +64,17 @@ def images(folder: Path) -> None:
         Image.fromarray(np.full((4, 4), number, np.uint8)).save(folder / f"{number:02}.png")
 
 
+def test_a_python_without_the_package_is_told_the_path_of_the_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.executable", str(tmp_path / "bin" / "python"))
+    assert shlex.split(python("sample.py")) == ["bin/python", str(ROOT / "sample.py")]
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "ddpm").touch()
+    assert shlex.split(python("sample.py")) == ["bin/ddpm", "sample"]
+
+
 @pytest.mark.parametrize("chdir", ["true", "false"])
 def test_the_told_command_runs_where_the_user_stands(
     chdir: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -75,7 +87,8 @@ def test_the_told_command_runs_where_the_user_stands(
     told = (tmp_path / "my runs/1/train.log").read_text().partition("Sample from it with: ")[2].splitlines()[0]
     program, *words = shlex.split(told)
     assert Path(program).is_file()
-    assert words[-2:] == ["sample", "checkpoint=my runs/1/checkpoints/last.ckpt"]
+    assert words[-2] in ("sample", str(ROOT / "sample.py"))  # the latter where the package is not installed
+    assert words[-1] == "checkpoint=my runs/1/checkpoints/last.ckpt"
     command("sample", words[-1], "num_images=2", "hydra.run.dir=samples", f"hydra.job.chdir={chdir}")
     assert (tmp_path / "samples" / "grid.png").is_file()
     if chdir == "true":
