@@ -18,6 +18,7 @@ from hydra.errors import CompactHydraException, HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.runtime.results import SOURCE
 from ddpm_lightning.runtime.signals import Interrupted, raise_on_ctrl_c
 
 
@@ -119,10 +120,6 @@ def reads_as(typed: str, words: str) -> bool:
 def option(name: str, value: str | Path) -> str:
     """`name=value` as one types it into a shell."""
     return shlex.quote(override(name, value))
-
-
-SOURCE = Path(__file__).parents[2]
-"""The folder that holds the package: a checkout's root, or site-packages."""
 
 
 def python(script: str) -> str:
