@@ -22,20 +22,51 @@ def prior_term(model: DenoisingDiffusion, x_0: Images) -> PerExample:
     return bits_per_dimension(model.process.prior_kl(x_0), x_0)
 
 
+class HasFirstStep:
+    """Whether some t of a batch is 1, where the costly decoder of Eq. 13 is needed.
+
+    Python has to know it, and waits for the answer. So ask before the network call and use the answer after it: a GPU
+    then has the call to work on, and is never idle.
+    """
+
+    def __init__(self, t: Timesteps) -> None:
+        self.answer = (t == 1).any().to("cpu", non_blocking=True)
+        self.wait = torch.cuda.current_stream(t.device).record_event().synchronize if t.is_cuda else lambda: None
+
+    def __bool__(self) -> bool:
+        self.wait()
+        return bool(self.answer)
+
+
 def bound_term(
-    model: DenoisingDiffusion, output: NetworkOutput, x_0: Images, x_t: Images, t: Timesteps, clip_x_0: bool = False
+    model: DenoisingDiffusion,
+    output: NetworkOutput,
+    x_0: Images,
+    x_t: Images,
+    t: Timesteps,
+    clip_x_0: bool = False,
+    has_first: HasFirstStep | None = None,
 ) -> PerExample:
     """One term of Eq. 5 for each example, in bits/dim: [b].
 
     L_{t−1} = D_KL(q(x_{t−1} | x_t, x_0) ‖ p_θ(x_{t−1} | x_t)) for t > 1, and L_0 = −log p_θ(x_0 | x_1) with the
-    discrete decoder (Eq. 13) for t = 1. output: the network's answer at x_t ~ q(x_t | x_0).
+    discrete decoder (Eq. 13) for t = 1. output: the network's answer at x_t ~ q(x_t | x_0). has_first: asked before it.
     """
-    return _term(model, model.interpret(output, x_t, t, clip_x_0), x_0, x_t, t)
+    return _term(
+        model,
+        model.interpret(output, x_t, t, clip_x_0),
+        x_0,
+        x_t,
+        t,
+        HasFirstStep(t) if has_first is None else has_first,
+    )
 
 
-def _term(model: DenoisingDiffusion, denoised: Denoised, x_0: Images, x_t: Images, t: Timesteps) -> PerExample:
+def _term(
+    model: DenoisingDiffusion, denoised: Denoised, x_0: Images, x_t: Images, t: Timesteps, has_first: HasFirstStep
+) -> PerExample:
     nats = model.process.posterior(x_0, x_t, t).kl(denoised.reverse)
-    if (t == 1).any():
+    if has_first:
         nats = torch.where(t == 1, denoised.reverse.discretized_nll(x_0, model.levels), nats)
     return bits_per_dimension(nats, x_0)
 
@@ -50,9 +81,10 @@ class Measured(NamedTuple):
 def measure(model: DenoisingDiffusion, x_0: Images, t: Timesteps, eps: Images, clip_x_0: bool = False) -> Measured:
     """One network call at x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε, t in 1..T, and what it costs."""
     x_t = model.process.q_sample(x_0, t, eps)
+    has_first = HasFirstStep(t)
     denoised = model.denoise(x_t, t, clip_x_0)
     squared_error = (x_0 - denoised.x_0_hat).square().flatten(1).mean(1)
-    return Measured(_term(model, denoised, x_0, x_t, t), squared_error)
+    return Measured(_term(model, denoised, x_0, x_t, t, has_first), squared_error)
 
 
 def every_term(

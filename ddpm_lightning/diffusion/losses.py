@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ddpm_lightning.diffusion.likelihood import bits_per_dimension, bound_term
+from ddpm_lightning.diffusion.likelihood import HasFirstStep, bits_per_dimension, bound_term
 from ddpm_lightning.diffusion.model import DenoisingDiffusion, NetworkOutput
 from ddpm_lightning.diffusion.variances import Variance
 from ddpm_lightning.errors import UserError, check_positive
@@ -124,9 +124,10 @@ class VDM(SquaredError):
 
     def __call__(self, model: DenoisingDiffusion, x_0: Images, t: Timesteps, eps: Images) -> PerExample:
         x_t = model.process.q_sample(x_0, t, eps)
+        has_first = HasFirstStep(t)
         output = model(x_t, t)
         term = self.weight(model)[t].to(x_0.dtype) * squared_error(model, output, x_0, x_t, t)
-        if not (t == 1).any():
+        if not has_first:
             return term
         decoder = model.interpret(output, x_t, t).reverse.discretized_nll(x_0, model.levels)
         return torch.where(t == 1, bits_per_dimension(decoder, x_0), term)
@@ -140,7 +141,8 @@ class ELBO(Loss):
 
     def __call__(self, model: DenoisingDiffusion, x_0: Images, t: Timesteps, eps: Images) -> PerExample:
         x_t = model.process.q_sample(x_0, t, eps)
-        return bound_term(model, model(x_t, t), x_0, x_t, t)
+        has_first = HasFirstStep(t)
+        return bound_term(model, model(x_t, t), x_0, x_t, t, has_first=has_first)
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,8 @@ class Hybrid(Loss):
 
     def __call__(self, model: DenoisingDiffusion, x_0: Images, t: Timesteps, eps: Images) -> PerExample:
         x_t = model.process.q_sample(x_0, t, eps)
+        has_first = HasFirstStep(t)
         output = model(x_t, t)
         mean_frozen = output._replace(f=output.f.detach())
-        bound = model.process.T * bound_term(model, mean_frozen, x_0, x_t, t)
+        bound = model.process.T * bound_term(model, mean_frozen, x_0, x_t, t, has_first=has_first)
         return squared_error(model, output, x_0, x_t, t) + self.vlb_weight * bound

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ddpm_lightning.diffusion.gaussian import Gaussian
 from ddpm_lightning.diffusion.losses import ELBO, P2, VDM, Hybrid, Loss, MinSNR, Simple, SquaredError, TruncatedSNR
@@ -201,3 +203,47 @@ def test_weights_must_be_positive() -> None:
         P2(gamma=-1.0)
     with pytest.raises(UserError, match=r"loss\.vlb_weight=-1"):
         Hybrid(vlb_weight=-1.0)
+
+
+class Noted(TorchDispatchMode):
+    """Notes when the device is asked about some numbers, and when Python waits for the answer."""
+
+    def __init__(self, notes: list[str]) -> None:
+        super().__init__()
+        self.notes = notes
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kinds = {"aten.any": "asked", "aten._local_scalar_dense": "answered", "aten.is_nonzero": "answered"}
+        self.notes += [kind for name, kind in kinds.items() if name == str(func.overloadpacket)]
+        return func(*args, **(kwargs or {}))
+
+
+class Noting(nn.Module):
+    """ε_θ ≡ 0, and a learned Σ_θ; notes when it is called."""
+
+    def __init__(self, notes: list[str], channels: int) -> None:
+        super().__init__()
+        self.notes, self.channels = notes, channels
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        self.notes.append("called")
+        return x.new_zeros(len(x), self.channels, *x.shape[2:])
+
+
+BOUNDS = [(VDM(), BetaTildeVariance(), 1), (ELBO(), BetaVariance(), 1), (Hybrid(), LearnedRangeVariance(), 2)]
+
+
+@pytest.mark.parametrize(("loss", "variance", "channels"), BOUNDS, ids=["vdm", "elbo", "hybrid"])
+@pytest.mark.parametrize("start", [1, 2])
+def test_a_gpu_has_the_network_call_to_work_on_while_python_waits_for_its_answer(
+    loss: Loss, variance: Variance, channels: int, start: int
+) -> None:
+    """Whether some t is 1. The decoder is computed in that case alone."""
+    notes: list[str] = []
+    model = DenoisingDiffusion(Noting(notes, channels), GaussianDiffusion(LINEAR), Epsilon(), variance)
+    x_0, t, eps = draw(3, start)
+    decoder = patch.object(Gaussian, "discretized_nll", autospec=True, side_effect=Gaussian.discretized_nll)
+    with Noted(notes), decoder as decoded:
+        loss(model, x_0, t, eps)
+    assert notes == ["asked", "called", "answered"]
+    assert decoded.called == (start == 1)
