@@ -34,12 +34,17 @@ def main() -> None:
         install("--editable", str(ROOT))
         remove_unlocked()
         run(PYTHON, "-m", "pip", "--disable-pip-version-check", "check", problem="the lock contradicts itself")
-        STAMP.write_text(fingerprint())
+        STAMP.write_text(fingerprint(), encoding="utf-8")
 
 
 def is_current() -> bool:
     """Whether .venv was completed for the present lock files."""
-    return STAMP.is_file() and PYTHON.exists() and STAMP.read_text() == fingerprint() and is_wanted_python()
+    return (
+        STAMP.is_file()
+        and PYTHON.exists()
+        and STAMP.read_text(encoding="utf-8") == fingerprint()
+        and is_wanted_python()
+    )
 
 
 def fingerprint() -> str:
@@ -51,7 +56,11 @@ def fingerprint() -> str:
 def is_wanted_python() -> bool:
     """Whether .venv has the Python version that runs this program."""
     config = VENV / "pyvenv.cfg"
-    found = re.search(r"^version\s*=\s*(\d+)\.(\d+)", config.read_text(), re.MULTILINE) if config.is_file() else None
+    found = (
+        re.search(r"^version\s*=\s*(\d+)\.(\d+)", config.read_text(encoding="utf-8"), re.MULTILINE)
+        if config.is_file()
+        else None
+    )
     return found is not None and (int(found[1]), int(found[2])) == sys.version_info[:2]
 
 

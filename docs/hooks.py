@@ -87,7 +87,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def targets(page: Path) -> Iterator[Path]:
     """Yields the files and folders of the repository that a Markdown file links to."""
-    for prose in FENCE.split(with_lines(page.read_text(), page.parent))[::2]:
+    for prose in FENCE.split(with_lines(page.read_text(encoding="utf-8"), page.parent))[::2]:
         for link in LINK.finditer(prose):
             path = (page.parent / link["path"]).resolve()
             if path.exists():
@@ -133,7 +133,7 @@ def source(path: Path) -> str:
     except ClassNotFound:
         lexer = get_lexer_for_filename("script.sh")
     lexer.stripnl = False
-    lines = highlight(path.read_text(), lexer, HtmlFormatter(nowrap=True)).rstrip("\n").split("\n")
+    lines = highlight(path.read_text(encoding="utf-8"), lexer, HtmlFormatter(nowrap=True)).rstrip("\n").split("\n")
     rows = "\n".join(f'<span id="L{n}" class="line">{line or " "}</span>' for n, line in enumerate(lines, start=1))
     title = html.escape(path.relative_to(ROOT).as_posix())
     return front_matter(title) + f'<div class="highlight source"><pre><code>{rows}\n</code></pre></div>\n'

@@ -82,6 +82,22 @@ def test_files_are_small_and_say_what_they_are(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
 
 
+def lacks_encoding(node: ast.AST) -> bool:
+    """Whether this is a call that reads or writes a text file in the encoding of the locale."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return False
+    modes = [arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant)]
+    opens_text = node.func.attr == "open" and modes in (["r"], ["w"], ["a"], ["x"])
+    is_text = opens_text or node.func.attr in ("read_text", "write_text")
+    return is_text and "encoding" not in {keyword.arg for keyword in node.keywords}
+
+
+@pytest.mark.parametrize("path", [*FILES, ROOT / "install.py"], ids=lambda path: str(path.relative_to(ROOT)))
+def test_text_files_are_utf_8_in_any_locale(path: Path) -> None:
+    calls = filter(lacks_encoding, ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    assert [node.lineno for node in calls if isinstance(node, ast.Call)] == []
+
+
 def test_median_function_is_under_ten_lines() -> None:
     lengths = sorted(
         node.end_lineno - node.lineno + 1

@@ -78,7 +78,7 @@ def read_list(folder: Path) -> ShardList:
 
 def _read(path: Path, check: Any) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         check(content)
     except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:
         raise UserError(f"{path} is damaged or missing ({shown(error)}); {REPAIR_ADVICE}") from error

@@ -52,6 +52,6 @@ def _write(folder: Path, recipe: Mapping[str, Any]) -> None:
 
 def _read(path: Path, option: str) -> dict[str, Any]:
     try:
-        return dict(current_names(json.loads(path.read_text())))
+        return dict(current_names(json.loads(path.read_text(encoding="utf-8"))))
     except (ValueError, TypeError, OSError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}); delete its folder, or choose another {option}PATH") from error

@@ -130,7 +130,7 @@ def commit_of(root: Path) -> str | None:
 def is_project(root: Path) -> bool:
     """Whether this is the root of this project's source."""
     about = root / "pyproject.toml"
-    return about.is_file() and 'name = "ddpm-lightning"' in about.read_text()
+    return about.is_file() and 'name = "ddpm-lightning"' in about.read_text(encoding="utf-8")
 
 
 def git(root: Path, *command: str) -> str | None:

@@ -127,7 +127,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     """Inside, no other process may train there. Raises UserError where one does. Where the file system has no locks
     (some network mounts), a warning says that nothing keeps another process out."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:  # a process that ends, however it does, unlocks it
+    with (folder / ".lock").open("w", encoding="utf-8") as file:  # a process that ends, however it does, unlocks it
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -37,7 +37,7 @@ def results_of(config: dict[str, Any]) -> Path:
 def read_outcome(config: dict[str, Any]) -> dict[str, Any]:
     """What the run came to; nothing where it has not come to anything, or the file is damaged and to be made anew."""
     try:
-        outcome = current_names(json.loads(results_of(config).read_text()))
+        outcome = current_names(json.loads(results_of(config).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return {}
     return outcome if isinstance(outcome, dict) else {}

@@ -74,7 +74,7 @@ class DiffusersTarget(Target):
         index = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", "DDPMScheduler"]}
         _write_json(folder / "model_index.json", {"_class_name": "DDPMPipeline", **_with_version(index)})
         _save(weights, folder / "unet" / "diffusion_pytorch_model.safetensors", pretrained, self.use_ema)
-        (folder / "README.md").write_text(card(pretrained, self.use_ema, DIFFUSERS))
+        (folder / "README.md").write_text(card(pretrained, self.use_ema, DIFFUSERS), encoding="utf-8")
         return folder.rename(self.path)
 
 
@@ -89,7 +89,7 @@ class SafetensorsTarget(Target):
         folder = _beside(self.path)
         _write_json(folder / "config.json", dict(pretrained.parts))
         _save(weights, folder / "model.safetensors", pretrained, self.use_ema)
-        (folder / "README.md").write_text(card(pretrained, self.use_ema, SAFETENSORS))
+        (folder / "README.md").write_text(card(pretrained, self.use_ema, SAFETENSORS), encoding="utf-8")
         return folder.rename(self.path)
 
 
@@ -104,7 +104,7 @@ def _named(prefix: str, weights: Weights | None) -> dict[str, Any]:
 
 def _write_json(path: Path, contents: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(contents, indent=2) + "\n")
+    path.write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
 
 
 def _with_version(config: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from ddpm_lightning.training.checkpoint import unwrapped
 def read_json(path: Path) -> dict[str, Any]:
     """An object. Raises UserError where there is none."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON ({shown(error)}); take a whole folder") from error
     if not isinstance(found, dict):

@@ -15,7 +15,7 @@ def numbers_of(path: Path) -> dict[str, float]:
     """The metrics of a results.json, or of the directory that holds one, by name."""
     file = path / "results.json" if path.is_dir() else path
     try:
-        metrics: dict[str, dict[str, Any]] = json.loads(file.read_text())["metrics"]
+        metrics: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["metrics"]
         return {name: float(record["value"]) for name, record in metrics.items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file} is no results.json with metrics ({error}); name the directory of a run") from error

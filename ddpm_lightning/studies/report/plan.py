@@ -26,7 +26,7 @@ Jobs = tuple[tuple[str, ...], ...]
 def add_to_plan(folder: Path, hydra: dict[str, Any]) -> None:
     """Notes a command that is about to run jobs in this folder. hydra: that part of its configuration."""
     path = folder / PLAN
-    plan = json.loads(path.read_text()) if path.is_file() else []
+    plan = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     entry = {"command": _typed(hydra), "jobs": _jobs(hydra)}
     if json.loads(json.dumps(entry)) not in plan:
         write_whole(path, json.dumps([*plan, entry], indent=2) + "\n")
@@ -36,7 +36,7 @@ def read_plan(folder: Path) -> tuple[tuple[str, ...], Jobs | None]:
     """The commands, and all their jobs; None where they are not known. Of a sweep that has noted none, by Hydra's
     multirun.yaml."""
     if (folder / PLAN).is_file():
-        plan = json.loads((folder / PLAN).read_text())
+        plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
         jobs = {tuple(job): None for entry in plan for job in entry["jobs"] or ()}
         return tuple(entry["command"] for entry in plan), tuple(jobs)
     if (folder / "multirun.yaml").is_file():

@@ -49,7 +49,7 @@ def log_table(logger: Any, rows: list[Row], folder: Path) -> None:
     """Sends the table and the page to W&B, if that is what the logger is."""
     if isinstance(logger, BackgroundWandbLogger):
         columns, data = records(rows)
-        page = (folder / "report.html").read_text()
+        page = (folder / "report.html").read_text(encoding="utf-8")
         logger.log_objects(
             0, table2=lambda: wandb.Table([*columns], data), report=lambda: wandb.Html(page, inject=False)
         )

@@ -44,7 +44,7 @@ class MetricsCSV(Logger):
         if not self.opened or set(row) - set(self.columns):
             self._rewrite(row)
             return
-        with self.path.open("a", newline="") as file:
+        with self.path.open("a", encoding="utf-8", newline="") as file:
             csv.DictWriter(file, self.columns).writerow(row)
 
     def _rewrite(self, row: dict[str, Any]) -> None:
@@ -72,5 +72,5 @@ class MetricsCSV(Logger):
 
 def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of metrics.csv; an empty string where a step did not log a metric."""
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))

@@ -140,7 +140,7 @@ def end_service() -> None:
     end, and the next run of a sweep would use it."""
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError):
-            number, name, _, parent, *_ = path.read_text().split()
+            number, name, _, parent, *_ = path.read_text(encoding="utf-8").split()
             if name == "(wandb-core)" and int(parent) == os.getpid():
                 os.kill(int(number), signal.SIGKILL)
     forgetting = Background("W&B")
@@ -247,7 +247,7 @@ def run_id(save_dir: Path, asked: str | None = None) -> str | None:
         return None
     path = save_dir / "wandb" / "run_id"
     try:
-        known = path.read_text() if path.exists() else None
+        known = path.read_text(encoding="utf-8") if path.exists() else None
         chosen = asked or known or secrets.token_hex(4)
         if chosen != known:
             path.parent.mkdir(parents=True, exist_ok=True)
