@@ -9,8 +9,8 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 QUICK := $(PYTEST) -m "not slow and not slurm"
 CHECKED := tests/diffusion/test_model.py tests/diffusion/test_losses.py tests/diffusion/test_process.py \
 	tests/diffusion/test_variances.py tests/diffusion/test_gaussian.py tests/diffusion/test_schedules.py tests/networks \
-	tests/data tests/image_files tests/test_architecture.py tests/training/test_arguments.py tests/training/test_ema.py \
-	tests/training/test_help.py tests/security/test_targets.py
+	tests/data tests/image_files tests/test_architecture.py tests/configuration/test_arguments.py tests/training/test_ema.py \
+	tests/configuration/test_help.py tests/security/test_targets.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train table2 check test test-slow test-slurm bench bench-check docs lint format lock clean
@@ -43,10 +43,10 @@ test-slurm: setup ## on a Slurm of two nodes that it sets up here, as root, and 
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm
 
 bench: setup ## side by side with every peer, about an hour; CHECKPOINT=PATH of a trained model for two of the rows
-	$(BIN)/python -m tests.benchmarks $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
+	$(BIN)/python -m benchmarks $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
 
 bench-check: setup ## a short run of some of it: no ratio is worse than the recorded one
-	$(BIN)/python -m tests.benchmarks --check
+	$(BIN)/python -m benchmarks --check
 
 docs: setup ## build the documentation into site/ without a network: open site/index.html; NOTEBOOKS=true runs those, too
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -14,7 +14,8 @@ from tests.readme_lines import README, ROW, with_lines
 
 PACKAGE = ROOT / "ddpm_lightning"
 FILES = sorted(PACKAGE.rglob("*.py"))
-BENCHMARKS = sorted(path for room in ("benchmarks", "scaling") for path in (ROOT / "tests" / room).glob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 ORDER = (
     *("typing", "errors", "seeding", "npz", "image_files"),
     *("diffusion", "networks", "metrics", "data", "library"),
@@ -66,7 +67,7 @@ def test_rooms_import_only_those_before_them(path: Path) -> None:
 def test_no_two_files_share_a_name_and_no_folder_is_crowded() -> None:
     names = Counter(path.name for path in FILES if path.name != "__init__.py" and path.parent != PACKAGE / "cli")
     assert not [name for name, count in names.items() if count > 1]
-    crowds = Counter(path.parent for path in FILES if path.name != "__init__.py")
+    crowds = Counter(path.parent for path in [*FILES, *TESTS, *BENCHMARKS] if path.name != "__init__.py")
     assert not [folder for folder, count in crowds.items() if count > 15]
 
 

@@ -15,11 +15,11 @@ import torch
 import ddpm_lightning
 from ddpm_lightning import library
 from ddpm_lightning.networks.unet import UNet
+from tests.commands import SMALL as SMALL_RUN
+from tests.commands import results
 from tests.conftest import ROOT
 from tests.networks.small import SMALL, randomise
-from tests.training.commands import SMALL as SMALL_RUN
-from tests.training.commands import results
-from tests.training.test_provenance import commit_everything
+from tests.runtime.test_provenance import commit_everything
 
 EVERYTHING = "from ddpm_lightning import *; GaussianDiffusion, UNet, DDIMSampler"
 
@@ -96,7 +96,7 @@ print("equal")
 @pytest.mark.parametrize("wrapper", ["_orig_mod.", "module.", "module._orig_mod."])
 def test_a_compiled_checkpoint_and_one_of_ddp_load_alike(tmp_path: Path, wrapper: str) -> None:
     from ddpm_lightning.training.checkpoint import load_model
-    from tests.interchange.folders import random_checkpoint
+    from tests.studies.interchange.folders import random_checkpoint
 
     plain = random_checkpoint(tmp_path / "plain.ckpt")
     checkpoint = torch.load(plain, weights_only=True)

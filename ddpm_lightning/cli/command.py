@@ -87,12 +87,12 @@ TASKS: dict[str, Any] = {
 
 def run_command(name: str) -> None:
     """Runs a command on the options of the command line, which override conf/NAME.yaml."""
-    _write_what_streams_can()
+    write_what_streams_can()
     list_failures_at_the_end()
     guarded(hydra.main(config_path=str(CONF), config_name=name, version_base="1.3")(TASKS[name]))()
 
 
-def _write_what_streams_can() -> None:
+def write_what_streams_can() -> None:
     """Has stdout and stderr write characters that their encoding lacks as \\xb1, where they would raise an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

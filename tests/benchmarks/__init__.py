@@ -1,1 +1,0 @@
-"""How fast, how lean and how cheap the platform is, side by side with its peers. `python -m tests.benchmarks --list`"""

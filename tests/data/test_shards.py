@@ -15,15 +15,15 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.sides.ours import idle_trainer
 from ddpm_lightning.data.batches import Batch, TrainingStream
 from ddpm_lightning.data.encoded import EncodedImagesDataModule
 from ddpm_lightning.data.image_folder import ImageFolderDataModule
 from ddpm_lightning.data.lsun import LSUNDataModule
 from ddpm_lightning.data.shards import ShardsDataModule
 from ddpm_lightning.errors import UserError
-from tests.benchmarks.ours import idle_trainer
+from tests.commands import command
 from tests.data.formats import encoded, everything, picture, write_folder, write_lsun
-from tests.training.commands import command
 
 N, TRAIN = 40, 36
 OPTIONS = {"side": 16, "batch_size": 4, "eval_batch_size": 8, "flip": True, "seed": 3}

@@ -26,7 +26,7 @@ from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.schedules import ConstantSchedule, LinearSchedule, Schedule, through
 from ddpm_lightning.diffusion.variances import BetaTildeVariance, BetaVariance, LearnedVariance, Variance
 from tests.choices import SHORT_SCHEDULES, name
-from tests.diffusion.test_samplers import best_log_variance
+from tests.diffusion.samplers.test_samplers import best_log_variance
 from tests.exact import exact_model, four_corners
 
 

@@ -24,8 +24,8 @@ from ddpm_lightning.diffusion.variance_exploding import VarianceExploding
 from ddpm_lightning.diffusion.variances import BetaVariance, LearnedVariance
 from ddpm_lightning.errors import UserError
 from tests.choices import name
+from tests.diffusion.samplers.test_samplers import best_log_variance, noise_from, random_model
 from tests.diffusion.test_mixture import MEANS, S, model_of
-from tests.diffusion.test_samplers import best_log_variance, noise_from, random_model
 from tests.exact import exact_model
 
 # To an x_T that is N(0, I) to 1e-5, by steps so short that D is known between them.

@@ -12,8 +12,8 @@ from ddpm_lightning.diffusion.variance_exploding import VarianceExploding
 from ddpm_lightning.diffusion.variances import BetaTildeVariance, BetaVariance
 from ddpm_lightning.errors import UserError
 from tests.choices import PARAMETERIZATIONS, SCHEDULES, name
+from tests.diffusion.samplers.test_samplers import noise_from, random_model
 from tests.diffusion.test_mixture import MEANS, PROCESS, S, model_of, some
-from tests.diffusion.test_samplers import noise_from, random_model
 from tests.peers import in_float64
 
 

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
+from tests.commands import WITH_PLOTS
+from tests.configuration.test_choices import CONF, composed, options
 from tests.fuzz.runner import Runner, assert_whole_or_told
-from tests.training.commands import WITH_PLOTS
-from tests.training.test_choices import CONF, composed, options
 
 NOT_HERE = {"wandb_online", "fid"}
 """What needs a network."""

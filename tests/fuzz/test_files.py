@@ -27,11 +27,11 @@ from ddpm_lightning.metrics.reference import Reference, load_reference
 from ddpm_lightning.runtime.recipe import RECIPE
 from ddpm_lightning.training.checkpoint import load_model, newest_whole
 from ddpm_lightning.training.generate import make_images
+from tests.commands import SMALL, train
 from tests.data.formats import everything, read_file, write_folder
 from tests.fuzz.conftest import write_idx, write_shards
 from tests.fuzz.damage import CHANGES, EDITS, Change, Edit, damaged, misshapen
 from tests.fuzz.runner import Runner, assert_whole_or_told
-from tests.training.commands import SMALL, train
 
 DRAWS = np.random.default_rng(0)
 PIXELS = DRAWS.integers(0, 256, (6, 8, 9, 3), np.uint8)

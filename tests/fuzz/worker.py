@@ -19,7 +19,7 @@ MEMORY = 6 * 2**30
 
 def outcome(script: str, overrides: list[str]) -> dict[str, Any]:
     """What the command did: its exit code (0, or what SystemExit held) and what it said."""
-    from tests.training.commands import command
+    from tests.commands import command
 
     said = io.StringIO()
     code: Any = 0

@@ -12,7 +12,7 @@ from ddpm_lightning.cli.train_classifier import accuracy_of, as_bytes
 from ddpm_lightning.data.digits import DigitsDataModule
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.metrics.classifier import DESCRIPTION, DataSetClassifier, load_classifier, shipped_weights
-from tests.training.commands import command, error_of
+from tests.commands import command, error_of
 
 SHIPPED = ("digits", "fashion_mnist", "fashion_mnist16")
 

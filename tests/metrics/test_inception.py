@@ -18,8 +18,8 @@ from ddpm_lightning.metrics.extractor import Extracted, extract_all, sha256_of
 from ddpm_lightning.metrics.inception import FILE, Inception
 from ddpm_lightning.metrics.reference import Reference
 from ddpm_lightning.metrics.scores import FrechetDistance
+from tests.commands import command, results
 from tests.metrics.inception_weights import write_random_weights
-from tests.training.commands import command, results
 
 
 @pytest.fixture(scope="module")

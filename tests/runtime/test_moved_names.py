@@ -8,7 +8,7 @@ import torch
 
 from ddpm_lightning.runtime.moved_names import current_name, current_names
 from ddpm_lightning.training.checkpoint import CONFIG, read_checkpoint
-from tests.training.commands import command, train
+from tests.commands import command, train
 
 OLD = [
     "ddpm_lightning.data.cifar10.CIFAR10DataModule",

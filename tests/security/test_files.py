@@ -25,8 +25,8 @@ from ddpm_lightning.image_files.decoding import LARGEST
 from ddpm_lightning.metrics.inception import load_inception
 from ddpm_lightning.npz import read_npz
 from ddpm_lightning.training.checkpoint import load_model, read_checkpoint
+from tests.commands import train
 from tests.data.formats import read_file
-from tests.training.commands import train
 
 
 class Touch:

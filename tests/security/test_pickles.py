@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.training.commands import error_of
+from tests.commands import error_of
 
 
 class Evil:

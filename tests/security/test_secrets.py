@@ -9,8 +9,8 @@ import pytest
 
 from ddpm_lightning.configuration.secrets import check_no_secrets
 from ddpm_lightning.errors import UserError
+from tests.commands import SMALL, error_of
 from tests.conftest import ROOT
-from tests.training.commands import SMALL, error_of
 
 KEY = "0123456789abcdef" * 2 + "01234567"
 

@@ -10,7 +10,7 @@ from ddpm_lightning.configuration.allowed_targets import TRUST, check_buildable,
 from ddpm_lightning.configuration.build import make
 from ddpm_lightning.configuration.checked_loader import check_only_typed
 from ddpm_lightning.errors import UserError
-from tests.training.commands import SMALL, error_of
+from tests.commands import SMALL, error_of
 
 EVIL = "import pathlib; pathlib.Path('{path}').touch()"
 
@@ -73,7 +73,7 @@ def test_parts_and_the_libraries_classes_are_built(target: str) -> None:
 
 def test_a_checkpoint_names_models_parts_alone() -> None:
     check_model_parts({"_target_": "ddpm_lightning.networks.unet.UNet"}, "a file")
-    for target in ("torch.optim.Adam", "ddpm_lightning.training.trainer.make_trainer", "tests.training.moments.Spoil"):
+    for target in ("torch.optim.Adam", "ddpm_lightning.training.trainer.make_trainer", "tests.moments.Spoil"):
         with pytest.raises(UserError, match="no part of a model"):
             check_model_parts({"_target_": target}, "a file")
 

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import SMALL, command, results, train
 from tests.conftest import ROOT
-from tests.training.commands import SMALL, command, results, train
-from tests.training.evaluation.test_evaluate import LIKE_DIGITS
-from tests.training.test_processes import OPTIONS, TWO, rows
-from tests.training.test_stopped import assert_same_run, wait_for
+from tests.evaluation.test_evaluate import LIKE_DIGITS
+from tests.runtime.test_processes import OPTIONS, TWO, rows
+from tests.runtime.test_stopped import assert_same_run, wait_for
 
 pytestmark = pytest.mark.slurm
 
 STEPS = [*OPTIONS, "trainer.max_steps=10"]
 
 LONG = [*OPTIONS, "network.dropout=0.1", "trainer.max_steps=120", TWO]
-SLOWLY = "+callbacks.slowly={_target_: tests.training.moments.Slowly, seconds: 0.3}"
+SLOWLY = "+callbacks.slowly={_target_: tests.moments.Slowly, seconds: 0.3}"
 
 
 def sweep(folder: Path, *options: str) -> "subprocess.Popen[str]":
@@ -146,7 +146,7 @@ def test_two_nodes_have_the_loss_curve_of_one_process(alone: Path, tmp_path: Pat
 
 def test_a_run_on_two_nodes_that_is_warned_goes_on(whole: Path, tmp_path: Path) -> None:
     """Though the first of its processes has more to do before it ends."""
-    run, closed = tmp_path / "run", "+logger.slowly={_target_: tests.training.moments.ClosedSlowly, seconds: 10}"
+    run, closed = tmp_path / "run", "+logger.slowly={_target_: tests.moments.ClosedSlowly, seconds: 10}"
     arguments = [str(run), *SMALL, *LONG, SLOWLY, closed]
     job = sbatch(tmp_path, "nodes_srun.sbatch", arguments, "--nodes=2", "--ntasks-per-node=1")
     wait_for(lambda: count_steps(run) > 5, seconds=300)

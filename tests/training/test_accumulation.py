@@ -10,10 +10,10 @@ import torch
 
 from ddpm_lightning.training.checkpoint import read_checkpoint
 from ddpm_lightning.training.loggers.metrics_csv import read_rows
+from tests.cli.test_train import STATE, losses, same
+from tests.commands import SMALL, error_of, train
 from tests.conftest import ROOT
-from tests.training.commands import SMALL, error_of, train
-from tests.training.test_stopped import at
-from tests.training.test_train import STATE, losses, same
+from tests.runtime.test_stopped import at
 
 FOUR_TURNS = "trainer.accumulate_grad_batches=4"
 TWO_TURNS = "trainer.accumulate_grad_batches=2"
@@ -110,7 +110,7 @@ def test_a_batch_that_does_not_divide(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_what_went_wrong_is_told_of_the_whole_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every image of the step is named, whichever of its parts had them."""
-    spoil = ["+callbacks.spoil._target_=tests.training.moments.Spoil", "+callbacks.spoil.what=gradients"]
+    spoil = ["+callbacks.spoil._target_=tests.moments.Spoil", "+callbacks.spoil.what=gradients"]
     options = [*SMALL, *spoil, "+callbacks.spoil.steps=[0,1]", "module.max_skipped=1", TWO_TURNS]
     said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}", *options)
     images, t = (said.partition(words)[2].partition("]")[0] for words in ("with images [", "at t = ["))

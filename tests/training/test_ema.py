@@ -22,10 +22,10 @@ from ddpm_lightning.training.callbacks.ema import EMA, averaged
 from ddpm_lightning.training.checkpoint import read_checkpoint
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.typing import Examples
-from tests.training.commands import train
-from tests.training.moments import Spoil
+from tests.cli.test_train import same
+from tests.commands import train
+from tests.moments import Spoil
 from tests.training.test_init_from import FAST
-from tests.training.test_train import same
 
 DECAY = 0.9
 

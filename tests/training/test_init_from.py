@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ddpm_lightning.training.checkpoint import read_checkpoint
-from tests.training.commands import SMALL, command, error_of, results, train
-from tests.training.test_train import STATE, same
+from tests.cli.test_train import STATE, same
+from tests.commands import SMALL, command, error_of, results, train
 
 FAST = ["callbacks.grid=null", "callbacks.strip=null", "callbacks.bound=null", "module.test_strata=2"]
 STILL = ["trainer.max_steps=1", "optimizer.lr=0", *FAST]

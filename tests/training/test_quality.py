@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ddpm_lightning.training.loggers.metrics_csv import read_rows
-from tests.training.commands import SMALL, command, error_of, results, train
-from tests.training.evaluation.test_evaluate import LIKE_DIGITS
+from tests.commands import SMALL, command, error_of, results, train
+from tests.evaluation.test_evaluate import LIKE_DIGITS
 
 QUALITY = (
     *LIKE_DIGITS,

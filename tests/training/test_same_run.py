@@ -27,10 +27,10 @@ from ddpm_lightning.training.same_run import (
     settled,
 )
 from ddpm_lightning.training.trainer import OURS, PASSED_ON
+from tests.cli.test_train import STATE, same
+from tests.commands import SMALL, command, error_of, results, train
+from tests.configuration.test_choices import composed
 from tests.conftest import ROOT
-from tests.training.commands import SMALL, command, error_of, results, train
-from tests.training.test_choices import composed
-from tests.training.test_train import STATE, same
 
 CONF = ROOT / "conf"
 OF_OTHER_COMMANDS = {"figure", "output", "source", "target", "extractor", "hydra"}
@@ -158,7 +158,7 @@ ELSEWHERE |= {
     "trainer.num_nodes",
     "resume.allow",
     "data.num_workers",
-}  # tests/training/test_train.py
+}  # tests/cli/test_train.py
 
 
 def test_what_may_change_leaves_weights_average_and_optimizer_as_they_would_be(half: Path, tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from ddpm_lightning.training.checkpoint import read_checkpoint
 from ddpm_lightning.training.module import skip_step
-from tests.training.commands import SMALL, error_of, train
+from tests.cli.test_train import STATE, same
+from tests.commands import SMALL, error_of, train
+from tests.runtime.test_stopped import spoiled
 from tests.training.test_init_from import FAST
-from tests.training.test_stopped import spoiled
-from tests.training.test_train import STATE, same
 
 STOPS_AT = "tests.training.checkpoints.test_early.StopsAt"
 
@@ -53,7 +53,7 @@ def after(make: Callable[[Iterator[nn.Parameter]], Optimizer], scales: list[floa
 def test_a_training_step_does_not_wait_for_the_device(tmp_path: Path) -> None:
     """It looks at steps 1 and 11 for the average's start and the progress bar, at 10 and 12 for what is logged."""
     file = tmp_path / "waits.json"
-    count = ["+callbacks.waits._target_=tests.training.moments.CountWaits", f"+callbacks.waits.path={file}"]
+    count = ["+callbacks.waits._target_=tests.moments.CountWaits", f"+callbacks.waits.path={file}"]
     every = ["callbacks.metrics.every_n_steps=10", "callbacks.checkpoint.every_n_steps=100"]
     train(tmp_path, *FAST, *every, *count, "network.dropout=0.1", "data.flip=true", "trainer.max_steps=12")
     assert json.loads(file.read_text()).keys() == {"1", "10", "11", "12"}

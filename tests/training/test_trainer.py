@@ -19,8 +19,8 @@ from omegaconf import OmegaConf
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.runtime.devices import check_accelerator
 from ddpm_lightning.training.trainer import OURS, PASSED_ON, REFUSED, check_trainer, make_trainer
+from tests.commands import SMALL, error_of, train
 from tests.conftest import ROOT
-from tests.training.commands import SMALL, error_of, train
 
 EFFECTS: dict[str, tuple[Any, Callable[[Any], object]]] = {
     "accumulate_grad_batches": (4, lambda trainer: trainer.accumulate_grad_batches == 4),

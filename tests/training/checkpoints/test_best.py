@@ -11,9 +11,9 @@ import pytest
 from ddpm_lightning.training.checkpoint import PREVIOUS, read_checkpoint
 from ddpm_lightning.training.loggers.metrics_csv import read_rows
 from ddpm_lightning.training.loggers.showing import log_metrics
-from tests.training.commands import SMALL, command, error_of, results
-from tests.training.test_stopped import at
-from tests.training.test_train import STATE, same
+from tests.cli.test_train import STATE, same
+from tests.commands import SMALL, command, error_of, results
+from tests.runtime.test_stopped import at
 
 OPTIONS = [
     *(*SMALL, "network.dropout=0.1", "trainer.max_steps=5", "callbacks.bound.every_n_steps=1", "callbacks.strip=null"),

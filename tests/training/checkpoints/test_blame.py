@@ -11,8 +11,8 @@ import torch
 
 from ddpm_lightning.runtime.run_directory import alone_in
 from ddpm_lightning.training.callbacks.resuming import check_shapes
+from tests.commands import SMALL, command, error_of, train
 from tests.training.checkpoints.test_kept import failing
-from tests.training.commands import SMALL, command, error_of, train
 
 FEW = ["callbacks.grid=null", "callbacks.strip=null", "callbacks.bound=null", "callbacks.checkpoint.every_n_steps=1"]
 

@@ -14,9 +14,9 @@ from ddpm_lightning.studies.report.runs import read_run
 from ddpm_lightning.training.checkpoint import read_checkpoint
 from ddpm_lightning.training.loggers.metrics_csv import read_rows
 from ddpm_lightning.training.monitors import check_monitors, names_in_training
-from tests.training.commands import SMALL, command, error_of, results, train
-from tests.training.test_stopped import logged
-from tests.training.test_train import STATE, same
+from tests.cli.test_train import STATE, same
+from tests.commands import SMALL, command, error_of, results, train
+from tests.runtime.test_stopped import logged
 
 OPTIONS = [
     *(*SMALL, "network.dropout=0.1", "trainer.max_steps=5", "trainer.accumulate_grad_batches=2"),
@@ -165,7 +165,7 @@ def test_a_run_that_trains_further_after_an_early_end_is_unfinished_until_then(
 ) -> None:
     """It fails at its first step, with the numbers of its early end still there."""
     run = shutil.copytree(ended, tmp_path / "run")
-    spoil = ("+callbacks.spoil._target_=tests.training.moments.Spoil", "+callbacks.spoil.what=data")
+    spoil = ("+callbacks.spoil._target_=tests.moments.Spoil", "+callbacks.spoil.what=data")
     options = (*OPTIONS, *spoil, "+callbacks.spoil.steps=[3,4]", "module.max_skipped=0")
     error_of(capsys, "train", f"hydra.run.dir={run}", *options)
     outcome = results(run)

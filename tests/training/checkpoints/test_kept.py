@@ -13,7 +13,7 @@ import torch
 
 from ddpm_lightning.runtime.atomic_files import link_if_first, written_durably
 from ddpm_lightning.training.checkpoint import PREVIOUS, AtomicCheckpointIO, read_checkpoint
-from tests.training.commands import train
+from tests.commands import train
 
 
 def saved(folder: Path) -> dict[str, int]:

@@ -9,8 +9,8 @@ import torch
 
 from ddpm_lightning.training.checkpoint import read_checkpoint
 from ddpm_lightning.training.loggers.metrics_csv import read_rows
-from tests.training.commands import SMALL, command
-from tests.training.test_stopped import logged
+from tests.commands import SMALL, command
+from tests.runtime.test_stopped import logged
 
 SECONDS = 0.1
 """That each step takes, in vain."""
@@ -21,7 +21,7 @@ OPTIONS = [
     *(*SMALL, "network.dropout=0.1", "trainer.max_steps=9", "module.test_strata=2", "callbacks.bound.strata=2"),
     *("callbacks.metrics.every_n_steps=4", "callbacks.bound.every_n_steps=4", "callbacks.grid.every_n_steps=4"),
     *("callbacks.checkpoint.every_n_steps=7", "callbacks.strip=null"),
-    *("+callbacks.slowly._target_=tests.training.moments.Slowly", f"+callbacks.slowly.seconds={SECONDS}"),
+    *("+callbacks.slowly._target_=tests.moments.Slowly", f"+callbacks.slowly.seconds={SECONDS}"),
 ]
 
 Numbers = dict[tuple[str, str], float]

@@ -1,0 +1,1 @@
+"""Measurements of the mathematics, for pages of experiments/."""

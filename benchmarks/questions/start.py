@@ -1,0 +1,47 @@
+"""How long a command takes before it does anything."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from benchmarks.benchmark import Benchmark
+from benchmarks.findings import Comparison, Figure, Findings, compare
+from benchmarks.measure import Side, spread, take_turns
+from benchmarks.places import ROOT
+
+COMPLETION = {"COMP_LINE": "python train.py sched", "COMP_POINT": "21"}
+"""What bash tells Hydra's completion after `python train.py sched` and the tabulator."""
+
+COMMANDS = {
+    "`python train.py --help`": (["train.py", "--help"], {}),
+    "shell completion": (["train.py", "-sc", "query=bash"], COMPLETION),
+}
+FLOOR = "`import hydra`"
+LIMIT = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start(Benchmark):
+    """Each command in a process of its own, its output thrown away."""
+
+    question = "How long does it take to be told what there is to choose?"
+
+    def measure(self) -> Findings:
+        floor = _command(["-c", "import hydra"], {})
+        found = take_turns({FLOOR: floor, **{what: _command(*how) for what, how in COMMANDS.items()}}, self.rounds)
+        return Findings(
+            [self._against_floor(what, found) for what in COMMANDS],
+            [Figure(what, spread(found[what]), "s", LIMIT) for what in COMMANDS],
+        )
+
+    def _against_floor(self, what: str, found: dict[str, list[float]]) -> Comparison:
+        return compare(what, (what, f"Python and {FLOOR}"), found[what], found[FLOOR])
+
+
+def _command(arguments: list[str], environment: dict[str, str]) -> Side:
+    def run() -> None:
+        command = [sys.executable, *arguments]
+        subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, check=True)
+
+    return run

@@ -1,0 +1,74 @@
+"""How many bytes a process of train.py sends to the others at a step, as the kernel counts them."""
+
+import json
+import os
+import socket
+import statistics
+import struct
+import subprocess
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import lightning as L
+
+from benchmarks.places import ROOT
+from benchmarks.sides.runs import QUIETLY, SHORTLY, as_command
+
+BYTES_ACKED = 120
+"""Where Linux' struct tcp_info has tcpi_bytes_acked, a u64."""
+
+
+def bytes_sent() -> int:
+    """By all of this process's TCP connections so far, as far as the other side has them."""
+    return sum(_acked(connection) for connection in _connections())
+
+
+def _connections() -> Iterator[socket.socket]:
+    for path in Path("/proc/self/fd").iterdir():
+        if path.is_symlink() and str(path.readlink()).startswith("socket:"):
+            with socket.socket(fileno=os.dup(int(path.name))) as connection:
+                if connection.type == socket.SOCK_STREAM and connection.family in (socket.AF_INET, socket.AF_INET6):
+                    yield connection
+
+
+def _acked(connection: socket.socket) -> int:
+    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED + 8)
+    return int(struct.unpack_from("Q", info, BYTES_ACKED)[0])
+
+
+class BytesSent(L.Callback):
+    """Notes them after each batch, into FOLDER/RANK.json at the end."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+        self.after: list[int] = []
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.after.append(bytes_sent())
+
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        (self.folder / f"{trainer.global_rank}.json").write_text(json.dumps(self.after))
+
+
+def bytes_a_step(processes: int, *options: str, turns: int = 1, steps: int = 6) -> float:
+    """Of the median step, a process on average. turns: batches that are accumulated for a step."""
+    with TemporaryDirectory() as folder:
+        count = [
+            "trainer=ddp_cpu",
+            f"trainer.devices={processes}",
+            f"trainer.max_steps={steps}",
+            f"trainer.accumulate_grad_batches={turns}",
+            f"hydra.run.dir={folder}/run",
+            "+callbacks.traffic._target_=benchmarks.scaling.traffic.BytesSent",
+            f"+callbacks.traffic.folder={folder}",
+        ]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "DDPM_LIGHTNING_TRUST": "tests"}
+        command = as_command([*options, "logger=none", *QUIETLY, *SHORTLY, *count])
+        subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
+        notes = [json.loads(path.read_text()) for path in Path(folder).glob("*.json")]
+    ends = [after[turns - 1 :: turns] for after in notes]
+    of_steps = [[after - before for before, after in pairwise(each)] for each in ends]
+    return statistics.mean(statistics.median(each) for each in of_steps)

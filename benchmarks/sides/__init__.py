@@ -1,0 +1,1 @@
+"""The sides that are compared: ours, the peers, and what they share."""

@@ -1,0 +1,137 @@
+"""Runs of train.py that live side by side and take turns of seconds, each stopped while another one runs.
+
+Whole runs, one after another, are minutes apart, and on a shared machine a minute differs from the next by more than
+what is to be told apart.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psutil
+
+from benchmarks.device import threads
+from benchmarks.measure import in_turns
+from benchmarks.places import ROOT
+from benchmarks.sides.runs import QUIETLY, SHORTLY, as_command
+from benchmarks.sides.step_clock import ends_of_steps
+from ddpm_lightning.configuration.allowed_targets import TRUST
+
+STARTED = 20
+"""Steps after which a run has started."""
+
+PATIENCE = 300.0
+"""Seconds after which a run that makes no steps is given up."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """A run of train.py. options: its own. before: Python code that runs first. lone: its helper processes are not
+    woken when their turn comes, for they are to hang."""
+
+    options: tuple[str, ...]
+    before: str = ""
+    lone: bool = False
+
+
+@dataclass(frozen=True)
+class Live:
+    """A run that goes on for ever."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+    lone: bool
+
+    def ends(self) -> list[float]:
+        """When each step so far ended."""
+        return ends_of_steps(self.folder / "steps")
+
+    def stop(self) -> None:
+        """The run and its helpers stand still; the run first, lest it wait for them."""
+        self._tell(signal.SIGSTOP, helpers=True)
+
+    def go_on(self) -> None:
+        """They go on."""
+        self._tell(signal.SIGCONT, helpers=not self.lone)
+
+    def turn(self, seconds: float, period: int) -> float:
+        """Seconds of a step, the mean over this turn from its first step's end on, over whole periods of so many steps:
+        what is done once in a period must count."""
+        start = time.monotonic()
+        self.go_on()
+        time.sleep(seconds)
+        inside = self.wait_for(period + 1, start)
+        self.stop()
+        steps = (len(inside) - 1) // period * period
+        return (inside[steps] - inside[0]) / steps
+
+    def wait_for(self, steps: int, start: float) -> list[float]:
+        """When each step since the start ended, as soon as there are so many."""
+        while len(inside := [end for end in self.ends() if end > start]) < steps:
+            self.check()
+            if time.monotonic() > start + PATIENCE:
+                raise RuntimeError(f"train.py stands still: {self.last_words()}")
+            time.sleep(0.01)
+        return inside
+
+    def check(self) -> None:
+        """Raises RuntimeError where the run is over, with its last words."""
+        if self.process.poll() is not None:
+            raise RuntimeError(f"train.py ended: {self.last_words()}")
+
+    def last_words(self) -> str:
+        """The end of what it printed."""
+        return (self.folder / "said").read_text()[-2000:]
+
+    def _tell(self, what: signal.Signals, helpers: bool) -> None:
+        run = psutil.Process(self.process.pid)
+        for each in [run, *(run.children(recursive=True) if helpers else [])]:
+            with suppress(psutil.NoSuchProcess):
+                each.send_signal(what)
+
+
+def take_turns_of_runs(
+    sides: Mapping[str, Side], common: tuple[str, ...], rounds: int, seconds: float, period: int
+) -> dict[str, list[float]]:
+    """Seconds of a step of each side, round by round: A B C, then C B A, then A B C …; a turn has so many seconds,
+    and at least one period of so many steps."""
+    found: dict[str, list[float]] = {name: [] for name in sides}
+    with ExitStack() as stack:
+        runs = {name: stack.enter_context(_live(side, common)) for name, side in sides.items()}
+        for name in in_turns(runs, rounds):
+            found[name].append(runs[name].turn(seconds, period))
+    return found
+
+
+@contextmanager
+def _live(side: Side, common: tuple[str, ...]) -> Iterator[Live]:
+    """A run that has started, and stands still."""
+    with TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        own = [f"hydra.run.dir={folder}/run", f"+callbacks.clock.path={folder}/steps", "trainer.max_steps=1000000"]
+        own.append("+callbacks.clock._target_=benchmarks.sides.step_clock.StepClock")
+        command = as_command([*side.options, *common, *QUIETLY, *SHORTLY, *own], side.before)
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads()), TRUST: "tests"}
+        with (folder / "said").open("wb") as said:
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=said, stderr=said)
+        live = Live(process, folder, side.lone)
+        try:
+            live.wait_for(STARTED, time.monotonic())
+            live.stop()
+            yield live
+        finally:
+            _kill(process)
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    with suppress(psutil.NoSuchProcess):
+        run = psutil.Process(process.pid)
+        for each in [*run.children(recursive=True), run]:
+            each.kill()
+    process.wait()

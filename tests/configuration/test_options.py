@@ -1,0 +1,90 @@
+"""Options as one types them: quotes, unknown names and paths."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from tests.commands import ROOT, command, error_of
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["runs/a[1]/last.ckpt", "runs/seed=1/last.ckpt", "~/last.ckpt", "a (2).ckpt", "it's.ckpt", 'a"b\\', "é #1", "[1,2"],
+)
+def test_what_hydra_cannot_read_is_told_in_quotes(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = error_of(capsys, "sample", f"checkpoint={value}")
+    assert f"Hydra cannot read checkpoint={value}" in said
+    (pasted,) = shlex.split(said.splitlines()[0].partition("for the shell: ")[2])
+    assert OverridesParser.create().parse_override(pasted).value() == value
+
+
+@pytest.mark.parametrize("typed", ["last.ckpt", "/tmp/last.ckpt", "a b=c", "=c", "+=c"])
+def test_what_is_no_option(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "options are name=value, such as seed=1" in error_of(capsys, "sample", typed)
+
+
+def test_reading_options_does_not_wait_for_pytorch() -> None:
+    looks = "import sys, ddpm_lightning.configuration.checked_loader; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", looks], check=True, cwd=ROOT)
+
+
+def test_a_told_option_reaches_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a[1]" / "x=2 (copy).ckpt"
+    said = error_of(capsys, "sample", f"checkpoint={path}")
+    (pasted,) = shlex.split(said.splitlines()[0].partition("for the shell: ")[2])
+    assert f"there is no checkpoint {path}" in error_of(capsys, "sample", pasted, f"hydra.run.dir={tmp_path}")
+
+
+MONITOR = "lightning.pytorch.callbacks.LearningRateMonitor"
+EVERY_COMMAND = ("train", "sample", "evaluate", "figure", "report", "convert", "prepare", "train_classifier")
+
+
+@pytest.mark.parametrize("script", EVERY_COMMAND)
+def test_a_name_that_no_command_reads(
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = error_of(capsys, script, "+ckpt_path=last.ckpt")
+    assert "ckpt_path is no option of this command; leave it out" in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("script", "typed", "words"),
+    [
+        ("sample", "+num_image=3", "did you mean num_images?"),
+        ("sample", "++num_image=3", "did you mean num_images?"),
+        ("sample", "~seed", "~seed removes what the command reads"),
+        ("sample", "+schedule@elsewhere=linear", "elsewhere is no option of this command"),
+        ("sample", "+hydra.run.dri=x", "did you mean hydra.run.dir?"),
+        ("sample", "num_image=3", "did you mean num_images?"),
+        ("train", "+extractor=digits", "extractor is no option of this command"),
+        ("train", "+evaluation.num_image=3", "did you mean evaluation.num_images?"),
+        ("train", "evaluation.num_image=3", "did you mean evaluation.num_images?"),
+        ("train", "+callbacks.quick=3", "callbacks.quick is no option"),
+        ("train", "sampler=ddim sampler.ets=1", "did you mean sampler.eta?"),
+        ("train", "sampler=ddim sampler.ets=1 sed=1", "sampler.ets is no option"),
+        ("evaluate", "+data.rot=x", "did you mean data.root?"),
+        ("evaluate", "metric=[bpd]", "did you mean metrics?"),
+        ("figure", "figure=[steps] figure.steps.draw=1", "did you mean figure.steps.num_draws?"),
+    ],
+)
+def test_the_nearest_names_are_told(script: str, typed: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert words in error_of(capsys, script, *typed.split())
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        f"+callbacks.monitor._target_={MONITOR} +callbacks.monitor.log_momentum=true logger=none",
+        "+callbacks.nothing=null ++trainer.max_steps=3 +study=weights ~quality ~callbacks.ema +trainer.benchmark=true",
+        "+metrics.mine={_target_:some.Metric} +hydra.job_logging.loggers.mine.level=DEBUG",
+    ],
+)
+def test_what_may_be_added_and_left_out(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command("train", *typed.split(), "--cfg", "job")
+    assert "schedule:" in capsys.readouterr().out
