@@ -5,7 +5,7 @@ PYTHON ?= $(or $(firstword $(foreach python,.venv/bin/python python3.13 python3.
 BIN := .venv/bin
 COMPILE = uv pip compile --universal --generate-hashes --python-version 3.11 --quiet \
 	--custom-compile-command "make lock, on $$(date -u +%F)"
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 QUICK := $(PYTEST) -m "not slow and not slurm"
 CHECKED := tests/diffusion/test_model.py tests/diffusion/test_losses.py tests/diffusion/test_process.py \
 	tests/diffusion/test_variances.py tests/diffusion/test_gaussian.py tests/diffusion/test_schedules.py tests/networks \
@@ -33,8 +33,7 @@ check: setup lint ## linter, types and the tests that a change most likely break
 	$(QUICK) $(CHECKED)
 
 test: setup ## the offline test suite; coverage, which costs time, of the mathematics alone
-	$(QUICK) tests/diffusion --cov=ddpm_lightning.diffusion --cov-fail-under=100
-	$(QUICK) --ignore=tests/diffusion
+	$(QUICK) --cov=ddpm_lightning.diffusion --cov-fail-under=100
 
 test-slow: setup ## the longer checks
 	$(BIN)/python -m pytest -m slow

@@ -1,32 +1,48 @@
 """Every annotation of the package is checked at run time while the tests run: shapes, dtypes, classes."""
 
-# Large libraries first: inside the import hook, Python does not find their compiled files and compiles them again.
-import diffusers  # noqa: F401
-import jaxtyping
-import lightning  # noqa: F401
-import matplotlib.pyplot  # noqa: F401
-import sklearn.datasets  # noqa: F401
-import torch._dynamo
-import torchvision  # noqa: F401
-import wandb  # noqa: F401
-
-import tests.typechecker  # noqa: F401  # the hook looks it up by name
-
-jaxtyping.install_import_hook("ddpm_lightning", "tests.typechecker.check")
-
+import importlib
 import os
+from collections.abc import Generator
 from pathlib import Path
 
+import coverage
+import jaxtyping
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+
+import tests.typechecker  # noqa: F401  # the import hook looks it up by name
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ["DDPM_LIGHTNING_TRUST"] = "tests"  # whose callbacks break runs off
 
 ROOT = Path(__file__).parent.parent
+LARGE = ("diffusers", "lightning", "matplotlib.pyplot", "sklearn.datasets", "torch._dynamo", "torchvision", "wandb")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Imports large libraries, then installs the import hook, inside which Python does not find their compiled files.
+
+    The process that only hands tests to others does without both."""
+    if session.config.getoption("dist", "no") == "no":
+        for library in LARGE:
+            importlib.import_module(library)
+        jaxtyping.install_import_hook("ddpm_lightning", "tests.typechecker.check")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Measures coverage in tests/diffusion alone: elsewhere it would make the tests slower by half."""
+    measuring = coverage.Coverage.current()
+    if measuring is None or item.path.is_relative_to(ROOT / "tests" / "diffusion"):
+        return (yield)
+    measuring.stop()
+    try:
+        return (yield)
+    finally:
+        measuring.start()
 
 
 @pytest.fixture(autouse=True)

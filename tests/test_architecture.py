@@ -7,8 +7,12 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
+import torch
 
+from ddpm_lightning.diffusion.process import GaussianDiffusion
+from ddpm_lightning.diffusion.schedules import LinearSchedule
 from tests.conftest import ROOT
 from tests.readme_lines import README, ROW, with_lines
 
@@ -151,3 +155,9 @@ def test_links_to_code_lead_to_the_right_lines(page: Path) -> None:
 
 def test_a_page_leads_from_the_paper_to_the_code() -> None:
     assert len(ROW.findall((ROOT / "docs" / "paper.md").read_text())) >= 20
+
+
+def test_shapes_are_checked_while_the_tests_run() -> None:
+    process = GaussianDiffusion(LinearSchedule())
+    with pytest.raises(jaxtyping.TypeCheckError):
+        process.q_sample(torch.zeros(4, 1), torch.ones(3, dtype=torch.int64), torch.zeros(4, 1))
