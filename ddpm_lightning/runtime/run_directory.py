@@ -64,7 +64,7 @@ class OwnDirectoryCheck(RunDirectoryCheck):
 def folders_of_hydra(folder: Path) -> Iterator[Path]:
     """Yields the .hydra folders of the jobs below a sweep's folder. It does not look into the jobs' own folders, which
     can hold very many files."""
-    with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:  # of one that is missing or cannot be read, none
         for entry in entries:
             if entry.is_dir(follow_symlinks=False) and entry.name != ".hydra":
                 hydra = Path(entry.path, ".hydra")
