@@ -1,14 +1,12 @@
 """Reading .npz files of others, and writing ours whole."""
 
-import os
-import platform
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ddpm_lightning.atomic_files import atomic_write
 from ddpm_lightning.errors import UserError, shown
 
 ROOM = 2**30
@@ -41,21 +39,13 @@ def _check_inflated(path: Path) -> None:
         raise ValueError(f"its {path.stat().st_size} bytes claim to inflate to {inflated}")
 
 
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Gives a path beside this one to write to, which then takes its name: a reader sees a whole file or none."""
-    beside = path.with_name(f"{path.stem}.{platform.node()}.{os.getpid()}.tmp.npz")
-    yield beside
-    beside.replace(path)
-
-
 def write_stream(path: Path, name: str, shape: tuple[int, ...], parts: Iterable[np.ndarray]) -> None:
     """Writes parts of an array of this shape, uint8, one after another: the bytes of `np.savez_compressed` without the
     whole array in memory. The file appears when it is complete."""
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     with (
-        written_whole(path) as beside,
-        zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as file,
+        atomic_write(path) as target,
+        zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as file,
         file.open(f"{name}.npy", "w", force_zip64=True) as member,
     ):
         np.lib.format.write_array_header_1_0(member, header)

@@ -21,7 +21,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 ORDER = (
-    *("typing", "errors", "seeding", "npz", "image_files"),
+    *("typing", "errors", "seeding", "atomic_files", "npz", "image_files"),
     *("diffusion", "networks", "metrics", "data", "library"),
     *("runtime", "configuration", "training", "evaluation", "studies", "launching", "cli"),
 )

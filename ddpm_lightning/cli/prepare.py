@@ -11,11 +11,11 @@ import torch
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
+from ddpm_lightning.atomic_files import atomic_write
 from ddpm_lightning.configuration.build import make, plain
 from ddpm_lightning.data.encoded import EncodedImages, EncodedImagesDataModule, typed
 from ddpm_lightning.data.shards import LIST, ShardList, ShardsDataModule, read_index, text_of
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
-from ddpm_lightning.runtime.atomic_files import written_durably
 from ddpm_lightning.runtime.messages import option, python, quiet_libraries, relative, reporting_user_errors
 from ddpm_lightning.runtime.progress_bars import progress_bar
 from ddpm_lightning.runtime.recipe import open_folder
@@ -111,7 +111,7 @@ def _told_how_to_go_on() -> Iterator[None]:
 def tell_broken(folder: Path, broken: list[str]) -> None:
     """Says how many are left out, and names them in a file."""
     if broken:
-        with written_durably(folder / BROKEN) as file:
+        with atomic_write(folder / BROKEN, shared=True) as file:
             file.write("".join(f"{sentence}\n" for sentence in broken).encode())
         log.warning("Left out, for they are broken: %d images; %s names them", len(broken), relative(folder / BROKEN))
 
@@ -123,5 +123,5 @@ def finish(folder: Path, shards: ShardList) -> None:
             raise UserError(f"no image of the {split} split can be read; delete {folder}, and mend them")
     for left_over in folder.glob("*.tmp"):  # of commands that were killed
         left_over.unlink(missing_ok=True)
-    with written_durably(folder / LIST) as file:
+    with atomic_write(folder / LIST, shared=True) as file:
         file.write(text_of(shards))

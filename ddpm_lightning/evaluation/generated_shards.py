@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddpm_lightning.atomic_files import atomic_write
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.npz import read_npz, written_whole
+from ddpm_lightning.npz import read_npz
 from ddpm_lightning.runtime.recipe import RECIPE, check_recipe, open_folder
 from ddpm_lightning.typing import Pixels
 
@@ -56,8 +57,8 @@ class GeneratedShards:
 
     def write(self, numbers: range, images: Pixels) -> None:
         """Writes a shard whole or not at all."""
-        with written_whole(self._path(numbers)) as beside:
-            np.savez_compressed(beside, images=images.cpu().numpy())
+        with atomic_write(self._path(numbers), shared=True) as file:
+            np.savez_compressed(file, images=images.cpu().numpy())
 
     def read(self, n: int, first: int = 0) -> Iterator[Pixels]:
         """Images first..n−1 in order, shard by shard, each once, though shards may overlap."""
@@ -72,8 +73,8 @@ class GeneratedShards:
 
     def remove(self) -> None:
         """Deletes the shards, their recipe, and the folder if nothing else is in it."""
-        for path in self.folder.glob("*.npz"):
-            if NAME.fullmatch(path.name) or path.name.endswith(".tmp.npz"):  # the latter from a process that was killed
+        for path in self.folder.iterdir():
+            if NAME.fullmatch(path.name) or ".tmp" in path.suffixes:  # the latter from a process that was killed
                 path.unlink()
         (self.folder / RECIPE).unlink()
         with suppress(OSError):

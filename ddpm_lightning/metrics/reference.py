@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
+from ddpm_lightning.atomic_files import atomic_write
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.metrics.extractor import Extracted
-from ddpm_lightning.npz import read_npz, written_whole
+from ddpm_lightning.npz import read_npz
 from ddpm_lightning.typing import FeatureVectors
 
 Statistics = dict[str, Any]
@@ -71,8 +72,8 @@ def frechet_distance(one: Statistics, other: Statistics) -> float:
 def save_reference(path: Path, extracted: Extracted) -> None:
     """Keeps features and their statistics as an .npz, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as beside:
-        np.savez(beside, features=extracted.features.numpy(), **statistics_of(extracted.features))
+    with atomic_write(path, shared=True) as file:
+        np.savez(file, features=extracted.features.numpy(), **statistics_of(extracted.features))
 
 
 def load_reference(path: Path, num_features: int, advice: str = "give another reference=") -> Reference:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ddpm_lightning.atomic_files import atomic_write, rename_if_absent
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.runtime.atomic_files import link_if_first, written_durably
 from ddpm_lightning.runtime.moved_names import current_names
 from ddpm_lightning.runtime.results import as_json
 
@@ -46,7 +46,7 @@ def open_folder(folder: Path, recipe: Mapping[str, Any], option: str, holds_imag
 
 def _write(folder: Path, recipe: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with written_durably(folder / RECIPE, take_name=link_if_first) as file:
+    with atomic_write(folder / RECIPE, shared=True, rename=rename_if_absent) as file:
         file.write(as_json(dict(recipe)).encode())
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 import ddpm_lightning
-from ddpm_lightning.runtime.text_file import write_whole
+from ddpm_lightning.atomic_files import write_text
 from ddpm_lightning.typing import PerExample
 
 log = logging.getLogger(__name__)
@@ -185,7 +185,7 @@ def unit(record: dict[str, Any]) -> list[str]:
 
 def write_results(path: Path, results: dict[str, Any]) -> None:
     """Writes results.json whole or not at all."""
-    write_whole(path, as_json(results))
+    write_text(path, as_json(results))
 
 
 def as_json(results: dict[str, Any]) -> str:

@@ -1,8 +1,6 @@
 """Checkpoints: written whole or not at all, self-describing, and read as data, never as code."""
 
-import contextlib
 import logging
-import os
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -12,6 +10,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
+from ddpm_lightning.atomic_files import atomic_write, replace_by_link
 from ddpm_lightning.configuration.allowed_targets import check_model_parts
 from ddpm_lightning.configuration.build import (
     MODEL_PARTS,
@@ -22,7 +21,6 @@ from ddpm_lightning.configuration.build import (
 )
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.errors import UserError, shown
-from ddpm_lightning.runtime.atomic_files import link_or_copy, sync_folder
 from ddpm_lightning.runtime.moved_names import current_names
 
 log = logging.getLogger(__name__)
@@ -55,29 +53,25 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         target = Path(path)
-        beside = target.with_name(f"{target.name}.tmp")
         try:
             target.parent.mkdir(exist_ok=True)  # but not the run directory: where that vanished, something is wrong
-            with beside.open("wb") as file:
+            with atomic_write(target, rename=self._rename) as file:
                 torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            if target.name == LAST and (target in self.written or is_whole(target)):
-                self._keep_old(target)
-            beside.replace(target)
-            self.written.add(target)
-            sync_folder(target.parent)
         except (OSError, RuntimeError) as error:  # a full disk is the latter, in torch's words
-            with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
             raise UserError(
                 f"the checkpoint {target} cannot be written ({error}); make room or choose another folder with "
                 "hydra.run.dir=, then give the same command to go on from the last whole one"
             ) from error
 
+    def _rename(self, temporary: Path, target: Path) -> None:
+        if target.name == LAST and (target in self.written or is_whole(target)):
+            self._keep_old(target)
+        temporary.replace(target)
+        self.written.add(target)
+
     def _keep_old(self, target: Path) -> None:
         try:
-            if not _keep(target):
+            if not replace_by_link(target.with_name(PREVIOUS), target):
                 self._warn_once(f"{target.parent} has no hard links, so that {PREVIOUS} is a copy and takes time")
         except FileNotFoundError:
             log.info("%s was moved away, so that it is not kept as %s", target, PREVIOUS)
@@ -97,14 +91,6 @@ def is_whole(path: Path) -> bool:
     except Exception:  # a damaged file can make zipfile say nearly anything
         return False
     return True
-
-
-def _keep(target: Path) -> bool:
-    second = target.with_name(f"{PREVIOUS}.tmp")
-    second.unlink(missing_ok=True)
-    is_link = link_or_copy(target, second)  # and no renaming, so that there is a whole last.ckpt at any moment
-    second.replace(target.with_name(PREVIOUS))
-    return is_link
 
 
 def found_at(path: Path) -> list[Path]:

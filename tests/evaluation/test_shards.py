@@ -43,7 +43,7 @@ def test_a_killed_run_goes_on_at_another_batch_size_and_a_larger_set_grows(tmp_p
 
 def test_a_shard_half_written_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(*args: Any, **kwargs: Any) -> None:
-        Path(args[0]).write_bytes(b"half")
+        args[0].write(b"half")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(np, "savez_compressed", killed)
@@ -103,7 +103,7 @@ def test_removed_shards_leave_what_is_not_theirs(tmp_path: Path) -> None:
     shards = GeneratedShards(tmp_path / "shards")
     shards.open({"seed": 0})
     shards.write(range(4), images(range(4)))
-    (shards.folder / "000004-000007.machine.17.tmp.npz").write_bytes(b"half a shard of a killed process")
+    (shards.folder / "000004-000007.npz.machine.17.tmp").write_bytes(b"half a shard of a killed process")
     (shards.folder / "mine.npz").touch()
     shards.remove()
     assert [path.name for path in shards.folder.iterdir()] == ["mine.npz"]

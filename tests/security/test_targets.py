@@ -201,7 +201,9 @@ def test_what_runs_commands_or_takes_keys_must_be_typed(
     assert "stands in a file" in said
 
 
-@pytest.mark.parametrize("target", ["runtime.results.write_results", "runtime.signals.requeue", "npz.written_whole"])
+@pytest.mark.parametrize(
+    "target", ["runtime.results.write_results", "runtime.signals.requeue", "atomic_files.write_text"]
+)
 def test_our_functions_that_write_or_run_are_not_built(target: str) -> None:
     with pytest.raises(UserError, match="asks to build"):
         check_buildable({"_target_": f"ddpm_lightning.{target}"})

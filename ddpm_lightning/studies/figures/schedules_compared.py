@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ddpm_lightning.atomic_files import write_text
 from ddpm_lightning.diffusion.likelihood import every_term
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.schedules import Schedule
@@ -17,7 +18,6 @@ from ddpm_lightning.evaluation.split_share import measuring
 from ddpm_lightning.evaluation.subject import Subject, Trained
 from ddpm_lightning.runtime.plots import panels
 from ddpm_lightning.runtime.results import MeanAndError
-from ddpm_lightning.runtime.text_file import write_whole
 from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.studies.figures.abstract_figure import Figure
 from ddpm_lightning.studies.figures.canvas import save_curves
@@ -129,4 +129,4 @@ def write_schedule(schedule: Schedule, path: Path) -> None:
         "beta": [float(f"{beta:.9g}") for beta in schedule.betas().tolist()],
     }
     usage = "# python train.py --config-dir=FOLDER schedule=least_variance, where FOLDER/schedule/ holds this file.\n"
-    write_whole(path, usage + json.dumps(node) + "\n")  # JSON is YAML
+    write_text(path, usage + json.dumps(node) + "\n")  # JSON is YAML

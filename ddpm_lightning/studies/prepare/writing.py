@@ -9,10 +9,10 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
+from ddpm_lightning.atomic_files import atomic_write
 from ddpm_lightning.data.encoded import EncodedImages
 from ddpm_lightning.data.shards import ShardIndex, index_of, read_index, text_of
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.runtime.atomic_files import written_durably
 from ddpm_lightning.studies.prepare.encoding import encode
 
 
@@ -35,7 +35,7 @@ class Shard:
         """Writes it whole or not at all, the same bytes whenever. Broken images are left out."""
         index = ShardIndex(offsets=[], lengths=[], crc32=[], broken=[])
         with (
-            written_durably(self.tar) as file,
+            atomic_write(self.tar, shared=True) as file,
             tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
         ):
             for place in self.places:
@@ -49,7 +49,7 @@ class Shard:
                 index.lengths.append(len(content))
                 index.crc32.append(zlib.crc32(content))
                 tar.addfile(_header(f"{place:09d}.{suffix}", len(content)), io.BytesIO(content))
-        with written_durably(index_of(self.tar)) as file:
+        with atomic_write(index_of(self.tar), shared=True) as file:
             file.write(text_of(index))
         return index
 

@@ -13,8 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from ddpm_lightning.atomic_files import write_text
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.runtime.text_file import write_whole
 
 PLAN = "plan.json"
 """Beside multirun.yaml, which Hydra writes anew for each command: [{"command", "jobs"}], a command each."""
@@ -29,7 +29,7 @@ def add_to_plan(folder: Path, hydra: dict[str, Any]) -> None:
     plan = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     entry = {"command": _typed(hydra), "jobs": _jobs(hydra)}
     if json.loads(json.dumps(entry)) not in plan:
-        write_whole(path, json.dumps([*plan, entry], indent=2) + "\n")
+        write_text(path, json.dumps([*plan, entry], indent=2) + "\n")
 
 
 def read_plan(folder: Path) -> tuple[tuple[str, ...], Jobs | None]:

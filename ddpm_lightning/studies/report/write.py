@@ -6,10 +6,10 @@ from typing import Any
 
 import wandb
 
+from ddpm_lightning.atomic_files import write_text
 from ddpm_lightning.runtime.messages import relative
 from ddpm_lightning.runtime.pictures import save
 from ddpm_lightning.runtime.plots import as_image
-from ddpm_lightning.runtime.text_file import write_whole
 from ddpm_lightning.studies.report.page import page
 from ddpm_lightning.studies.report.rows import Row, rows_of
 from ddpm_lightning.studies.report.runs import read_sweep
@@ -26,13 +26,13 @@ def write_report(folder: Path) -> list[Row]:
     sweep = read_sweep(relative(folder))
     rows = rows_of(sweep)
     search = f"\nSearch: {sweep.best}\n" if sweep.best else ""
-    write_whole(folder / "table2.md", markdown(rows, sweep.missing) + search)
-    write_whole(folder / "table2.csv", as_csv(rows))
+    write_text(folder / "table2.md", markdown(rows, sweep.missing) + search)
+    write_text(folder / "table2.csv", as_csv(rows))
     figures = drawn(rows)
     for name, figure in {**figures, "samples": samples(rows)}.items():
         if figure is not None:
             save(as_image(figure), folder / f"{name}.png")
-    write_whole(folder / "report.html", page(sweep, rows, figures))
+    write_text(folder / "report.html", page(sweep, rows, figures))
     for row in rows:
         log.info("%s: %s", row.label, row.state)
     for damage in sweep.damaged:

@@ -9,9 +9,9 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
+from ddpm_lightning.atomic_files import write_text
 from ddpm_lightning.errors import check_whole
 from ddpm_lightning.runtime.phases import PHASES
-from ddpm_lightning.runtime.text_file import write_whole
 from ddpm_lightning.training.callbacks.optimizer_steps import check_interval, ends_here, is_due, stepped
 from ddpm_lightning.training.checkpoint import CONFIG, LAST
 from ddpm_lightning.training.module import DDPM
@@ -168,7 +168,7 @@ class SelfDescription(L.Callback):
         if trainer.is_global_zero and self.typed:
             folder.mkdir(exist_ok=True)
             for name, text in self.typed.items():
-                write_whole(folder / name, text)
+                write_text(folder / name, text)
 
     def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint[CONFIG] = self.config

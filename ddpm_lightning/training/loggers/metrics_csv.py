@@ -11,8 +11,8 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from ddpm_lightning.atomic_files import write_text
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.runtime.text_file import write_whole
 
 METRICS_FILE = "metrics.csv"
 
@@ -59,7 +59,7 @@ class MetricsCSV(Logger):
         writer = csv.DictWriter(table, self.columns)
         writer.writeheader()
         writer.writerows(rows)
-        write_whole(self.path, table.getvalue())
+        write_text(self.path, table.getvalue())
 
     def _stays(self, old: dict[str, str], row: dict[str, Any]) -> bool:
         # Whether an old row is from before the first new one: by step, and at the same step if it has other metrics.

@@ -18,11 +18,11 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 from torch.distributed import is_initialized
 
+from ddpm_lightning.atomic_files import write_text
 from ddpm_lightning.errors import UserError, check_boolean, check_positive
 from ddpm_lightning.runtime.processes import is_first
 from ddpm_lightning.runtime.results import SOURCE, commit
 from ddpm_lightning.runtime.run_directory import try_to_write
-from ddpm_lightning.runtime.text_file import write_whole
 from ddpm_lightning.training.loggers.background import Background
 
 log = logging.getLogger(__name__)
@@ -251,7 +251,7 @@ def run_id(save_dir: Path, asked: str | None = None) -> str | None:
         chosen = asked or known or secrets.token_hex(4)
         if chosen != known:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, chosen)
+            write_text(path, chosen)
         return chosen
     except OSError as error:
         log.warning("%s cannot be written (%s); if this run is stopped, it goes on as another one of W&B", path, error)

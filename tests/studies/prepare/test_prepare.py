@@ -15,10 +15,10 @@ import pytest
 import torch
 from tqdm import tqdm
 
+from ddpm_lightning.atomic_files import atomic_write
 from ddpm_lightning.cli import prepare
 from ddpm_lightning.data.shards import ShardsDataModule
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.runtime.atomic_files import written_durably
 from ddpm_lightning.studies.prepare import writing
 from tests.commands import command, error_of
 from tests.conftest import ROOT
@@ -152,7 +152,7 @@ def unreadable(into: Path) -> str:
 
 def test_what_cannot_be_written_whole_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("before")
-    with pytest.raises(TypeError), written_durably(tmp_path / "a") as file:
+    with pytest.raises(TypeError), atomic_write(tmp_path / "a") as file:
         file.writelines([b"half", None])  # type: ignore[list-item]
     assert content(tmp_path) == {"a": b"before"}
 

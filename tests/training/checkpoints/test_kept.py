@@ -11,7 +11,7 @@ import lightning as L
 import pytest
 import torch
 
-from ddpm_lightning.runtime.atomic_files import link_if_first, written_durably
+from ddpm_lightning.atomic_files import atomic_write, rename_if_absent
 from ddpm_lightning.training.checkpoint import PREVIOUS, AtomicCheckpointIO, read_checkpoint
 from tests.commands import train
 
@@ -106,6 +106,6 @@ def test_a_folder_that_cannot_be_synced_does_not_cost_what_was_written(tmp_path:
 def test_without_hard_links_the_first_to_write_a_file_still_wins(tmp_path: Path) -> None:
     with without_hard_links:
         for content in (b"first", b"second"):
-            with written_durably(tmp_path / "a", take_name=link_if_first) as file:
+            with atomic_write(tmp_path / "a", shared=True, rename=rename_if_absent) as file:
                 file.write(content)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"first"}
