@@ -9,7 +9,6 @@ import torch
 
 from ddpm_lightning.diffusion.likelihood import as_proposal, grid, pilot
 from ddpm_lightning.errors import check_boolean, check_whole
-from ddpm_lightning.evaluation.fabric import add_up
 from ddpm_lightning.evaluation.split_share import bound_label, bound_origin, check_split, measuring, share_of_split
 from ddpm_lightning.evaluation.subject import Subject, Trained
 from ddpm_lightning.runtime.results import MeanAndError
@@ -57,7 +56,7 @@ class EstimatedBound:
                 variance.update(estimate.variance.cpu())
                 bar.update(self.strata * len(batch.x_0))
         for mean in (bound, variance):
-            mean.reduce(add_up(subject.fabric))
+            mean.reduce(subject.fabric)
         if not subject.fabric.is_global_zero:
             return {}
         (name,) = self.result_names(subject)

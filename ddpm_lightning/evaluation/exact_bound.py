@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.fabric import Fabric
 from torch import Tensor
 
 from ddpm_lightning.diffusion.likelihood import Measured, every_term, prior_term
 from ddpm_lightning.errors import check_boolean
 from ddpm_lightning.evaluation.bound_plot import draw_bound
-from ddpm_lightning.evaluation.fabric import add_up
 from ddpm_lightning.evaluation.split_share import (
     bound_label,
     bound_origin,
@@ -22,7 +22,7 @@ from ddpm_lightning.evaluation.split_share import (
     share_of_split,
 )
 from ddpm_lightning.evaluation.subject import Subject, Trained
-from ddpm_lightning.runtime.results import AddUp, MeanAndError
+from ddpm_lightning.runtime.results import MeanAndError, add_up
 from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.training.generate import counted
 from ddpm_lightning.typing import PerExample
@@ -56,11 +56,11 @@ class BoundByStep:
         self.prior.update(prior.cpu())
         self.total.update(total.cpu())
 
-    def reduce(self, add: AddUp) -> None:
-        """Adds up what all processes counted. add: a tensor to its sum over them."""
-        self.terms, self.squared_errors = add(self.terms), add(self.squared_errors)
-        self.prior.reduce(add)
-        self.total.reduce(add)
+    def reduce(self, fabric: Fabric) -> None:
+        """Replaces the sums of this process by those of all processes."""
+        self.terms, self.squared_errors = add_up(fabric, self.terms), add_up(fabric, self.squared_errors)
+        self.prior.reduce(fabric)
+        self.total.reduce(fabric)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """By t = 1..T: the mean term (t = 1: L_0), the rate when x_t is known, L_T + Σ_{s>t} L_{s−1}, and the RMSE of
@@ -126,7 +126,7 @@ class ExactBound:
     def by_step(self, subject: Subject) -> BoundByStep:
         """Every term, of the images of all processes together."""
         bound = self._sum_up(subject, subject.require_model("bpd"))
-        bound.reduce(add_up(subject.fabric))
+        bound.reduce(subject.fabric)
         return bound
 
     def _sum_up(self, subject: Subject, trained: Trained) -> BoundByStep:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ddpm_lightning.errors import Diverged, UserError
 from ddpm_lightning.runtime.devices import check_precision, choose_accelerator
 from ddpm_lightning.runtime.processes import AnotherDiverged, AnotherFailed
-from ddpm_lightning.runtime.results import AddUp
+from ddpm_lightning.runtime.results import add_up
 from ddpm_lightning.runtime.signals import STOP, Interrupted
 
 PATIENCE = timedelta(days=7)
@@ -33,22 +33,11 @@ def make_fabric(*, accelerator: str = "auto", precision: str = "32-true", **opti
         raise error if isinstance(error, UserError) else UserError(f"trainer: {error}") from error
 
 
-def add_up(fabric: Fabric) -> AddUp:
-    """A tensor to its sum over all processes."""
-
-    def add(x: Tensor) -> Tensor:
-        summed = fabric.all_reduce(x.to(fabric.device), reduce_op="sum")
-        assert isinstance(summed, Tensor)
-        return summed.cpu()
-
-    return add
-
-
 def together(fabric: Fabric, failure: UserError | Interrupted | None) -> None:
     """Waits for all processes. Raises on every one of them, so that none waits for ever: UserError if one failed,
     Diverged if one found that the model has diverged, Interrupted if one was asked to stop."""
     mine = [isinstance(failure, kind) for kind in (UserError, Diverged, Interrupted)]
-    failures, divergences, stops = add_up(fabric)(torch.tensor(mine, dtype=torch.float32)).tolist()
+    failures, divergences, stops = add_up(fabric, torch.tensor(mine, dtype=torch.float32)).tolist()
     if isinstance(failure, UserError):
         raise failure
     if divergences > 0:

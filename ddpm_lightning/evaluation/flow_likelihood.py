@@ -17,7 +17,6 @@ from ddpm_lightning.diffusion.probability_flow import (
     random_signs,
 )
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
-from ddpm_lightning.evaluation.fabric import add_up
 from ddpm_lightning.evaluation.split_share import check_first, check_split, first_label, measuring, share_of_split
 from ddpm_lightning.evaluation.subject import Subject, Trained
 from ddpm_lightning.runtime.results import MeanAndError
@@ -82,7 +81,7 @@ class FlowLikelihood:
                 bits.update(found.mean(0).cpu())
                 variance.update((found.var(0) / len(found)).cpu())
         for mean in (bits, variance):
-            mean.reduce(add_up(subject.fabric))
+            mean.reduce(subject.fabric)
         if not subject.fabric.is_global_zero:
             return {}
         (name,) = self.result_names(subject)

@@ -6,7 +6,6 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -15,6 +14,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric import Fabric
 from torch import Tensor
 
 import ddpm_lightning
@@ -24,9 +24,6 @@ from ddpm_lightning.typing import PerExample
 log = logging.getLogger(__name__)
 
 LIBRARIES = ("torch", "lightning", "hydra-core", "numpy", "torchmetrics", "torch-fidelity")
-
-AddUp = Callable[[Tensor], Tensor]
-"""A tensor of this process to the sum over all of them."""
 
 
 @dataclass
@@ -48,9 +45,9 @@ class MeanAndError:
         ones = torch.ones_like(values)
         self.sums = self.sums.to(values.device) + torch.stack([ones, values, values.square()]).sum(1)
 
-    def reduce(self, add: AddUp) -> None:
-        """Adds up what all processes counted."""
-        self.sums = add(self.sums)
+    def reduce(self, processes: L.Trainer | Fabric) -> None:
+        """Replaces the sums of this process by those of all processes."""
+        self.sums = add_up(processes, self.sums)
 
     @property
     def count(self) -> int:
@@ -70,12 +67,14 @@ class MeanAndError:
         return {"value": self.mean, "standard_error": self.standard_error}
 
 
-def add_up(trainer: L.Trainer, x: Tensor) -> Tensor:
-    """A tensor to its sum over all processes of a trainer."""
-    copy = x.to(trainer.strategy.root_device, copy=True)  # into which the sum is written
-    summed = trainer.strategy.reduce(copy, reduce_op="sum")
+def add_up(processes: L.Trainer | Fabric, x: Tensor) -> Tensor:
+    """Returns the sum of a tensor over all processes of a Trainer or a Fabric, on the CPU. Every process calls it."""
+    copy = x.to(processes.strategy.root_device, copy=True)  # the sum is written into it
+    is_trainer = isinstance(processes, L.Trainer)
+    reduce = processes.strategy.reduce if is_trainer else processes.strategy.all_reduce  # type: ignore[union-attr]
+    summed = reduce(copy, reduce_op="sum")
     assert isinstance(summed, Tensor)
-    return summed
+    return summed.cpu()
 
 
 def metric_name(name: str, n: int, compared_with: str | None, suffix: str = "") -> str:

@@ -1,7 +1,6 @@
 """Algorithm 1 as a LightningModule."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -16,7 +15,7 @@ from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.diffusion.timesteps import Drawn, TimestepDistribution, UniformTimesteps
 from ddpm_lightning.errors import Diverged, UserError, check_at_most, check_positive, check_whole
-from ddpm_lightning.runtime.results import MeanAndError, add_up
+from ddpm_lightning.runtime.results import MeanAndError
 from ddpm_lightning.seeding import BatchPlace, derive, generator, place_of
 from ddpm_lightning.training.generate import estimate_batch
 from ddpm_lightning.typing import Examples, Images, Indices, Timesteps
@@ -117,7 +116,7 @@ class DDPM(L.LightningModule):
         self.bound.update(estimate.bound)
 
     def on_test_end(self) -> None:
-        self.bound.reduce(partial(add_up, self.trainer))
+        self.bound.reduce(self.trainer)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, its learning rate rising linearly from 0 and constant after, as in the official code."""

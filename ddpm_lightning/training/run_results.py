@@ -17,12 +17,12 @@ from ddpm_lightning.runtime.processes import is_first
 from ddpm_lightning.runtime.results import provenance, tell, with_warnings, write_results
 from ddpm_lightning.training.callbacks.checkpoints import best_kept, keeps_checkpoints, last_checkpoint
 from ddpm_lightning.training.callbacks.ema import keeps_average
-from ddpm_lightning.training.callbacks.periodic import Periodic
+from ddpm_lightning.training.callbacks.periodic import PeriodicMeasurement
 from ddpm_lightning.training.callbacks.resuming import history_of
 from ddpm_lightning.training.callbacks.stop import ENDED_EARLY, ended_early
+from ddpm_lightning.training.loggers.all_loggers import log_picture
+from ddpm_lightning.training.loggers.media import media_of
 from ddpm_lightning.training.loggers.metrics_csv import METRICS_FILE
-from ddpm_lightning.training.loggers.showing import show
-from ddpm_lightning.training.loggers.wandb_logger import BackgroundWandbLogger
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.same_run import earlier_fingerprint, fingerprint
 
@@ -137,12 +137,11 @@ def send_files(trainer: L.Trainer) -> None:
         return
     for path in sorted(run_dir.glob("bound_*.png")):
         with Image.open(path) as image:
-            show(trainer, "test/bound", image.copy())
+            log_picture(trainer, "test/bound", image.copy())
     for logger in trainer.loggers:
-        if isinstance(logger, BackgroundWandbLogger):
-            logger.log_files("results", [run_dir / name for name in ("results.json", METRICS_FILE, "train.log")])
-            if logger.upload_checkpoint:
-                logger.log_files("model", [last_checkpoint(run_dir)])
+        media = media_of(logger)
+        media.keep_files("results", [run_dir / name for name in ("results.json", METRICS_FILE, "train.log")])
+        media.keep_checkpoint(last_checkpoint(run_dir))
 
 
 def test_result(module: DDPM, trainer: L.Trainer) -> dict[str, dict[str, Any]]:
@@ -173,6 +172,6 @@ def last_measured(trainer: L.Trainer) -> dict[str, dict[str, Any]]:
     """What the callbacks found last."""
     found: dict[str, dict[str, Any]] = {}
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, Periodic):
+        if isinstance(callback, PeriodicMeasurement):
             found |= callback.records
     return found

@@ -6,14 +6,13 @@ from typing import Any
 import torch
 
 from ddpm_lightning.errors import check_at_most, check_whole
-from ddpm_lightning.evaluation.fabric import add_up
 from ddpm_lightning.evaluation.subject import Subject
 from ddpm_lightning.metrics.extractor import Extractor, extract_all
 from ddpm_lightning.metrics.scores import Value
 from ddpm_lightning.runtime.pictures import picture
 from ddpm_lightning.runtime.plots import new_figure
 from ddpm_lightning.runtime.progress_bars import progress_bar
-from ddpm_lightning.runtime.results import metric_name
+from ddpm_lightning.runtime.results import add_up, metric_name
 from ddpm_lightning.studies.figures.abstract_figure import Figure
 from ddpm_lightning.studies.figures.canvas import save_animation, save_curves, save_grid
 from ddpm_lightning.studies.figures.latents import Chain
@@ -81,7 +80,7 @@ class ProgressiveGeneration(Figure):
                     if step.t in moments:
                         pixels = images.data.pixels.to_bytes(step.x_0_hat)
                         found[moments.index(step.t), numbers] = extract_all(extractor, [pixels]).features
-        return [add_up(fabric)(features) for features in found]
+        return [add_up(fabric, features) for features in found]
 
     def _draw_curve(self, chain: Chain, extractor: Extractor, found: dict[int, Value]) -> None:
         figure, axes = new_figure()

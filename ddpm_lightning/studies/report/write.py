@@ -2,9 +2,8 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
-import wandb
+from lightning.pytorch.loggers import Logger
 
 from ddpm_lightning.atomic_files import write_text
 from ddpm_lightning.runtime.messages import relative
@@ -16,7 +15,7 @@ from ddpm_lightning.studies.report.runs import read_sweep
 from ddpm_lightning.studies.report.sample_strips import samples
 from ddpm_lightning.studies.report.sweep_plots import drawn
 from ddpm_lightning.studies.report.table import as_csv, markdown, records
-from ddpm_lightning.training.loggers.wandb_logger import BackgroundWandbLogger
+from ddpm_lightning.training.loggers.media import media_of
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +44,9 @@ def write_report(folder: Path) -> list[Row]:
     return rows
 
 
-def log_table(logger: Any, rows: list[Row], folder: Path) -> None:
-    """Sends the table and the page to W&B, if that is what the logger is."""
-    if isinstance(logger, BackgroundWandbLogger):
-        columns, data = records(rows)
-        page = (folder / "report.html").read_text(encoding="utf-8")
-        logger.log_objects(
-            0, table2=lambda: wandb.Table([*columns], data), report=lambda: wandb.Html(page, inject=False)
-        )
-        logger.log_files("report", [folder / name for name in ("report.html", "table2.md", "table2.csv")])
+def log_table(logger: Logger, rows: list[Row], folder: Path) -> None:
+    """Sends the table, the page and their files to a logger that takes them."""
+    media = media_of(logger)
+    media.show_table("table2", *records(rows))
+    media.show_page("report", (folder / "report.html").read_text(encoding="utf-8"))
+    media.keep_files("report", [folder / name for name in ("report.html", "table2.md", "table2.csv")])

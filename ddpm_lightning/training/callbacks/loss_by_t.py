@@ -13,12 +13,12 @@ from ddpm_lightning.runtime.pictures import save
 from ddpm_lightning.runtime.plots import as_image, new_figure
 from ddpm_lightning.runtime.results import add_up
 from ddpm_lightning.training.callbacks.metrics import add_step, new_sums
-from ddpm_lightning.training.callbacks.periodic import Recurrent
-from ddpm_lightning.training.loggers.showing import show
+from ddpm_lightning.training.callbacks.periodic import Periodic
+from ddpm_lightning.training.loggers.all_loggers import log_picture
 from ddpm_lightning.training.module import DDPM
 
 
-class LossByT(Recurrent):
+class LossByT(Periodic):
     """Every so many optimizer steps, draws the mean loss of the steps since, unweighted, by `bins` equal parts of 1..T,
     as samples/loss_by_t_STEP.png and for the loggers; and at the end those that are left, as …_final.png."""
 
@@ -59,7 +59,7 @@ class LossByT(Recurrent):
         self.sums = torch.zeros_like(self.sums)
 
     def _show(self, trainer: L.Trainer, module: DDPM, when: str) -> None:
-        losses, counts = add_up(trainer, self.sums).cpu()
+        losses, counts = add_up(trainer, self.sums)
         path = Path(trainer.default_root_dir) / "samples" / f"loss_by_t_{when}.png"
         if not trainer.is_global_zero:
             return
@@ -68,7 +68,7 @@ class LossByT(Recurrent):
             return
         image = draw(losses / counts, module.model.process.T, trainer.global_step)
         save(image, path)
-        show(trainer, "train/loss_by_t", image)
+        log_picture(trainer, "train/loss_by_t", image)
 
 
 def draw(means: Tensor, T: int, step: int) -> Image.Image:

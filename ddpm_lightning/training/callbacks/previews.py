@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import lightning as L
 import numpy as np
 import torch
 from PIL import Image
-from wandb import Histogram
 
 from ddpm_lightning.configuration.build import data_of
 from ddpm_lightning.diffusion.samplers import DDIMSampler, Sampler, Step, end_of
@@ -19,10 +17,10 @@ from ddpm_lightning.runtime.phases import PHASES
 from ddpm_lightning.runtime.pictures import check_drawable, picture, save
 from ddpm_lightning.runtime.progress_bars import progress_bar
 from ddpm_lightning.training.callbacks.ema import averaged
-from ddpm_lightning.training.callbacks.periodic import Recurrent
+from ddpm_lightning.training.callbacks.periodic import Periodic
 from ddpm_lightning.training.generate import walk
-from ddpm_lightning.training.loggers.showing import show
-from ddpm_lightning.training.loggers.wandb_logger import BackgroundWandbLogger
+from ddpm_lightning.training.loggers.all_loggers import log_picture
+from ddpm_lightning.training.loggers.media import media_of
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.typing import Images, Pixels
 
@@ -30,7 +28,7 @@ PerImage = tuple[np.ndarray, np.ndarray]
 """Brightness and contrast of each of some images."""
 
 
-class Preview(Recurrent):
+class Preview(Periodic):
     """Draws a picture every so many optimizer steps, with DDIM on a few of the steps, and at the end with the module's
     own sampler. The noise has its own seed, so training is not disturbed and pictures of different steps compare.
     """
@@ -76,7 +74,7 @@ class Preview(Recurrent):
         for name, image in drawn.items():
             file = f"{name}{called or f'_{trainer.global_step:07d}'}.png"
             save(image, Path(trainer.default_root_dir) / "samples" / file)
-            show(trainer, f"samples/{name}{called}", image)
+            log_picture(trainer, f"samples/{name}{called}", image)
 
 
 class SampleGrid(Preview):
@@ -131,12 +129,8 @@ def compare_pixels(trainer: L.Trainer, ours: PerImage, theirs: PerImage, called:
         shift = float(our.mean() - their.mean())
         for logger in trainer.loggers:
             logger.log_metrics({f"samples/{name}_shift{called}": shift}, step=trainer.global_step)
-            if isinstance(logger, BackgroundWandbLogger):
-                histograms = {
-                    f"samples/{name}{called}": partial(Histogram, our.tolist()),
-                    f"data/{name}": partial(Histogram, their.tolist()),
-                }
-                logger.log_objects(trainer.global_step, **histograms)
+            histograms = {f"samples/{name}{called}": our.tolist(), f"data/{name}": their.tolist()}
+            media_of(logger).show_histograms(histograms, trainer.global_step)
 
 
 def brightness_and_contrast(images: Pixels) -> PerImage:

@@ -13,12 +13,12 @@ from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import Diverged, UserError, check_at_most, check_whole
 from ddpm_lightning.metrics.extractor import Extractor
 from ddpm_lightning.runtime.results import add_up, metric_name
-from ddpm_lightning.training.callbacks.periodic import Periodic
+from ddpm_lightning.training.callbacks.periodic import PeriodicMeasurement
 from ddpm_lightning.training.generate import make_images
 from ddpm_lightning.training.module import DDPM
 
 
-class SampleQuality(Periodic):
+class SampleQuality(PeriodicMeasurement):
     """Every so many optimizer steps and at the end, all processes together make num_images images of one seed.
 
     name: what the distance is called with this extractor: fid, fd_digits … sampler: a cheap one, whose name the result
@@ -69,7 +69,7 @@ class SampleQuality(Periodic):
         value = float(self.distance.compute()) if is_finite else math.nan
         self.distance.reset()
         record = {**self._record(value, trainer, module), "weights": "raw" if suffix else "ema"}
-        self.tell(trainer, {self.result_name(module.model, suffix): record})
+        self.log_and_keep(trainer, {self.result_name(module.model, suffix): record})
 
     def result_name(self, model: DenoisingDiffusion, suffix: str) -> str:
         """The name of the distance in results.json. suffix: what it adds for raw weights."""

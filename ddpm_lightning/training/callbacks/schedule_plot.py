@@ -8,7 +8,7 @@ from PIL import Image
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.runtime.pictures import save
 from ddpm_lightning.runtime.plots import as_image
-from ddpm_lightning.training.loggers.showing import show
+from ddpm_lightning.training.loggers.all_loggers import log_picture
 from ddpm_lightning.training.module import DDPM
 
 
@@ -19,7 +19,7 @@ class SchedulePlot(L.Callback):
         if trainer.is_global_zero and trainer.global_step == 0:
             image = draw(module.model.process)
             save(image, Path(trainer.default_root_dir) / "schedule.png")
-            show(trainer, "schedule", image)
+            log_picture(trainer, "schedule", image)
 
 
 def draw(process: GaussianDiffusion) -> Image.Image:

@@ -1,7 +1,5 @@
 """Bits/dim while it trains: always of the same test images, at the same t and ε."""
 
-from functools import partial
-
 import lightning as L
 import torch
 
@@ -9,14 +7,14 @@ from ddpm_lightning.configuration.build import data_of
 from ddpm_lightning.diffusion.likelihood import harmonic
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.errors import check_at_most, check_whole
-from ddpm_lightning.runtime.results import MeanAndError, add_up
-from ddpm_lightning.training.callbacks.periodic import Periodic
+from ddpm_lightning.runtime.results import MeanAndError
+from ddpm_lightning.training.callbacks.periodic import PeriodicMeasurement
 from ddpm_lightning.training.generate import estimate_batch, evaluating
-from ddpm_lightning.training.loggers.showing import log_metrics
+from ddpm_lightning.training.loggers.all_loggers import log_metrics
 from ddpm_lightning.training.module import DDPM
 
 
-class ValidationBound(Periodic):
+class ValidationBound(PeriodicMeasurement):
     """Every so many optimizer steps and at the end, logs val/bpd_VARIANCE of the first num_images test images, shared
     by all processes.
 
@@ -44,7 +42,7 @@ class ValidationBound(Periodic):
             for batch in data_of(trainer).in_order("test", module.device, first=self.num_images, **ranks):
                 estimate = estimate_batch(model, batch, harmonic(model.process.T), self.strata, **options)  # type: ignore[arg-type]
                 bound.update(estimate.bound)
-        bound.reduce(partial(add_up, trainer))
+        bound.reduce(trainer)
         log_metrics(trainer, {self.result_name(model, suffix): bound.mean})
 
     def result_name(self, model: DenoisingDiffusion, suffix: str) -> str:

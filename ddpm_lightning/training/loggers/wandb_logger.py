@@ -5,7 +5,7 @@ import logging
 import os
 import secrets
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
+from PIL import Image
 from torch.distributed import is_initialized
 
 from ddpm_lightning.atomic_files import write_text
@@ -24,6 +25,7 @@ from ddpm_lightning.runtime.processes import is_first
 from ddpm_lightning.runtime.results import SOURCE, commit
 from ddpm_lightning.runtime.run_directory import try_to_write
 from ddpm_lightning.training.loggers.background import Background
+from ddpm_lightning.training.loggers.media import MediaLogger
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ class NoRun:
         return self
 
 
-class BackgroundWandbLogger(WandbLogger):
+class BackgroundWandbLogger(WandbLogger, MediaLogger):
     """A WandbLogger whose calls return at once and are done in a thread; if W&B is broken, it says so once.
 
     upload_checkpoint: whether the last checkpoint is given to W&B at the end, beside the results. patience: how many
@@ -103,18 +105,30 @@ class BackgroundWandbLogger(WandbLogger):
     def log_image(self, key: str, images: list[Any], step: int | None = None, **kwargs: Any) -> None:
         self.background.do(partial(super().log_image, key, images, step, **kwargs))
 
+    def show_picture(self, name: str, image: Image.Image, step: int) -> None:
+        self.log_image(name, [image], step=step)
+
+    def show_histograms(self, histograms: Mapping[str, Sequence[float]], step: int) -> None:
+        self._show(lambda: {name: wandb.Histogram([*values]) for name, values in histograms.items()}, step)
+
+    def show_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        self._show(lambda: {name: wandb.Table([*columns], [*rows])})
+
+    def show_page(self, name: str, html: str) -> None:
+        self._show(lambda: {name: wandb.Html(html, inject=False)})
+
     @rank_zero_only
-    def log_objects(self, step: int, **objects: Any) -> None:
-        """W&B's own kinds, each given by a call that makes it: histograms, tables, pages."""
+    def _show(self, make: Callable[[], dict[str, Any]], step: int = 0) -> None:
+        """Makes W&B's own kinds of objects in the background, and logs them."""
+        self.background.do(lambda: self.experiment.log({**make(), "trainer/global_step": step}))
 
-        def log() -> None:
-            self.experiment.log({**{key: make() for key, make in objects.items()}, "trainer/global_step": step})
-
-        self.background.do(log)
+    def keep_checkpoint(self, path: Path) -> None:
+        if self.upload_checkpoint:
+            self.keep_files("model", [path])
 
     @rank_zero_only
-    def log_files(self, kind: str, paths: Sequence[Path]) -> None:
-        """As an artifact of this kind, those of the files that are there."""
+    def keep_files(self, kind: str, paths: Sequence[Path]) -> None:
+        """Stores those of the files that exist as one W&B artifact of this kind."""
 
         def log() -> None:
             artifact = wandb.Artifact(f"{kind}-{self.experiment.id}", kind)

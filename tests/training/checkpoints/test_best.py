@@ -7,10 +7,10 @@ from typing import Any
 
 import lightning as L
 import pytest
+from ddpm_lightning.training.loggers.showing import log_metrics
 
 from ddpm_lightning.training.checkpoint import PREVIOUS, read_checkpoint
 from ddpm_lightning.training.loggers.metrics_csv import read_rows
-from ddpm_lightning.training.loggers.showing import log_metrics
 from tests.cli.test_train import STATE, same
 from tests.commands import SMALL, command, error_of, results
 from tests.runtime.test_stopped import at
