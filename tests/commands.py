@@ -1,7 +1,9 @@
 """Runs train.py and sample.py as a user would, in this process, on something that takes a second."""
 
 import json
+import multiprocessing
 import runpy
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,15 @@ def train(run_dir: Path, *overrides: str, plots: bool = False) -> Path:
     """A small run; returns its directory."""
     command("train", f"hydra.run.dir={run_dir}", *(WITH_PLOTS if plots else SMALL), *overrides)
     return run_dir
+
+
+def killed(run_dir: Path, *overrides: str) -> None:
+    """Runs train.py in a copy of this process, which the overrides must kill."""
+    options = ("train", f"hydra.run.dir={run_dir}", *overrides)
+    copy = multiprocessing.get_context("fork").Process(target=command, args=options)
+    copy.start()
+    copy.join(200)
+    assert copy.exitcode == -signal.SIGKILL
 
 
 def results(run_dir: Path) -> dict[str, Any]:

@@ -229,8 +229,6 @@ def test_wrong_options_of_sampling(
             "data.batch_size=2.5 is not a whole number",
             marks=pytest.mark.slow,
         ),
-        # told before any data are looked for
-        (["hydra.run.dir={folder}", "data=cifar10", "data.root={folder}", "loss=hybrid"], "variance=beta is fixed"),
     ],
 )
 def test_mistakes_in_a_process_of_its_own(mistakes: list[str], words: str, tmp_path: Path) -> None:
@@ -242,6 +240,13 @@ def test_mistakes_in_a_process_of_its_own(mistakes: list[str], words: str, tmp_p
     assert done.returncode == 1
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_choice_is_told_before_any_data_are_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [f"hydra.run.dir={tmp_path}", "data=cifar10", f"data.root={tmp_path}", "loss=hybrid"]
+    assert "variance=beta is fixed" in error_of(capsys, "train", *options)
 
 
 def test_a_run_does_not_resume_on_other_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,6 @@
 """`python evaluate.py`, whole: what it writes, one process and two, going on after a kill, and wrong input."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ from ddpm_lightning.evaluation.image_sets import Generated
 from ddpm_lightning.metrics.extractor import sha256_of
 from ddpm_lightning.metrics.inception import FILE
 from tests.commands import command, error_of, results, train
-from tests.conftest import ROOT
 from tests.metrics.inception_weights import write_random_weights
 
 LIKE_DIGITS = ("data.size=[8,8]", "data.num_images=81", "callbacks.grid=null", "callbacks.strip=null")
@@ -111,9 +108,7 @@ def test_the_set_does_not_depend_on_the_batch_size(
 
 
 def test_two_processes_find_what_one_does(checkpoint: Path, found: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    call = [sys.executable, "evaluate.py", *options(checkpoint, tmp_path, ALL, "batch_size=16", "trainer.devices=2")]
-    said = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert said.returncode == 0, said.stderr
+    evaluate(checkpoint, tmp_path, ALL, "batch_size=16", "trainer.devices=2")
     assert (all_images(tmp_path) == all_images(found[0])).mean() >= 0.999
     assert results(tmp_path)["metrics"].keys() == found[1].keys()
     for name, record in results(tmp_path)["metrics"].items():

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -41,9 +42,14 @@ def test_two_jobs_at_once_make_what_one_does(checkpoint: Path, tmp_path: Path) -
     metrics = "metrics=[fd_digits,score_digits,prc_digits]"
     command("evaluate", *options(checkpoint, tmp_path / "one", *SET, metrics))
     shared = (*SET, f"generated={tmp_path}/two/images", "parts=2")
-    call = [sys.executable, "evaluate.py", *options(checkpoint, tmp_path / "job", *shared)]
-    jobs = [subprocess.Popen([*call, f"part={part}", f"hydra.run.dir={tmp_path}/{part}"], cwd=ROOT) for part in (0, 1)]
-    assert [job.wait(300) for job in jobs] == [0, 0]
+    call = ["evaluate", *options(checkpoint, tmp_path / "job", *shared)]
+    copies = multiprocessing.get_context("fork")  # of this process, for others would import everything again
+    jobs = [copies.Process(target=command, args=(*call, f"part={p}", f"hydra.run.dir={tmp_path}/{p}")) for p in (0, 1)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join(300)
+    assert [job.exitcode for job in jobs] == [0, 0]
     command("evaluate", *options(checkpoint, tmp_path / "two", *shared, metrics))
     for path in sorted((tmp_path / "one" / "images").glob("*.npz")):
         with np.load(path) as alone, np.load(tmp_path / "two" / "images" / path.name) as together:

@@ -17,7 +17,7 @@ from ddpm_lightning.errors import UserError
 from ddpm_lightning.training.checkpoint import PREVIOUS, AtomicCheckpointIO, read_checkpoint
 from ddpm_lightning.training.loggers.metrics_csv import read_rows
 from tests.cli.test_train import STATE, same
-from tests.commands import SMALL, WITH_PLOTS, command, error_of, results, train
+from tests.commands import SMALL, WITH_PLOTS, command, error_of, killed, results, train
 from tests.conftest import ROOT
 from tests.data.formats import write_folder
 from tests.kills import killed_at_random
@@ -93,7 +93,10 @@ def kill_and_go_on(folder: Path, kills: list[list[str]], options: list[str] = OP
 
 def test_three_kills_leave_no_trace(whole: Path, tmp_path: Path) -> None:
     """In the middle of a step, of a save and of the quality's images."""
-    kill_and_go_on(tmp_path, [at("backward", 2), at("saving", 3), at("quality", 6)])
+    for kill in (at("backward", 2), at("saving", 3), at("quality", 6)):
+        killed(tmp_path, *OPTIONS, *kill)
+    command("train", f"hydra.run.dir={tmp_path}", *OPTIONS)
+    assert not list(tmp_path.rglob("*.tmp"))
     assert_same_run(whole, tmp_path)
 
 
@@ -193,9 +196,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120, every: float =
 def test_what_was_measured_before_a_kill_stands_in_the_results(tmp_path: Path) -> None:
     """At the last step, whose checkpoint is there; killed while testing."""
     even = [option for option in OPTIONS if "max_steps" not in option] + ["trainer.max_steps=6"]
-    run = start(tmp_path, *even[-1:], *at("testing", 6))
-    run.communicate(timeout=200)
-    assert run.returncode == -signal.SIGKILL
+    killed(tmp_path, *even, *at("testing", 6))
     command("train", f"hydra.run.dir={tmp_path}", *even)
     assert {NAME, "test/bpd_beta_estimate"} <= results(tmp_path)["metrics"].keys()
 

@@ -1,8 +1,6 @@
 """trainer.accumulate_grad_batches changes the memory of a step, and nothing that comes of it."""
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +9,7 @@ import torch
 from ddpm_lightning.training.checkpoint import read_checkpoint
 from ddpm_lightning.training.loggers.metrics_csv import read_rows
 from tests.cli.test_train import STATE, losses, same
-from tests.commands import SMALL, error_of, train
-from tests.conftest import ROOT
+from tests.commands import SMALL, error_of, killed, train
 from tests.runtime.test_stopped import at
 
 FOUR_TURNS = "trainer.accumulate_grad_batches=4"
@@ -85,9 +82,7 @@ def test_accumulated_gradients_are_not_lost(whole: Path, tmp_path: Path) -> None
 
 
 def test_killed_between_two_batches_of_a_step_it_makes_the_step_anew(whole: Path, tmp_path: Path) -> None:
-    kill = [sys.executable, "train.py", f"hydra.run.dir={tmp_path}", *SMALL, TWO_TURNS, DROPOUT, *at("backward", 3)]
-    said = subprocess.run(kill, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert said.returncode == -signal.SIGKILL, said.stderr
+    killed(tmp_path, *SMALL, TWO_TURNS, DROPOUT, *at("backward", 3))
     assert read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 2
     same_end(whole, train(tmp_path, TWO_TURNS, DROPOUT))
 

@@ -1,5 +1,6 @@
 """DPM-Solver++(2M) is of second order, UniPC with its corrector of third, and both walk as diffusers' do."""
 
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -54,6 +55,7 @@ def test_the_corrector_is_worth_one_order_more() -> None:
     assert errors_of(UniPC)[-1] < errors_of(DPMSolver)[-1] / 5
 
 
+@cache
 def errors_of(kind: type[Sampler]) -> list[float]:
     """Off the walk on all steps, on fewer and fewer."""
     whole = deviation(kind(clip_x_0=False))

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ HISTOGRAMS = {
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw = ("callbacks.quality.raw=true", "callbacks.bound.raw=true", "logger.wandb.upload_checkpoint=true")
     shown = [option for option in QUALITY if option not in ("callbacks.grid=null", "callbacks.strip=null")]
-    options = (*shown, *TWICE, "logger=wandb_offline", *MEASURED, *raw)
+    options = (*shown, *TWICE, "logger=wandb_offline", "logger.wandb.entity=someone", *MEASURED, *raw)
     return train(tmp_path_factory.mktemp("run"), *options, plots=True)
 
 
@@ -126,6 +126,7 @@ def test_the_config_is_the_resolved_one_and_the_run_is_labelled(written: Written
     assert written.run["display_name"].startswith("network.channels=8 network.groups=4 ")
     assert {"data:fake", "schedule:linear", "loss:simple", "variance:beta"} <= set(written.run["tags"])
     assert "run_group" not in written.run
+    assert written.run["entity"] == "someone"
     assert written.exit_code == 0
 
 
@@ -334,37 +335,47 @@ def online(url: str) -> dict[str, str]:
     return known
 
 
-def test_online_the_server_hears_of_everything(tmp_path: Path) -> None:
-    """Even where the home folder cannot be written, in which W&B keeps its own log and the artifacts."""
-    start = train_py(tmp_path, *SMALL, "logger=wandb_online", "logger.wandb.entity=someone")
-    home = {"HOME": "/proc/nowhere", **{f"XDG_{name}_HOME": "/proc/nowhere" for name in ("CACHE", "CONFIG", "DATA")}}
-    with serving() as server:
-        env = {**online(server.url), **home}
-        ended = subprocess.run(start, cwd=ROOT, env=env, check=True, timeout=180, capture_output=True, text=True)
-    assert "handleInform" not in ended.stderr
-    assert "in trouble" not in ended.stdout
-    assert list((tmp_path / "wandb" / "files" / "artifacts" / "staging").iterdir())
-    assert [row["trainer/global_step"] for row in server.history if "train/loss" in row] == [1, 2, 3, 4]
-    assert server.runs[0]["entity"] == "someone"
-    assert "schedule:linear" in server.runs[0]["tags"]
+class Heard(NamedTuple):
+    """A run online in a process of its own: its folder, what it said, what the server was told of it."""
+
+    folder: Path
+    ended: subprocess.CompletedProcess[str]
+    run: dict[str, Any]
+    history: list[dict[str, Any]]
 
 
-def test_wandbs_own_variables_count_and_a_run_of_its_agent_is_that_run(tmp_path: Path) -> None:
-    """What W&B's agent sets, and what users set; an option that is typed wins."""
+@pytest.fixture(scope="module")
+def heard(tmp_path_factory: pytest.TempPathFactory) -> Heard:
+    """With variables as W&B's agent and users set them, and a home folder that cannot be written."""
+    folder = tmp_path_factory.mktemp("online")
     variables = {
-        **{"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "run1", "WANDB_DIR": str(tmp_path / "agent")},
+        **{"HOME": "/proc/nowhere", **{f"XDG_{name}_HOME": "/proc/nowhere" for name in ("CACHE", "CONFIG", "DATA")}},
+        **{"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "run1", "WANDB_DIR": str(folder / "agent")},
         **{"WANDB_PROJECT": "elsewhere", "WANDB_NAME": "called", "WANDB_TAGS": "first,second"},
         "WANDB_RUN_GROUP": "not this one",
     }
-    start = train_py(tmp_path / "run", *SMALL, "logger=wandb_online", "+logger.wandb.group=typed")
+    start = train_py(folder / "run", *SMALL, "logger=wandb_online", "+logger.wandb.group=typed")
     with serving() as server:
-        subprocess.run(start, cwd=ROOT, env={**online(server.url), **variables}, check=True, timeout=180)
-    said = server.runs[0]
+        env = {**online(server.url), **variables}
+        ended = subprocess.run(start, cwd=ROOT, env=env, check=True, timeout=180, capture_output=True, text=True)
+    return Heard(folder / "run", ended, server.runs[0], server.history)
+
+
+def test_online_the_server_hears_of_everything(heard: Heard) -> None:
+    """Even where the home folder cannot be written, in which W&B keeps its own log and the artifacts."""
+    assert "handleInform" not in heard.ended.stderr
+    assert "in trouble" not in heard.ended.stdout
+    assert list((heard.folder / "wandb" / "files" / "artifacts" / "staging").iterdir())
+    assert [row["trainer/global_step"] for row in heard.history if "train/loss" in row] == [1, 2, 3, 4]
+
+
+def test_wandbs_own_variables_count_and_a_run_of_its_agent_is_that_run(heard: Heard) -> None:
+    """What W&B's agent sets, and what users set; an option that is typed wins."""
+    said, wandb = heard.run, heard.folder / "wandb"
     assert (said["name"], said["sweep"], said["project"]) == ("run1", "sweep1", "elsewhere")
     assert (said["displayName"], said["tags"], said["groupName"]) == ("called", ["first", "second"], "typed")
-    assert (tmp_path / "run" / "wandb" / "run_id").read_text() == "run1"
-    assert list((tmp_path / "run" / "wandb").glob("run-*run1"))
-    assert [row["trainer/global_step"] for row in server.history if "train/loss" in row] == [1, 2, 3, 4]
+    assert (wandb / "run_id").read_text() == "run1"
+    assert list(wandb.glob("run-*run1"))
 
 
 def test_an_id_that_is_typed_is_that_of_the_run(tmp_path: Path) -> None:
