@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning as L
 import pytest
-from ddpm_lightning.training.loggers.showing import log_metrics
+from ddpm_lightning.training.loggers.all_loggers import log_metrics
 
 from ddpm_lightning.training.checkpoint import PREVIOUS, read_checkpoint
 from ddpm_lightning.training.loggers.metrics_csv import read_rows
