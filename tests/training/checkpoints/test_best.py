@@ -7,9 +7,9 @@ from typing import Any
 
 import lightning as L
 import pytest
-from ddpm_lightning.training.loggers.all_loggers import log_metrics
 
 from ddpm_lightning.training.checkpoint import PREVIOUS, read_checkpoint
+from ddpm_lightning.training.loggers.all_loggers import log_metrics
 from ddpm_lightning.training.loggers.metrics_csv import read_rows
 from tests.cli.test_train import STATE, same
 from tests.commands import SMALL, command, error_of, results
