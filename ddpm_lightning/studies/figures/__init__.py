@@ -1,1 +1,1 @@
-"""The paper's figures of a trained model, each with its numbers."""
+"""Figures of a trained model, those of the paper and others, each with the numbers behind it."""

@@ -1,12 +1,10 @@
-"""The parts of the reverse chain that figures walk: from x_T to some x_t, and from an x_t to x_0."""
+"""Parts of the reverse chain, as figures walk them: from x_T down to some x_t, and from an x_t to x_0."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Step, end_of
@@ -20,10 +18,15 @@ from ddpm_lightning.typing import Images, Pixels
 
 @dataclass
 class Chain:
-    """The reverse chain of a subject's model, as its sampler walks it.
+    """The reverse chain of a model, as its sampler walks it.
 
-    t counts the chain that the network knows, 1..T; a `step` the chain walked, 1..length, which may visit fewer.
-    Everything is done in batches of the images' batch_size. doing: what the bar says.
+    A sampler may visit only some of the T steps. `t` is a step of the whole chain, in 1..T. `step` counts the visited
+    ones, in 1..length. Images are processed in batches of `images.batch_size`.
+
+    Args:
+        subject: What is evaluated. It gives the seed and the precision.
+        images: The model, its sampler and its data.
+        doing: The text of the progress bar.
     """
 
     subject: Subject
@@ -37,62 +40,65 @@ class Chain:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
         return self.images.model.process.alpha_bar.device
 
     @property
     def length(self) -> int:
-        """How many steps the sampler walks."""
+        """The number of steps that the sampler visits."""
         return self.walked.process.T
 
     def known_as(self, step: int) -> int:
-        """t of a step."""
+        """Returns the t of a visited step."""
         return int(self.walked.steps[step])
 
     def place(self, t: int) -> int:
-        """The step that is nearest to t."""
+        """Returns the visited step that is nearest to t."""
         return self.walked.place(t)
 
     def nearest(self, t: int) -> int:
-        """The t, nearest to this one, that the sampler visits; 0 stays 0."""
+        """Returns the visited t that is nearest to this one; 0 for 0."""
         return self.known_as(self.place(t)) if t else 0
 
     def nearest_of(self, ts: Sequence[int]) -> list[int]:
-        """The same of several, descending, each once."""
+        """Returns the visited t nearest to these, descending, each once."""
         return sorted({self.nearest(t) for t in ts}, reverse=True)
 
     def to_bytes(self, x: Images) -> Pixels:
-        """Pictures of 0..255, on the CPU."""
+        """Converts images from [−1, 1] to 0..255, on the CPU."""
         return self.images.data.pixels.to_bytes(x).cpu()
 
     def noise(self, numbers: Sequence[int], purpose: str) -> NoisePerImage:
-        """Randomness that belongs to (seed, purpose, number)."""
+        """Returns a source of noise that depends on (seed, purpose, number) for each image."""
         return NoisePerImage(self.subject.seed, numbers, self.device, purpose)
 
     def start(self, noise: NoisePerImage) -> Images:
-        """x_T ~ N(0, I): [count, c, h, w]."""
+        """Draws x_T ~ N(0, I): [count, c, h, w]."""
         return noise.randn(self.images.data.channels, *self.images.data.size)
 
     def walk(self, x_t: Images, start: int, noise: NoisePerImage) -> Iterator[Step]:
-        """The steps from x_t, which stands at step `start`, to x_0."""
+        """Yields the steps from x_t, which belongs to the visited step `start`, to x_0."""
         steps = onward(self.images.model, self.images.sampler, x_t, noise, start)
         while True:
-            with self.subject.fabric.autocast():  # not around `yield`, where what is done is the caller's
+            with self.subject.fabric.autocast():  # not around `yield`: the caller's code has its own precision
                 step = next(steps, None)
             if step is None:
                 return
             yield step
 
     def whole(self, numbers: Sequence[int]) -> Iterator[Step]:
-        """Every step of one batch of images, which are sample.py's. Raises Diverged where they become no numbers."""
+        """Yields every step of sample.py's images of these numbers. Raises Diverged if they become NaN or infinite."""
         noise = self.noise(numbers, "image")
         for step in self.walk(self.start(noise), self.length, noise):
             yield step
         check_finite(step.x, numbers, self.subject.seed)
 
     def along(self, count: int, steps: Collection[int]) -> dict[int, Step]:
-        """Of sample.py's first `count` images, x_t (as Step.x, where else x_{t−1} stands) and x̂_0 at these steps.
-        Of a sampler that corrects, x_t stands before the corrections, and x̂_0 is what the network makes of it after."""
+        """Returns x_t and x̂_0 of sample.py's first `count` images at the given visited steps.
+
+        In the result `Step.x` is x_t, where the sampler has x_{t−1}. If the sampler corrects x_t, this is x_t before
+        the correction, and x̂_0 comes from x_t after it.
+        """
         parts: dict[int, list[Step]] = {}
         for numbers in _batches(range(count), self.images.batch_size):
             noise = self.noise(numbers, "image")
@@ -108,32 +114,32 @@ class Chain:
         }
 
     def encode(self, x_0: Images, t: int, numbers: Sequence[int], purpose: str) -> Images:
-        """x_t ~ q(x_t | x_0), Eq. 4; the noise belongs to (seed, purpose, number), the same at every t."""
+        """Draws x_t ~ q(x_t | x_0), Eq. 4. The noise depends on (seed, purpose, number), and is the same at every t."""
         eps = self.noise(numbers, purpose).randn_like(x_0)
         return self.images.model.process.q_sample(x_0, torch.full((len(x_0),), t, device=x_0.device), eps)
 
     def decode(self, x_t: Images, t: int, numbers: Sequence[int], purpose: str) -> Images:
-        """x_0 ~ p_θ(x_0 | x_t) for each x_t, [n, c, h, w]; t = 0 gives x_t back. The noise belongs to
-        (seed, purpose, number). Raises Diverged where the model makes no numbers."""
+        """Draws x_0 ~ p_θ(x_0 | x_t) for each x_t.
+
+        Args:
+            x_t: [n, c, h, w].
+            t: Its step, in 0..T; t = 0 returns x_t.
+            numbers: n numbers; the noise depends on (seed, purpose, number).
+            purpose: A name for this use of the noise.
+
+        Raises:
+            Diverged: Some x_0 is NaN or infinite.
+        """
         if t == 0:
             return x_t
-        start = self.place(t)
-        with self._bar(start * len(x_t), t) as bar:
-            x_0 = torch.cat(
-                [
-                    end_of(counted(self.walk(part, start, self.noise(of_part, purpose)), bar, len(part)))
-                    for part, of_part in zip(
-                        torch.split(x_t, self.images.batch_size),
-                        _batches(numbers, self.images.batch_size),
-                        strict=True,
-                    )
-                ]
-            )
+        start, size = self.place(t), self.images.batch_size
+        parts = zip(torch.split(x_t, size), _batches(numbers, size), strict=True)
+        doing, total = f"{self.doing}, t = {t}", start * len(x_t)
+        with progress_bar(total=total, desc=doing, unit="image step", unit_scale=True, leave=False) as bar:
+            walks = (counted(self.walk(part, start, self.noise(of, purpose)), bar, len(part)) for part, of in parts)
+            x_0 = torch.cat([end_of(steps) for steps in walks])
         check_finite(x_0, numbers, self.subject.seed)
         return x_0
-
-    def _bar(self, total: int, t: int) -> "tqdm[Any]":
-        return progress_bar(total=total, desc=f"{self.doing}, t = {t}", unit="image step", unit_scale=True, leave=False)
 
 
 def _batches(numbers: Sequence[int], size: int) -> list[Sequence[int]]:

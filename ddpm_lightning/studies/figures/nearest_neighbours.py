@@ -1,4 +1,4 @@
-"""Nearest neighbours (Appendix, Fig. 12, 15): the training images that generated ones are most like, and how like."""
+"""Nearest neighbours (Appendix, Fig. 12 and 15): the training images most similar to generated ones."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,23 +9,22 @@ import torch
 from torch import Tensor
 
 from ddpm_lightning.configuration.build import real_images
-from ddpm_lightning.errors import UserError, check_at_most, check_whole
+from ddpm_lightning.errors import UserError
 from ddpm_lightning.evaluation.image_sets import AT_ONCE, Given
 from ddpm_lightning.evaluation.subject import Subject, Trained
 from ddpm_lightning.metrics.extractor import Extractor, extract_all
 from ddpm_lightning.metrics.memorisation import nearest, share_nearer
 from ddpm_lightning.metrics.scores import Value
 from ddpm_lightning.runtime.plots import panels
-from ddpm_lightning.studies.figures.abstract_figure import Figure
-from ddpm_lightning.studies.figures.canvas import save_curves, save_grid
+from ddpm_lightning.studies.figures.abstract_figure import Figure, Records
 from ddpm_lightning.typing import Distances, FeatureVectors, Neighbours, Pixels, SomePixels
 
 Vectors = Callable[[SomePixels], FeatureVectors]
-"""Images in 0..255, [n, c, h, w], as points of a space, [n, d], on the CPU."""
+"""Maps images in 0..255, [n, c, h, w], to points of a space, [n, d], on the CPU."""
 
 
 class Space(NamedTuple):
-    """Where images are near or far. unit: of the distance."""
+    """A space in which images have distances. unit: of the distance. extractor: of its features, if any."""
 
     name: str
     unit: str
@@ -34,8 +33,11 @@ class Space(NamedTuple):
 
 
 class Nearest(NamedTuple):
-    """In one space: the nearest training images of each generated one; how far off the nearest is of the generated
-    images, and of the held-out ones; share: of `share_nearer`."""
+    """The result of a search in one space.
+
+    neighbours: places of the nearest training images of each generated image. generated, held_out: distance of each
+    generated and each test image to its nearest training image. share: the memorisation score.
+    """
 
     neighbours: Neighbours
     generated: Distances
@@ -45,11 +47,16 @@ class Nearest(NamedTuple):
 
 @dataclass
 class NearestNeighbours(Figure):
-    """For generated (or given) images, the num_neighbours nearest training images, in pixels and, with an extractor, in
-    features; and as a memorisation score the share of them that are nearer to a training image than test images are.
+    """Shows the nearest training images of generated (or given) images, in pixels and in features.
 
-    Where training mirrors its images, mirrored ones are training images, too. The first num_rows are drawn. One process
-    searches, by scikit-learn, and holds the generated images as float64; the training images come by batches.
+    Measured: a memorisation score, the share of generated images that are nearer to a training image than test images
+    are. ½ means as new as test images, 1 means copies. If training mirrors its images, mirrored images count as
+    training images. All processes generate. One searches, with the generated images as float64 in memory.
+
+    Args:
+        extractor: Computes the features. None leaves them out.
+        num_neighbours: Number of neighbours of each image.
+        num_rows: Number of images that are drawn.
     """
 
     extractor: Extractor | None = None
@@ -59,26 +66,23 @@ class NearestNeighbours(Figure):
     name = "nearest_neighbours"
 
     def check(self, subject: Subject) -> None:
-        """Raises UserError where there is no data, or there are too few images, or these are of another shape."""
         trained, n = self.check_model(subject), subject.images.n
-        check_whole(self.option("num_neighbours"), self.num_neighbours, 1, "a neighbour is a column")
-        most = len(trained.data.images("train"))
-        check_at_most(self.option("num_neighbours"), self.num_neighbours, most, "the training data are no more")
-        check_whole(self.option("num_rows"), self.num_rows, 1, "an image is a row")
-        check_at_most(self.option("num_rows"), self.num_rows, n, "num_images are no more")
+        num_train, num_test = (len(trained.data.images(split)) for split in ("train", "test"))
+        self.check_count("num_neighbours", 1, num_train, "there are no more training images")
+        self.check_count("num_rows", 1, n, "num_images is no larger")
         self.check_grid(trained, self.num_rows, self.num_neighbours + 2)
-        for which, count in (("generated", n), ("test", len(trained.data.images("test")))):
+        for which, count in (("generated", n), ("test", num_test)):
             if count < 2:
-                raise UserError(f"{count} {which} image tells nothing of a share; {self.name} needs more of them")
+                raise UserError(f"a share of {count} {which} image means nothing; {self.name} needs more of them")
         self._check_shape(subject, trained)
         subject.images.check()
 
     def look(self, subject: Subject) -> None:
-        """Makes room for the images."""
+        """Creates the folder for the generated images."""
         subject.images.open()
 
-    def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
-        """The memorisation scores; nearest_neighbours.png and nearest_neighbours_in_….png."""
+    def measure(self, subject: Subject) -> Records:
+        """Returns the memorisation scores; writes NAME.png, NAME_in_pixels.png and NAME_in_features.png."""
         subject.images.prepare(subject.fabric)
         if not subject.fabric.is_global_zero:
             return {}
@@ -89,10 +93,10 @@ class NearestNeighbours(Figure):
         train = self._pick(subject, {place for places in shown.values() for place in places.flatten().tolist()})
         for name, places in shown.items():
             self._draw_images(subject, generated, train, name, places)
-        return {self._called(subject, space): self._record(subject, space, each) for space, each in found}
+        return {self._name_of(subject, space): self._record(subject, space, each) for space, each in found}
 
     def _check_shape(self, subject: Subject, trained: Trained) -> None:
-        """Of images that were given, as tensors or as an .npz has them."""
+        """Raises UserError if the given images have another shape than the data."""
         shape = (trained.data.channels, *trained.data.size)
         if isinstance(subject.images, Given):
             given = tuple(next(subject.images.batches()).shape[1:])
@@ -103,7 +107,7 @@ class NearestNeighbours(Figure):
                 )
 
     def _spaces(self, subject: Subject) -> list[Space]:
-        """Pixels, in which the distance is RMSE of 0–255; and features."""
+        """Returns the space of pixels, in which the distance is the RMSE, and that of features."""
         spaces = [Space("pixels", "RMSE of 0–255", _as_pixels)]
         if self.extractor is not None:
             extractor = self.extractor.to(subject.fabric.device)
@@ -112,8 +116,7 @@ class NearestNeighbours(Figure):
         return spaces
 
     def _real_vectors(self, subject: Subject, space: Space, split: str) -> Iterator[FeatureVectors]:
-        """Of the real images that the model was trained on, or of those that it was not; features are kept for all
-        runs, where none is mirrored."""
+        """Yields the points of the real images of a split. Features are cached, unless mirrored images count."""
         data = self.trained(subject).data
         if space.extractor is not None and not (split == "train" and data.flip):
             features = subject.features_of(space.extractor, split).features
@@ -123,7 +126,7 @@ class NearestNeighbours(Figure):
         return (space.vectors(batch) for batch in images)
 
     def _training_images(self, subject: Subject) -> Iterator[Pixels]:
-        """Batch by batch; then all of them mirrored, if training mirrors."""
+        """Yields batches of training images, then all of them mirrored if training mirrors."""
         data = self.trained(subject).data
         yield from real_images(data, "train")
         if data.flip:
@@ -153,29 +156,26 @@ class NearestNeighbours(Figure):
             "How far generated images and unseen real ones are from the training data. The share says how often a "
             "generated image is nearer than a real one: ½ where it is as new, 1 for copies."
         )
-        save_curves(figure, sentence, subject.run_dir / f"{self.name}.png")
+        self.save_curves(subject, figure, sentence)
 
     def _draw_images(
         self, subject: Subject, generated: SomePixels, train: dict[int, Tensor], name: str, neighbours: Neighbours
     ) -> None:
-        cells: list[list[Tensor | None]] = [
+        """Draws a row for each generated image: itself, a gap, its nearest training images."""
+        cells = [
             [generated[row], None, *(train[place] for place in places)]
             for row, places in enumerate(neighbours.tolist())
         ]
-        save_grid(
-            cells,
-            ["generated", "", *(f"{place + 1}." for place in range(self.num_neighbours))],
-            (),
-            f"Generated images and their nearest training images, in {name}. The paper's Fig. 12 and 15.",
-            subject.run_dir / f"{self.name}_in_{name}.png",
-        )
+        titles = ["generated", "", *(f"{place + 1}." for place in range(self.num_neighbours))]
+        sentence = f"Generated images and their nearest training images, in {name}. The paper's Fig. 12 and 15."
+        self.save_grid(subject, cells, titles, sentence, f"_in_{name}")
 
     def _pick(self, subject: Subject, places: set[int]) -> dict[int, Tensor]:
-        """The training images at these places."""
+        """Returns the training images at these places."""
         images = enumerate(chain.from_iterable(self._training_images(subject)))
         return {place: image.cpu() for place, image in images if place in places}
 
-    def _called(self, subject: Subject, space: Space) -> str:
+    def _name_of(self, subject: Subject, space: Space) -> str:
         where = space.name if space.extractor is None else f"{space.extractor.name}{space.extractor.suffix}"
         return f"memorisation_in_{where}_{subject.images.n}{subject.images.suffix}"
 
@@ -194,5 +194,6 @@ class NearestNeighbours(Figure):
 
 
 def _as_pixels(images: SomePixels) -> FeatureVectors:
+    """Flattens images to vectors whose distance is the RMSE of the images."""
     vectors = images.cpu().flatten(1).float()
     return vectors.div(vectors.shape[1] ** 0.5)

@@ -1,11 +1,10 @@
-"""Progressive generation (Section 4.3, Fig. 6, 10, 14): what is known of an image, x̂_0, while the chain still runs."""
+"""Progressive generation (Section 4.3, Fig. 6, 10 and 14): the estimate x̂_0 while the chain runs."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from ddpm_lightning.errors import check_at_most, check_whole
 from ddpm_lightning.evaluation.subject import Subject
 from ddpm_lightning.metrics.extractor import Extractor, extract_all
 from ddpm_lightning.metrics.scores import Value
@@ -13,8 +12,8 @@ from ddpm_lightning.runtime.pictures import picture
 from ddpm_lightning.runtime.plots import new_figure
 from ddpm_lightning.runtime.progress_bars import progress_bar
 from ddpm_lightning.runtime.results import add_up, metric_name
-from ddpm_lightning.studies.figures.abstract_figure import Figure
-from ddpm_lightning.studies.figures.canvas import save_animation, save_curves, save_grid
+from ddpm_lightning.studies.figures.abstract_figure import Figure, Records
+from ddpm_lightning.studies.figures.canvas import save_animation
 from ddpm_lightning.studies.figures.latents import Chain
 from ddpm_lightning.training.generate import counted
 from ddpm_lightning.typing import FeatureVectors
@@ -22,10 +21,15 @@ from ddpm_lightning.typing import FeatureVectors
 
 @dataclass
 class ProgressiveGeneration(Figure):
-    """x̂_0 (Eq. 15) along t: as a strip, as an animation, and its Fréchet distance to real images against t.
+    """Shows x̂_0 (Eq. 15) along t: as a strip, as an animation, and by its Fréchet distance to real images.
 
-    num_moments: how many steps are looked at for the distance, and for the animation. num_rows, num_columns: of the
-    strip. Processes share the images. All features are held in memory: num_images · num_moments · d floats.
+    Processes share the images. All features stay in memory: num_images · num_moments · d floats.
+
+    Args:
+        extractor: Computes the features of the Fréchet distance. None leaves the distance out.
+        num_moments: Number of steps in the animation and in the curve of distances, in 2..200.
+        num_rows: Number of images in the strip.
+        num_columns: Number of steps in the strip, at least 2.
     """
 
     extractor: Extractor | None = None
@@ -34,30 +38,25 @@ class ProgressiveGeneration(Figure):
     num_columns: int = 10
 
     name = "progressive_generation"
+    measures_distance = True
 
     def check(self, subject: Subject) -> None:
-        """Raises UserError where there is no model, or too few images for a distance."""
         trained = self.check_model(subject)
         self.check_distance(self.generated(subject).n, "generated")
-        check_whole(self.option("num_moments"), self.num_moments, 2, "there is a first and a last")
-        check_at_most(self.option("num_moments"), self.num_moments, 200, "an animation shows no more; use 40")
-        check_whole(self.option("num_columns"), self.num_columns, 2, "there is a first and a last")
-        check_whole(self.option("num_rows"), self.num_rows, 1, "an image is a row")
+        self.check_count("num_moments", 2, 200)
+        self.check_count("num_columns", 2)
+        self.check_count("num_rows", 1)
         self.check_grid(trained, self.num_rows, self.num_columns)
 
-    def look(self, subject: Subject) -> None:
-        """Sees to the features of the real images."""
-        self.look_at_reference(subject)
-
-    def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
-        """The distance of x̂_0 at every moment; progressive_generation.png, …_strip.png and ….gif."""
+    def measure(self, subject: Subject) -> Records:
+        """Returns the distance of x̂_0 at each moment; writes NAME.png, NAME_strip.png and NAME.gif."""
         chain = self.chain(subject)
         if subject.fabric.is_global_zero:
             self._draw_images(chain)
         return {} if self.extractor is None else self._measure(chain, self.extractor.to(subject.fabric.device))
 
-    def _measure(self, chain: Chain, extractor: Extractor) -> dict[str, dict[str, Any]]:
-        subject, moments = chain.subject, _spread_over(chain.length, self.num_moments)
+    def _measure(self, chain: Chain, extractor: Extractor) -> Records:
+        subject, moments = chain.subject, _evenly_spaced(chain.length, self.num_moments)
         features = self._features(chain, extractor, moments)
         if not subject.fabric.is_global_zero:
             return {}
@@ -68,7 +67,7 @@ class ProgressiveGeneration(Figure):
         return {name: self._record(chain, extractor, found)}
 
     def _features(self, chain: Chain, extractor: Extractor, moments: list[int]) -> list[FeatureVectors]:
-        """Of every image's x̂_0, at each of these steps; from all processes."""
+        """Returns the features of every image's x̂_0 at each moment, gathered from all processes."""
         images, fabric = chain.images, chain.subject.fabric
         found = torch.zeros(len(moments), images.n, extractor.num_features)
         mine = torch.split(torch.arange(images.n), images.batch_size)[fabric.global_rank :: fabric.world_size]
@@ -93,20 +92,17 @@ class ProgressiveGeneration(Figure):
             f"Distance of x̂_0 to real images ({chain.subject.reference_described}) by features of {extractor.name}, "
             f"as the chain runs; {chain.images.n} images. The paper's Fig. 10."
         )
-        save_curves(figure, sentence, chain.subject.run_dir / f"{self.name}.png")
+        self.save_curves(chain.subject, figure, sentence)
 
     def _draw_images(self, chain: Chain) -> None:
-        """The strip and the animation, of the images that sample.py makes first."""
-        columns, moments = (_spread_over(chain.length, n) for n in (self.num_columns, self.num_moments))
+        """Draws the strip and the animation of sample.py's first images."""
+        columns, moments = (_evenly_spaced(chain.length, n) for n in (self.num_columns, self.num_moments))
         seen = chain.along(self.num_rows, {*columns, *moments})
         x_0_hat = {t: chain.to_bytes(step.x_0_hat) for t, step in seen.items()}
-        save_grid(
-            [[x_0_hat[t][row] for t in columns] for row in range(self.num_rows)],
-            [f"t = {chain.known_as(t)}" for t in columns],
-            (),
-            "x̂_0 (Eq. 15) along t, a row an image. The paper's Fig. 6 and 14.",
-            chain.subject.run_dir / f"{self.name}_strip.png",
-        )
+        cells = list(zip(*(x_0_hat[t] for t in columns), strict=True))
+        titles = [f"t = {chain.known_as(t)}" for t in columns]
+        sentence = "x̂_0 (Eq. 15) along t, a row an image. The paper's Fig. 6 and 14."
+        self.save_grid(chain.subject, cells, titles, sentence, "_strip")
         save_animation([picture(x_0_hat[t]) for t in moments], chain.subject.run_dir / f"{self.name}.gif")
 
     def _record(self, chain: Chain, extractor: Extractor, found: dict[int, Value]) -> dict[str, Any]:
@@ -120,6 +116,6 @@ class ProgressiveGeneration(Figure):
         }
 
 
-def _spread_over(length: int, number: int) -> list[int]:
-    """So many steps of the chain, from the first one walked, `length`, to the last, 1."""
+def _evenly_spaced(length: int, number: int) -> list[int]:
+    """Returns `number` steps of the chain (all if there are fewer), evenly from the first walked, `length`, to 1."""
     return sorted({round(t) for t in torch.linspace(length, 1, min(number, length)).tolist()}, reverse=True)

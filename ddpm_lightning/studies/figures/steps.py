@@ -1,4 +1,4 @@
-"""Steps against quality: how near to the data samplers come, by how often they ask the network."""
+"""Steps against quality: the distance of samples to the data, by sampler and number of network calls."""
 
 import logging
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler, end_of
-from ddpm_lightning.errors import UserError, check_at_most, check_whole
+from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.evaluation.subject import Subject
 from ddpm_lightning.metrics.energy import energy_distance
 from ddpm_lightning.metrics.extractor import Extractor, extract_all
@@ -19,8 +19,8 @@ from ddpm_lightning.metrics.scores import Value
 from ddpm_lightning.runtime.plots import new_figure, write_plainly
 from ddpm_lightning.runtime.progress_bars import progress_bar
 from ddpm_lightning.runtime.results import MeanAndError, metric_name
-from ddpm_lightning.studies.figures.abstract_figure import Figure
-from ddpm_lightning.studies.figures.canvas import draw_errors, mark, save_curves
+from ddpm_lightning.studies.figures.abstract_figure import Figure, Records, SingleProcessFigure
+from ddpm_lightning.studies.figures.canvas import draw_errors, mark
 from ddpm_lightning.studies.figures.latents import Chain
 from ddpm_lightning.studies.figures.plane import are_points
 from ddpm_lightning.training.generate import counted
@@ -29,23 +29,27 @@ from ddpm_lightning.typing import FeatureVectors, Images, Indices, PointCloud
 log = logging.getLogger(__name__)
 
 MOST_TEST_POINTS = 5000
-"""All their distances to the points made are held at once."""
+"""The most test points. All their distances to the generated points are in memory at once."""
 
-USUAL = (5, 10, 20, 50, 100)
-"""Network calls that are compared, unless others are asked for."""
+DEFAULT_CALLS = (5, 10, 20, 50, 100)
+"""Numbers of network calls that are compared by default."""
 
-By = dict[str, dict[int, MeanAndError]]
-"""The distance by sampler and network calls, over draws."""
+Distances = dict[str, dict[int, MeanAndError]]
+"""The mean distance over draws, by sampler and network calls."""
 
 
 @dataclass
-class Steps(Figure):
-    """The distance of num_images images (of points: the energy distance to test points) by sampler and network calls an
-    image. Draw number k of num_draws has images k · num_images …, from the same noise for every sampler; the errors are
-    over draws. One process does the work.
+class Steps(SingleProcessFigure):
+    """Measures the distance of samples to the data, by sampler and number of network calls for each sample.
 
-    samplers: by name; whatever num_steps they have, they get what so many `calls` allow. calls: None for 5, 10, 20, 50
-    and 100, as far as the chain goes.
+    The distance is the Fréchet distance of features, or for points the energy distance to test points. Draw k has the
+    images from number k · num_images on, from the same noise for every sampler. Errors are over draws.
+
+    Args:
+        samplers: The samplers by name. Their `num_steps` follows from the number of calls. None leaves one out.
+        calls: Numbers of network calls. None means those of 5, 10, 20, 50 and 100 that do not exceed T.
+        extractor: Computes the features of images. Points need none.
+        num_draws: Number of draws, in 2..1000.
     """
 
     samplers: dict[str, Sampler | None]
@@ -54,16 +58,15 @@ class Steps(Figure):
     num_draws: int = 3
 
     name = "steps"
+    measures_distance = True
 
     def check(self, subject: Subject) -> None:
-        """Raises UserError where there is no model, nothing to measure by, or no such chain."""
         trained, images = self.trained(subject), self.generated(subject)
         if are_points(trained):
             self._check_points(images.n)
         else:
             self._check_images(subject, images.n)
-        check_whole(self.option("num_draws"), self.num_draws, 2, "an error needs two; use 3")
-        check_at_most(self.option("num_draws"), self.num_draws, 1000, "each is num_images images; use 3")
+        self.check_count("num_draws", 2, 1000)
         wanted = self._calls(trained.model)
         if not wanted or not any(self.samplers.values()):
             raise UserError("steps has no samplers or no calls to compare; leave the options out for the usual ones")
@@ -75,7 +78,7 @@ class Steps(Figure):
             self._check_chain(name, calls, sampler, trained.model)
 
     def _check_chain(self, name: str, calls: int, sampler: Sampler, model: DenoisingDiffusion) -> None:
-        """Raises UserError where the sampler cannot walk so that it asks the network so often."""
+        """Raises UserError if the sampler cannot make this number of network calls."""
         mend = f"{self.option('samplers')}.{name}=null leaves it out, {self.option('calls')}= asks for others"
         if calls % sampler.calls_per_step:
             raise UserError(
@@ -87,67 +90,59 @@ class Steps(Figure):
             raise UserError(f"{name} cannot walk in {calls} network calls ({error}); {mend}") from error
 
     def _check_points(self, n: int) -> None:
-        check_whole("num_images", n, 2, "the distance is of pairs; use 1000")
+        check_whole("num_images", n, 2, "an energy distance needs pairs of points; use 1000")
         if self.extractor is not None:
-            raise UserError("points are near or far by their places, and extractor= sees images; leave it out")
+            raise UserError("the distance of points needs no features, and extractor= computes them; leave it out")
 
     def _check_images(self, subject: Subject, n: int) -> None:
         self.check_model(subject)
         if self.extractor is None:
-            raise UserError("steps measures a distance, and nothing tells near from far; add extractor=digits, say")
+            raise UserError("steps measures a distance of features, and there is no extractor; add extractor=digits")
         self.check_distance(n, "generated")
 
-    def look(self, subject: Subject) -> None:
-        """Sees to the features of the real images."""
-        self.look_at_reference(subject)
-
-    def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
-        """The distance by sampler and calls; steps.png."""
-        if not subject.fabric.is_global_zero:
-            return {}
+    def draw(self, subject: Subject) -> Records:
+        """Returns the distance by sampler and calls; writes NAME.png."""
         images, judge = self.generated(subject), self._judge(subject)
-        total = (
-            images.n
-            * self.num_draws
-            * sum(sampler.chain(images.model).process.T for *_, sampler in self._all(images.model))
-        )
-        found: By = {}
+        lengths = [sampler.chain(images.model).process.T for *_, sampler in self._all(images.model)]
+        total = images.n * self.num_draws * sum(lengths)
+        found: Distances = {}
         with progress_bar(total=total, desc=self.name, unit="image step", unit_scale=True, leave=False) as bar:
             for name, calls, sampler in self._all(images.model):
                 chain = Chain(subject, replace(images, sampler=sampler))
-                found.setdefault(name, {})[calls] = self._draws(judge, chain, bar)
+                found.setdefault(name, {})[calls] = self._distance(judge, chain, bar)
         self._draw(judge, subject, found)
         return self._records(judge, subject, found)
 
     def _calls(self, model: DenoisingDiffusion) -> list[int]:
         T = model.process.T
-        return ([calls for calls in USUAL if calls <= T] or [T]) if self.calls is None else self.calls
+        return ([calls for calls in DEFAULT_CALLS if calls <= T] or [T]) if self.calls is None else self.calls
 
     def _all(self, model: DenoisingDiffusion) -> Iterator[tuple[str, int, Sampler]]:
-        """Every sampler at every number of calls."""
+        """Yields every sampler with every number of calls."""
         kept = {name: sampler for name, sampler in self.samplers.items() if sampler is not None}
         for (name, sampler), calls in product(kept.items(), self._calls(model)):
             yield name, calls, replace(sampler, num_steps=calls // sampler.calls_per_step)
 
     def _judge(self, subject: Subject) -> "Judge":
         if self.extractor is not None:
-            return ByFeatures(self, subject, self.extractor.to(subject.fabric.device))
-        return ByPlace(self.images_of(subject, "test", first=MOST_TEST_POINTS).flatten(1).cpu())
+            return FeatureJudge(self, subject, self.extractor.to(subject.fabric.device))
+        return PointJudge(self.images_of(subject, "test", first=MOST_TEST_POINTS).flatten(1).cpu())
 
-    def _draws(self, judge: "Judge", chain: Chain, bar: "tqdm[Any]") -> MeanAndError:
+    def _distance(self, judge: "Judge", chain: Chain, bar: "tqdm[Any]") -> MeanAndError:
+        """Returns the mean distance of one sampler over all draws."""
         draws = torch.split(torch.arange(self.num_draws * chain.images.n), chain.images.n)
-        found = [judge.distance(self._made(judge, chain, numbers, bar)) for numbers in draws]
+        found = [judge.distance(self._sampled(judge, chain, numbers, bar)) for numbers in draws]
         for each in found:
             if each.warning:
                 log.warning("A distance of %s is %s", chain.images.sampler, each.warning)
         return MeanAndError.of(torch.tensor([each.value for each in found], dtype=torch.float64))
 
-    def _made(self, judge: "Judge", chain: Chain, numbers: Indices, bar: "tqdm[Any]") -> FeatureVectors:
-        """What is seen of the images of these numbers."""
+    def _sampled(self, judge: "Judge", chain: Chain, numbers: Indices, bar: "tqdm[Any]") -> FeatureVectors:
+        """Generates the samples of these numbers, and returns what the judge keeps of them."""
         batches = [part.tolist() for part in torch.split(numbers, chain.images.batch_size)]
         return torch.cat([judge.see(chain, end_of(counted(chain.whole(b), bar, len(b)))) for b in batches])
 
-    def _draw(self, judge: "Judge", subject: Subject, found: By) -> None:
+    def _draw(self, judge: "Judge", subject: Subject, found: Distances) -> None:
         figure, axes = new_figure()
         for name, by_calls in found.items():
             draw_errors(axes, by_calls, label=name.replace("_", " "))
@@ -160,11 +155,11 @@ class Steps(Figure):
             f"How far {n} samples are from the data, by network calls; means and standard errors over "
             f"{self.num_draws} draws, each from the same noise for all samplers."
         )
-        save_curves(figure, sentence, subject.run_dir / f"{self.name}.png")
+        self.save_curves(subject, figure, sentence)
 
-    def _records(self, judge: "Judge", subject: Subject, found: By) -> dict[str, dict[str, Any]]:
+    def _records(self, judge: "Judge", subject: Subject, found: Distances) -> Records:
         trained, n = self.trained(subject), self.generated(subject).n
-        records = {}
+        records: Records = {}
         for name, calls, sampler in self._all(trained.model):
             each = found[name][calls]
             suffix = judge.suffix + trained.swapped_for(sampler) + trained.suffix
@@ -182,8 +177,10 @@ class Steps(Figure):
 
 
 class Judge(Protocol):
-    """Tells how far samples are from the data. name, against, suffix: in the names of its numbers. origin: what
-    results.json says of it."""
+    """Measures the distance of samples to the data.
+
+    name, against, suffix: parts of the names of its numbers. origin: what results.json records of it.
+    """
 
     name: str
     against: str
@@ -191,17 +188,17 @@ class Judge(Protocol):
     origin: dict[str, Any]
 
     def see(self, chain: Chain, x_0: Images) -> FeatureVectors:
-        """What it sees of a batch of samples, on the CPU."""
+        """Returns what `distance` needs of a batch of samples, on the CPU: [b, d]."""
 
     def distance(self, seen: FeatureVectors) -> Value:
-        """Of all samples together."""
+        """Returns the distance of all samples, given what `see` returned of them: [n, d]."""
 
     def scale(self, axes: Any, n: int) -> None:
-        """The axis of its distances, for n samples."""
+        """Labels and scales the y axis for distances of n samples."""
 
 
-class ByFeatures(Judge):
-    """Images: by the Fréchet distance of their features."""
+class FeatureJudge(Judge):
+    """Measures the Fréchet distance of images by their features."""
 
     def __init__(self, figure: Figure, subject: Subject, extractor: Extractor) -> None:
         self.figure, self.subject, self.extractor = figure, subject, extractor
@@ -220,8 +217,8 @@ class ByFeatures(Judge):
         self.figure.draw_floor(axes, self.subject, self.extractor, n)
 
 
-class ByPlace(Judge):
-    """Points: by their energy distance to test points."""
+class PointJudge(Judge):
+    """Measures the energy distance of points to test points."""
 
     name, against, suffix = "energy_distance", "test", ""
 

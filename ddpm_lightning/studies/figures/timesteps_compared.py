@@ -1,9 +1,8 @@
-"""How much the gradient of training varies by how t is drawn: a weighted loss, or t in proportion to the weight."""
+"""How much the gradient of a loss varies by the way t is drawn: uniformly, or in proportion to the weight."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,28 +10,32 @@ from torch import Tensor
 
 from ddpm_lightning.diffusion.losses import Loss
 from ddpm_lightning.diffusion.timesteps import TimestepDistribution
-from ddpm_lightning.errors import check_at_most, check_whole
-from ddpm_lightning.evaluation.subject import Subject, Trained
+from ddpm_lightning.errors import check_whole
+from ddpm_lightning.evaluation.subject import Subject
 from ddpm_lightning.runtime.plots import panels
 from ddpm_lightning.runtime.progress_bars import progress_bar
 from ddpm_lightning.runtime.results import MeanAndError
 from ddpm_lightning.runtime.signals import STOP
 from ddpm_lightning.seeding import generator
-from ddpm_lightning.studies.figures.abstract_figure import Figure
-from ddpm_lightning.studies.figures.canvas import save_curves
+from ddpm_lightning.studies.figures.abstract_figure import Records, SingleProcessFigure
 from ddpm_lightning.training.generate import evaluating
 from ddpm_lightning.typing import Gradient, Images
 
 
 @dataclass
-class TimestepsCompared(Figure):
-    """The gradient of one loss, its t drawn in several ways that all have the same expectation: how far is the gradient
-    of a batch from its mean?
+class TimestepsCompared(SingleProcessFigure):
+    """Compares the variance of a loss's gradient under several ways to draw t.
 
-    loss, distributions: what is compared, by name. num_images: the first so many of the training images, of which
-    batches are drawn; null for all, which are held at once. batch_size: of a gradient. num_pairs: independent pairs of
-    gradients, g and g′, at the same weights: ½‖g − g′‖² is on average the variance (summed over weights), g·g′ the
-    square of the mean. One process does the work.
+    All ways have the same mean gradient. They differ in how far the gradient of a batch is from it. Two independent
+    gradients g and g′ at the same weights measure that: ½‖g − g′‖² is on average the variance, summed over weights, and
+    g·g′ is on average the squared norm of the mean.
+
+    Args:
+        loss: The loss.
+        distributions: The ways to draw t, by name.
+        num_images: Number of training images that batches are drawn from. None means all, in memory at once.
+        batch_size: Number of images of a gradient.
+        num_pairs: Number of pairs of gradients, in 2..100,000.
     """
 
     loss: Loss
@@ -44,42 +47,37 @@ class TimestepsCompared(Figure):
     name = "timesteps"
 
     def check(self, subject: Subject) -> None:
-        """Raises UserError where there is no model, the loss does not fit it, or there are fewer images."""
         trained = self.trained(subject)
         self.loss.check(trained.model.variance)
-        check_whole(self.option("num_pairs"), self.num_pairs, 2, "one tells nothing of the others; use 100")
-        check_at_most(self.option("num_pairs"), self.num_pairs, 100_000, "each is two gradients; use 100")
-        check_whole(self.option("batch_size"), self.batch_size, 1, "a gradient is of some images; use 64")
+        self.check_count("num_pairs", 2, 100_000)
         images = len(trained.data.images("train"))
         if self.num_images is not None:
-            check_whole(self.option("num_images"), self.num_images, 1, "null is for all")
+            check_whole(self.option("num_images"), self.num_images, 1, "null means all")
             images = min(images, self.num_images)
-        check_at_most(self.option("batch_size"), self.batch_size, images, "of so many it is drawn")
+        self.check_count("batch_size", 1, images, "a batch is drawn from this number of training images")
 
-    def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
-        """The gradient's variance and mean by distribution; timesteps.png."""
-        if not subject.fabric.is_global_zero:
-            return {}
+    def draw(self, subject: Subject) -> Records:
+        """Returns variance and mean of the gradient by distribution; writes NAME.png."""
         trained = self.trained(subject)
         x_0 = self.images_of(subject, "train", first=self.num_images)
         found = {name: self._compare(subject, x_0, name) for name in self.distributions}
-        self._draw(found, subject.run_dir / f"{self.name}.png")
-        return {
-            f"gradient_variance_{name}{trained.swapped}{trained.suffix}": {**variation.told(), **self._origin(trained)}
-            for name, variation in found.items()
-        }
+        self._draw(subject, found)
+        loss = type(self.loss).__name__
+        origin = {"loss": loss, "batch_size": self.batch_size, "num_pairs": self.num_pairs, **trained.origin}
+        suffix = trained.swapped + trained.suffix
+        return {f"gradient_variance_{name}{suffix}": {**each.stated(), **origin} for name, each in found.items()}
 
     def _compare(self, subject: Subject, x_0: Images, name: str) -> "Variation":
         variation = Variation()
         with evaluating(self.trained(subject).model), subject.fabric.autocast():
-            pairs = self._gradients(subject, x_0, name)
+            gradients = self._gradients(subject, x_0, name)
             for _ in progress_bar(iterable=range(self.num_pairs), desc=f"Gradients, {name}", unit="pair", leave=False):
                 STOP.check()
-                variation.add(next(pairs), next(pairs))
+                variation.add(next(gradients), next(gradients))
         return variation
 
     def _gradients(self, subject: Subject, x_0: Images, name: str) -> "Iterator[tuple[Gradient, Tensor]]":
-        """Gradients and losses of one batch after another; the images and ε are the same in every distribution."""
+        """Yields gradient and loss of one batch after another, of the same images and ε for every distribution."""
         model = self.trained(subject).model
         weights = [p for p in model.parameters() if p.requires_grad]
         for k in count():
@@ -91,11 +89,7 @@ class TimestepsCompared(Figure):
             parts = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
             yield torch.cat([part.flatten() for part in parts]).double(), loss.detach()
 
-    def _origin(self, trained: Trained) -> dict[str, Any]:
-        loss = type(self.loss).__name__
-        return {"loss": loss, "batch_size": self.batch_size, "num_pairs": self.num_pairs, **trained.origin}
-
-    def _draw(self, found: dict[str, "Variation"], path: Path) -> None:
+    def _draw(self, subject: Subject, found: dict[str, "Variation"]) -> None:
         figure, (axes,) = panels(1, height=1.6 + 0.4 * len(found))
         names = [name.replace("_", " ") for name in found]
         variances = [each.variance for each in found.values()]
@@ -107,24 +101,26 @@ class TimestepsCompared(Figure):
             f"How far the gradient of a batch of {self.batch_size} is from its mean, which is the same for all; loss: "
             f"{type(self.loss).__name__}. From {self.num_pairs} pairs of gradients at the same weights."
         )
-        save_curves(figure, sentence, path)
+        self.save_curves(subject, figure, sentence)
 
 
+@dataclass
 class Variation:
-    """Of gradients and losses, from independent pairs."""
+    """Variance and mean of gradients, and the mean loss, from independent pairs."""
 
-    def __init__(self) -> None:
-        self.variance, self.square_of_mean, self.loss = MeanAndError(), MeanAndError(), MeanAndError()
+    variance: MeanAndError = field(default_factory=MeanAndError)
+    square_of_mean: MeanAndError = field(default_factory=MeanAndError)
+    loss: MeanAndError = field(default_factory=MeanAndError)
 
     def add(self, one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> None:
-        """Counts in a pair: two gradients, each with its loss."""
+        """Adds a pair. one, other: a gradient with its loss each."""
         (g, loss), (g_, loss_) = one, other
         self.variance.update((0.5 * (g - g_).square().sum())[None].cpu())
         self.square_of_mean.update((g @ g_)[None].cpu())
         self.loss.update(torch.stack([loss, loss_]).cpu())
 
-    def told(self) -> dict[str, Any]:
-        """What results.json says."""
+    def stated(self) -> dict[str, Any]:
+        """Returns the numbers as results.json records them."""
         return {
             "value": self.variance.mean,
             "standard_error_over_pairs": self.variance.standard_error,

@@ -68,7 +68,7 @@ def test_points_are_judged_by_their_energy_distance(tmp_path: Path, capsys: pyte
 
 
 WRONG = [
-    ([], "nothing tells near from far; add extractor=digits"),
+    ([], "there is no extractor; add extractor=digits"),
     (["extractor=digits", "figure.steps.calls=[0]"], "figure.steps.calls=0 "),
     (["extractor=digits", "figure.steps.calls=[9]"], "ancestral cannot walk in 9 network calls"),
     (["extractor=digits", "figure.steps.calls=[4,4]"], "names a number twice"),
