@@ -44,8 +44,12 @@ WITH_PLOTS = [
 ]
 """A small run with everything that a run draws."""
 
-SMALL = [*WITH_PLOTS, *(f"callbacks.{name}=null" for name in ("schedule_plot", "loss_curve", "loss_by_t"))]
-"""Without the pictures of curves, which take as long to draw as all the rest."""
+SMALL = [
+    *WITH_PLOTS,
+    *(f"callbacks.{name}=null" for name in ("schedule_plot", "loss_curve", "loss_by_t")),
+    *(f"callbacks.{name}.every_n_steps=1000" for name in ("grid", "strip")),
+]
+"""Without pictures but the final samples: to draw them takes longer than all the rest."""
 
 
 def command(script: str, *overrides: str) -> None:

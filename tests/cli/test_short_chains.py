@@ -12,10 +12,10 @@ from ddpm_lightning.studies.figures.lossy_coding import LossyCoding
 from ddpm_lightning.studies.figures.plane import Plane
 from ddpm_lightning.studies.figures.shared_latents import SharedLatents
 from ddpm_lightning.training.loggers.metrics_csv import read_rows
-from tests.commands import SMALL, command, error_of, results
+from tests.commands import WITH_PLOTS, command, error_of, results
 from tests.configuration.test_choices import options
 
-DEFAULTS = [option for option in SMALL if not option.startswith(("schedule.", "module.test_strata", "data."))]
+DEFAULTS = [option for option in WITH_PLOTS if not option.startswith(("schedule.", "module.test_strata", "data."))]
 DEFAULTS += ["data.channels=1", "data.size=[8,8]", "data.levels=17", "data.num_images=140", "data.batch_size=4"]
 DEFAULTS += ["quality=digits", "callbacks.quality.num_images=70", "callbacks.quality.every_n_steps=2"]
 FIGURES = ["progressive_generation", "lossy_coding", "shared_latents", "interpolation", "steps"]

@@ -148,9 +148,8 @@ def compare(model: DenoisingDiffusion, sampler: Sampler, theirs: list[Tensor], x
     return max(float((step.x - x).abs().max()) for step, x in zip(steps, theirs, strict=True))
 
 
-@pytest.mark.parametrize(
-    "name", [name if name == "beta" else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
-)
+@pytest.mark.slow  # tests/diffusion compares all 1000 steps with diffusers', and what is exported is the same function
+@pytest.mark.parametrize("name", MODELS)
 def test_the_whole_ancestral_trajectory_is_diffusers(tmp_path: Path, name: str) -> None:
     """1000 steps with the same noise; diffusers' tables are float32, ours float64."""
     model, folder = exported(tmp_path, name)

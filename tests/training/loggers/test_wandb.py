@@ -97,7 +97,7 @@ def test_images_per_second_are_those_while_nothing_is_drawn(tmp_path: Path, monk
         return draw(self, *args)
 
     monkeypatch.setattr(SampleGrid, "draw", slowly)
-    train(tmp_path, "callbacks.metrics.every_n_steps=4", "logger=csv", "callbacks.strip=null")
+    train(tmp_path, "callbacks.metrics.every_n_steps=4", "logger=csv", "callbacks.strip=null", plots=True)
     (row,) = [row for row in read_rows(tmp_path / "metrics.csv") if row["train/images_per_s"]]
     assert float(row["time/draw_s"]) > 0.5
     assert 16 / float(row["train/images_per_s"]) < float(row["time/train_s"]) + float(row["time/rest_s"]) + 0.05
@@ -211,7 +211,7 @@ def test_a_run_that_goes_on_is_the_same_run_and_repeats_nothing(tmp_path: Path) 
 def test_tensorboard_csv_and_none_are_one_word(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    train(tmp_path / "tensorboard", "logger=tensorboard")
+    train(tmp_path / "tensorboard", "logger=tensorboard", plots=True)
     events = EventAccumulator(str(tmp_path / "tensorboard" / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("train/loss")] == [1, 2, 3, 4]
     assert "samples/grid" in events.Tags()["images"]
