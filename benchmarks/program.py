@@ -15,7 +15,7 @@ from benchmarks.places import PAGE, RESULTS
 from benchmarks.plans import full, short, small
 from benchmarks.results import read, run, write
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.runtime.messages import quiet_libraries
+from ddpm_lightning.runtime.quiet_libraries import quiet_libraries
 
 log = logging.getLogger("benchmarks")
 

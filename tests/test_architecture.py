@@ -35,7 +35,13 @@ STANDARD = {"math", "abc", "collections", "dataclasses", "typing", "itertools", 
 HYDRA = {"cli", "configuration", "launching"}
 """The rooms that Hydra's configurations pass through, and the files elsewhere that ask Hydra about the job:"""
 HYDRA_FILES = {
-    *("runtime/messages.py", "runtime/processes.py", "runtime/run_directory.py"),
+    *(
+        "runtime/command_line.py",
+        "runtime/private_parts.py",
+        "runtime/user_errors.py",
+        "runtime/processes.py",
+        "runtime/run_directory.py",
+    ),
     *("training/loggers/wandb_logger.py", "training/objective.py"),
     *("studies/report/callback.py", "studies/report/plan.py"),
 }

@@ -13,7 +13,7 @@ from benchmarks.questions.training_step import Maker
 from benchmarks.sides.ours import OURS, TrainOurs
 from benchmarks.sides.peers import TrainDiffusers, TrainLucidrains, TrainPlain
 from benchmarks.sides.shape import PAPER, SMALL, Shape
-from ddpm_lightning.runtime.messages import quiet_libraries
+from ddpm_lightning.runtime.quiet_libraries import quiet_libraries
 
 MIB = 2**20
 

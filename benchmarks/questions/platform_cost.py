@@ -12,7 +12,7 @@ from benchmarks.measure import spread
 from benchmarks.sides.ours import BareLoop, configured, module_of
 from benchmarks.stopwatch import Enough, Stopwatch
 from ddpm_lightning.configuration.build import make, make_all, make_with
-from ddpm_lightning.runtime.messages import quiet_libraries
+from ddpm_lightning.runtime.quiet_libraries import quiet_libraries
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from benchmarks.places import ROOT
 from benchmarks.scaling import measured, runs, tables
 from benchmarks.scaling.plot import draw
 from benchmarks.scaling.recipes import recipes
-from ddpm_lightning.runtime.messages import quiet_libraries
+from ddpm_lightning.runtime.quiet_libraries import quiet_libraries
 from ddpm_lightning.runtime.results import commit, write_results
 
 log = logging.getLogger("scaling")

@@ -13,7 +13,8 @@ from omegaconf import DictConfig
 
 from ddpm_lightning.configuration.checked_loader import guarded
 from ddpm_lightning.configuration.groups import CONF
-from ddpm_lightning.launching.failures import list_failures_at_the_end, telling_failures
+from ddpm_lightning.launching.failures import telling_failures
+from ddpm_lightning.launching.sweeper import list_failures_at_the_end
 
 
 @telling_failures

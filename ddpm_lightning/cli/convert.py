@@ -5,7 +5,8 @@ import logging
 from omegaconf import DictConfig
 
 from ddpm_lightning.configuration.build import make, plain
-from ddpm_lightning.runtime.messages import relative, reporting_user_errors
+from ddpm_lightning.runtime.command_line import relative
+from ddpm_lightning.runtime.user_errors import reporting_user_errors
 from ddpm_lightning.studies.interchange.destinations import Target
 from ddpm_lightning.studies.interchange.source import Source
 

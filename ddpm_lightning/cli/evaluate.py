@@ -10,10 +10,12 @@ from ddpm_lightning.configuration.build import compile_network, make, plain
 from ddpm_lightning.evaluation.image_sets import Generated
 from ddpm_lightning.evaluation.measure import check_options, make_subject, measure_all
 from ddpm_lightning.evaluation.parts import check_parts, part_of
-from ddpm_lightning.runtime.messages import quiet_libraries, relative, reporting_user_errors
+from ddpm_lightning.runtime.command_line import relative
 from ddpm_lightning.runtime.processes import in_processes, is_first
+from ddpm_lightning.runtime.quiet_libraries import quiet_libraries
 from ddpm_lightning.runtime.results import commit
 from ddpm_lightning.runtime.signals import STOP
+from ddpm_lightning.runtime.user_errors import reporting_user_errors
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from omegaconf import DictConfig
 from ddpm_lightning.cli.evaluate import evaluate_here
 from ddpm_lightning.configuration.build import plain
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.runtime.messages import reporting_user_errors
 from ddpm_lightning.runtime.processes import in_processes
+from ddpm_lightning.runtime.user_errors import reporting_user_errors
 
 
 def run(cfg: DictConfig) -> None:

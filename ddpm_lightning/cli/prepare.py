@@ -16,9 +16,11 @@ from ddpm_lightning.configuration.build import make, plain
 from ddpm_lightning.data.encoded import EncodedImages, EncodedImagesDataModule, typed
 from ddpm_lightning.data.shards import LIST, ShardList, ShardsDataModule, read_index, text_of
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
-from ddpm_lightning.runtime.messages import option, python, quiet_libraries, relative, reporting_user_errors
+from ddpm_lightning.runtime.command_line import command_for, option, relative
 from ddpm_lightning.runtime.progress_bars import progress_bar
+from ddpm_lightning.runtime.quiet_libraries import quiet_libraries
 from ddpm_lightning.runtime.recipe import open_folder
+from ddpm_lightning.runtime.user_errors import reporting_user_errors
 from ddpm_lightning.studies.prepare.writing import Shard, ShardWriting
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ def run(cfg: DictConfig) -> None:
         told, where = " and ".join(f"{n} {split} images" for split, n in images.items()), relative(folder)
         side = shlex.quote(f"data.side={typed(data.side)}")
         options = f"data=shards {option('data.root', where)} {side} data.channels={data.channels}"
-        log.info("%s in %s; train on them: %s %s", told, where, python("train.py"), options)
+        log.info("%s in %s; train on them: %s %s", told, where, command_for("train.py"), options)
 
 
 def convert(data: EncodedImagesDataModule, folder: Path, images_per_shard: int, workers: int) -> dict[str, int]:

@@ -7,8 +7,10 @@ from omegaconf import DictConfig
 
 from ddpm_lightning.configuration.build import make_all, plain
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.runtime.messages import closing_loggers, quiet_libraries, reporting_user_errors
+from ddpm_lightning.runtime.quiet_libraries import quiet_libraries
+from ddpm_lightning.runtime.user_errors import reporting_user_errors
 from ddpm_lightning.studies.report.write import log_table, write_report
+from ddpm_lightning.training.loggers.closing import closing_loggers
 
 
 def run(cfg: DictConfig) -> None:

@@ -14,9 +14,10 @@ from ddpm_lightning.evaluation.generated_shards import GeneratedShards
 from ddpm_lightning.evaluation.image_sets import Generated
 from ddpm_lightning.evaluation.measure import from_checkpoint, load
 from ddpm_lightning.evaluation.sample_files import Output
+from ddpm_lightning.runtime.command_line import option, relative
 from ddpm_lightning.runtime.devices import choose_accelerator
-from ddpm_lightning.runtime.messages import option, relative, reporting_user_errors
 from ddpm_lightning.runtime.signals import STOP, Interrupted
+from ddpm_lightning.runtime.user_errors import reporting_user_errors
 
 log = logging.getLogger(__name__)
 

@@ -36,17 +36,20 @@ from ddpm_lightning.evaluation.after_training import (
     is_finished,
     measured_before,
 )
-from ddpm_lightning.runtime.messages import closing_loggers, option, quiet_libraries, relative, reporting_user_errors
+from ddpm_lightning.runtime.command_line import option, relative
 from ddpm_lightning.runtime.processes import in_processes, is_first
+from ddpm_lightning.runtime.quiet_libraries import quiet_libraries
 from ddpm_lightning.runtime.results import commit
 from ddpm_lightning.runtime.run_directory import alone_in, files_of_hydra
 from ddpm_lightning.runtime.signals import STOP, Interrupted
+from ddpm_lightning.runtime.user_errors import reporting_user_errors
 from ddpm_lightning.training.callbacks.checkpoints import SelfDescription, last_checkpoint
 from ddpm_lightning.training.callbacks.resuming import History, OptimizerOptions, restoring
 from ddpm_lightning.training.callbacks.stop import ENDED_EARLY, EarlyEnd, StopOnSignal, ended_early
 from ddpm_lightning.training.checkpoint import found_at, newest_whole
 from ddpm_lightning.training.generate import evaluating
 from ddpm_lightning.training.init_from import start_from
+from ddpm_lightning.training.loggers.closing import closing_loggers
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.monitors import check_monitors
 from ddpm_lightning.training.objective import check_objective, objective_of

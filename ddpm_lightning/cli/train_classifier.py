@@ -12,9 +12,10 @@ from torch.nn.functional import cross_entropy
 from ddpm_lightning.configuration.build import EvaluationData, make, plain, real_images
 from ddpm_lightning.errors import UserError, check_positive, check_whole
 from ddpm_lightning.metrics.classifier import SmallClassifier, describe
-from ddpm_lightning.runtime.messages import relative, reporting_user_errors
+from ddpm_lightning.runtime.command_line import relative
 from ddpm_lightning.runtime.progress_bars import progress_bar
 from ddpm_lightning.runtime.results import source
+from ddpm_lightning.runtime.user_errors import reporting_user_errors
 from ddpm_lightning.seeding import generator
 from ddpm_lightning.typing import Labels, Pixels
 

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import Any, cast
 
-import hydra._internal.hydra as composing
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.default_element import GroupDefault
 from hydra.core.object_type import ObjectType
 from hydra.errors import (
@@ -32,6 +30,7 @@ from ddpm_lightning.configuration.option_names import check_names, unknown_name
 from ddpm_lightning.configuration.quoting import check_named, how_to_quote
 from ddpm_lightning.configuration.secrets import check_no_secrets, check_typed
 from ddpm_lightning.errors import UserError, shown
+from ddpm_lightning.runtime.private_parts import ConfigLoaderImpl, composing_with
 from ddpm_lightning.runtime.signals import ending_at_once, raise_on_ctrl_c
 
 PLUGINS = ("launcher", "sweeper")
@@ -55,12 +54,8 @@ def guarded(main: Callable[[], None]) -> Callable[[], None]:
 
     @wraps(main)
     def run() -> None:
-        # Hydra has no hook between composing a configuration and acting on it.
-        hydra_itself: Any = composing
-        before = hydra_itself.ConfigLoaderImpl
-        hydra_itself.ConfigLoaderImpl = CheckedLoader
         try:
-            with ending_at_once():
+            with composing_with(CheckedLoader), ending_at_once():
                 check_flags()
                 main()
         except BrokenPipeError:  # as in `python train.py --help | head`
@@ -69,8 +64,6 @@ def guarded(main: Callable[[], None]) -> Callable[[], None]:
         except KeyboardInterrupt:  # before the command listened, so that nothing is lost
             print("\nStopped.", file=sys.stderr)
             sys.exit(130)
-        finally:
-            hydra_itself.ConfigLoaderImpl = before
 
     return run
 

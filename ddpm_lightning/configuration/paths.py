@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.runtime.messages import started_in
+from ddpm_lightning.runtime.command_line import started_in
 
 OF_IMAGES = ("images", "generated", "reference", "data.root")
 ABSOLUTE = (*OF_IMAGES, "checkpoint", "init_from", "cache", "evaluation.cache", "inception_weights")

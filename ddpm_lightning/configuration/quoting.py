@@ -5,21 +5,20 @@ from collections.abc import Iterable
 from hydra.errors import OverrideParseException
 
 from ddpm_lightning.errors import UserError, shown
+from ddpm_lightning.runtime.command_line import option, override, reads_as
 
 FORM = "options are name=value, such as seed=1"
 
 
 def check_named(options: Iterable[str]) -> None:
     """Raises UserError where an option has no name."""
-    for option in options:
-        if option.lstrip("+~").startswith("="):
-            raise UserError(f"{shown(option)} names no option; {FORM}")
+    for each in options:
+        if each.lstrip("+~").startswith("="):
+            raise UserError(f"{shown(each)} names no option; {FORM}")
 
 
 def how_to_quote(error: OverrideParseException) -> str:
     """One sentence with the option in the quotes that Hydra and the shell need."""
-    from ddpm_lightning.runtime.messages import option, override, reads_as  # PyTorch comes with it
-
     name, equals, value = error.override.partition("=")
     if not equals:
         return f"{shown(name)} is no option; {FORM}"

@@ -23,7 +23,7 @@ from ddpm_lightning.image_files.look import described, look_at
 from ddpm_lightning.image_files.search import find_images
 from ddpm_lightning.image_files.splits import check_no_splits
 from ddpm_lightning.npz import read_npz
-from ddpm_lightning.runtime.messages import relative
+from ddpm_lightning.runtime.command_line import relative
 from ddpm_lightning.runtime.processes import is_first
 from ddpm_lightning.runtime.progress_bars import progress_bar
 from ddpm_lightning.runtime.signals import Interrupted

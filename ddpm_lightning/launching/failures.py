@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
 from hydra.core.utils import filter_overrides
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
+
+from ddpm_lightning.runtime.command_line import relative
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ def telling_failures(function: Callable[[DictConfig], Any]) -> Callable[[DictCon
 def tell(error: Exception) -> None:
     """Gives the error to the handlers of the job's log, with a traceback unless it is a mistake of the user."""
     hydra = HydraConfig.get()
-    words = f"{shortest(Path(hydra.runtime.output_dir))} failed: {reason(error)}"
+    words = f"{relative(Path(hydra.runtime.output_dir))} failed: {reason(error)}"
     traceback = None if isinstance(error, CompactHydraException) else sys.exc_info()
     record = log.makeRecord(log.name, logging.ERROR, __file__, 0, "%s", (words,), traceback)
     for handler in logging.getLogger().handlers:
@@ -46,13 +47,6 @@ def tell(error: Exception) -> None:
 def reason(error: BaseException) -> str:
     """Why something failed, in a sentence."""
     return str(error).removeprefix("Error: ") if isinstance(error, CompactHydraException) else repr(error)
-
-
-def shortest(path: Path) -> Path:
-    """The path as one types it here."""
-    from ddpm_lightning.runtime.messages import relative  # which imports torch
-
-    return relative(path)
 
 
 def names_of(job_overrides: Sequence[Sequence[str]]) -> list[str]:
@@ -66,12 +60,3 @@ def raise_for(failures: Sequence[tuple[str, str]], jobs: int, cause: BaseExcepti
     if failures:
         lines = "".join(f"\n  {name}: {why}" for name, why in failures)
         raise CompactHydraException(f"Error: {len(failures)} of {jobs} jobs failed{lines}") from cause
-
-
-def list_failures_at_the_end() -> None:
-    """Puts ListingSweeper in its parent's place, for Hydra takes sweepers of its own packages alone."""
-    plugins = Plugins.instance()
-    from ddpm_lightning.launching.sweeper import ListingSweeper  # after Hydra has loaded the parent
-
-    parent = ListingSweeper.__mro__[1]
-    plugins.class_name_to_class[f"{parent.__module__}.{parent.__name__}"] = ListingSweeper

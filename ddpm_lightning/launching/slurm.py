@@ -30,7 +30,8 @@ from submitit import AutoExecutor, Job
 
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.launching.failures import names_of, raise_for
-from ddpm_lightning.runtime.messages import relative, reporting_user_errors
+from ddpm_lightning.runtime.command_line import relative
+from ddpm_lightning.runtime.user_errors import reporting_user_errors
 
 log = logging.getLogger(__name__)
 

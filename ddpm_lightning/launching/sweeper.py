@@ -1,4 +1,4 @@
-"""Hydra's sweeper, but it ends with a list of all jobs that failed."""
+"""Makes Hydra's sweeps end with a list of all jobs that failed; by itself Hydra shows only the first."""
 
 import contextlib
 import io
@@ -6,55 +6,66 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from ddpm_lightning.launching.failures import names_of, raise_for, reason, shortest
+from ddpm_lightning.launching.failures import names_of, raise_for, reason
+from ddpm_lightning.runtime.command_line import relative
+from ddpm_lightning.runtime.private_parts import basic_sweeper
+
+BasicSweeper: Any = basic_sweeper()
 
 
-class ListingSweeper(BasicSweeper):
-    """Hydra's sweeper, but it ends with a list of all jobs that failed, not with the first alone."""
+def list_failures_at_the_end() -> None:
+    """Puts ListingSweeper in BasicSweeper's place, because Hydra looks for sweepers only in its own packages."""
+    Plugins.instance().class_name_to_class[f"{BasicSweeper.__module__}.{BasicSweeper.__name__}"] = ListingSweeper
+
+
+class ListingSweeper(BasicSweeper):  # type: ignore[misc]
+    """Hydra's sweeper, with an error that lists all jobs that failed, whatever launcher runs them."""
 
     def setup(self, **context: Any) -> None:
         super().setup(**context)
-        assert self.launcher is not None
-        self.launcher = ListingLauncher(self.launcher)
+        self.launcher: Launcher = ListingLauncher(self.launcher)
 
 
 class ListingLauncher(Launcher):
-    """Launches jobs by another launcher, and raises one error for all that failed."""
+    """Launches jobs with another launcher, and raises one error for all that failed.
+
+    Args:
+        launcher: The other launcher, already set up.
+    """
 
     def __init__(self, launcher: Launcher) -> None:
         self.launcher = launcher
 
     def setup(self, **context: Any) -> None:
-        """The other launcher has been set up."""
+        """Does nothing, because the other launcher is set up already."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        done = self.launcher.launch(job_overrides, initial_job_idx)
-        failed = [(name, job) for name, job in zip(names_of(job_overrides), done, strict=True) if has_failed(job)]
-        listed = [(name, f"{reason(error_of(job))}; its log is {log_of(job)}") for name, job in failed]
-        raise_for(listed, len(done), error_of(failed[0][1]) if failed else None)
-        return done
-
-
-def has_failed(job: JobReturn) -> bool:
-    """Whether the job raised an error."""
-    return job.status == JobStatus.FAILED
+        jobs = self.launcher.launch(job_overrides, initial_job_idx)
+        failed = [
+            (name, job, error_of(job))
+            for name, job in zip(names_of(job_overrides), jobs, strict=True)
+            if job.status == JobStatus.FAILED
+        ]
+        listed = [(name, f"{reason(error)}; its log is {log_of(job)}") for name, job, error in failed]
+        raise_for(listed, len(jobs), failed[0][2] if failed else None)
+        return jobs
 
 
 def error_of(job: JobReturn) -> BaseException:
-    """What a failed job raised."""
+    """Returns the exception that a failed job raised."""
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # Hydra would announce the error there
-            return job.return_value  # type: ignore[no-any-return]  # which raises
+        with contextlib.redirect_stderr(io.StringIO()):  # where Hydra announces the error
+            return job.return_value  # type: ignore[no-any-return]  # raises
     except Exception as error:
         return error
 
 
 def log_of(job: JobReturn) -> Path:
-    """The log file of a job, as Hydra names it."""
+    """Returns the path of a job's log file."""
     assert job.hydra_cfg is not None
     hydra = job.hydra_cfg.hydra
-    return shortest(Path(hydra.runtime.output_dir) / f"{hydra.job.name}.log")
+    return relative(Path(hydra.runtime.output_dir) / f"{hydra.job.name}.log")

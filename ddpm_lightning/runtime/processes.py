@@ -32,8 +32,8 @@ from torch.distributed import destroy_process_group, is_initialized
 
 from ddpm_lightning.errors import Diverged, UserError, check_at_most
 from ddpm_lightning.runtime.devices import check_accelerator, choose_accelerator
-from ddpm_lightning.runtime.messages import reporting_user_errors
 from ddpm_lightning.runtime.signals import ASKING, WARNINGS, Interrupted, heard_by, is_first_task, requeue
+from ddpm_lightning.runtime.user_errors import reporting_user_errors
 
 Config = dict[str, Any]
 Work = Callable[[Config], None]

@@ -19,6 +19,7 @@ from torch import Tensor
 
 import ddpm_lightning
 from ddpm_lightning.atomic_files import write_text
+from ddpm_lightning.runtime.command_line import SOURCE
 from ddpm_lightning.typing import PerExample
 
 log = logging.getLogger(__name__)
@@ -97,10 +98,6 @@ def provenance(seed: int) -> dict[str, Any]:
 def device_name(device: torch.device) -> str:
     """cpu, or what the GPU calls itself."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-SOURCE = Path(ddpm_lightning.__file__).parents[1]
-"""The folder that holds the package: a checkout's root, or site-packages."""
 
 
 def source() -> dict[str, str | None]:

@@ -11,7 +11,7 @@ import lightning as L
 from PIL import Image
 
 from ddpm_lightning.errors import Diverged
-from ddpm_lightning.runtime.messages import option, python, relative
+from ddpm_lightning.runtime.command_line import command_for, option, relative
 from ddpm_lightning.runtime.moved_names import current_names
 from ddpm_lightning.runtime.processes import is_first
 from ddpm_lightning.runtime.results import provenance, tell, with_warnings, write_results
@@ -109,7 +109,7 @@ def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer, kept: dict[
     checkpoint, picture = last_checkpoint(run_dir), run_dir / "samples" / "grid_final.png"
     how = ""
     if keeps_checkpoints(trainer) and checkpoint.exists():
-        how = f" Sample from it with: {python('sample.py')} {option('checkpoint', relative(checkpoint))}"
+        how = f" Sample from it with: {command_for('sample.py')} {option('checkpoint', relative(checkpoint))}"
     shown = f" Its samples: {relative(picture)}." if picture.is_file() else ""
     log.info("The run lies in %s.%s%s", relative(run_dir), shown, how)
     return results

@@ -10,6 +10,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.runtime.devices import check_precision, choose_accelerator
+from ddpm_lightning.runtime.private_parts import leave_signals_alone
 from ddpm_lightning.training.callbacks.stop import TimeLimit
 from ddpm_lightning.training.checkpoint import AtomicCheckpointIO
 
@@ -102,8 +103,7 @@ def make_trainer(
         )
     except (MisconfigurationException, TypeError, ValueError) as error:
         raise UserError(f"trainer: {error}") from error
-    # Its own handlers would hang several processes (a collective call inside a handler); signals.py has ours.
-    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    leave_signals_alone(trainer)  # runtime/signals.py handles them
     return trainer
 
 

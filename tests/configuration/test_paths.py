@@ -11,7 +11,7 @@ from PIL import Image
 
 from ddpm_lightning.configuration.build import plain
 from ddpm_lightning.configuration.paths import ABSOLUTE, AS_TYPED
-from ddpm_lightning.runtime.messages import python
+from ddpm_lightning.runtime.command_line import command_for
 from tests.commands import ROOT, SMALL, command, error_of
 
 QUICK = ["trainer.max_steps=1", "callbacks.grid=null", "callbacks.strip=null", "callbacks.bound=null"]
@@ -69,10 +69,10 @@ def test_a_python_without_the_package_is_told_the_path_of_the_script(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.executable", str(tmp_path / "bin" / "python"))
-    assert shlex.split(python("sample.py")) == ["bin/python", str(ROOT / "sample.py")]
+    assert shlex.split(command_for("sample.py")) == ["bin/python", str(ROOT / "sample.py")]
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "ddpm").touch()
-    assert shlex.split(python("sample.py")) == ["bin/ddpm", "sample"]
+    assert shlex.split(command_for("sample.py")) == ["bin/ddpm", "sample"]
 
 
 @pytest.mark.parametrize("chdir", ["true", "false"])

@@ -6,7 +6,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddpm_lightning.runtime.messages import option
+from ddpm_lightning.runtime.command_line import option
 
 MARKS = st.text(st.sampled_from("a0/._-+@%:=~[]{}(),;!#&*?<>|'\"\\$ ü"), max_size=12)
 WORDS = st.sampled_from(["2024", "1.0", "1e3", "1_000", "null", "True", "nan", "-inf", "", " ", "a", "choice(a)"])

@@ -16,8 +16,8 @@ import yaml
 from PIL import Image
 
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.runtime.messages import quiet_libraries
 from ddpm_lightning.runtime.processes import number_of_processes
+from ddpm_lightning.runtime.quiet_libraries import quiet_libraries
 from ddpm_lightning.runtime.signals import STOP, requeue
 from ddpm_lightning.training.checkpoint import read_checkpoint
 from ddpm_lightning.training.loggers.metrics_csv import read_rows

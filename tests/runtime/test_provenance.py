@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import wandb
 
-from ddpm_lightning.runtime.results import SOURCE, commit_of
+from ddpm_lightning.runtime.command_line import SOURCE
+from ddpm_lightning.runtime.results import commit_of
 from ddpm_lightning.training.loggers.wandb_logger import name_repository
 from tests.conftest import ROOT
 

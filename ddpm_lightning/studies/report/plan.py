@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -15,6 +14,8 @@ from omegaconf import OmegaConf
 
 from ddpm_lightning.atomic_files import write_text
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.runtime.command_line import override
+from ddpm_lightning.runtime.private_parts import basic_sweeper
 
 PLAN = "plan.json"
 """Beside multirun.yaml, which Hydra writes anew for each command: [{"command", "jobs"}], a command each."""
@@ -69,8 +70,6 @@ def _as_typed_here(hydra: dict[str, Any], typed: str) -> str:
     """An override of Hydra's own options; the sweep's folder from where the command was given, if it lies below."""
     if not typed.startswith("hydra.sweep.dir="):
         return typed
-    from ddpm_lightning.runtime.messages import override  # which imports torch
-
     folder, here = Path(hydra["sweep"]["dir"]), (hydra.get("runtime") or {}).get("cwd", "")
     return override("hydra.sweep.dir", folder.relative_to(here)) if here and folder.is_relative_to(here) else typed
 
@@ -79,7 +78,7 @@ def _jobs(hydra: dict[str, Any]) -> Jobs | None:
     loader = GlobalHydra.instance().config_loader() if GlobalHydra.instance().is_initialized() else None
     try:
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(_asked(hydra)))
-        return tuple(tuple(job) for job in BasicSweeper.split_arguments(overrides, None)[0])
+        return tuple(tuple(job) for job in basic_sweeper().split_arguments(overrides, None)[0])
     except HydraException:  # glob(*), say, outside the command that has the configs
         return None
 

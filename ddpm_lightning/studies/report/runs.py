@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.runtime.messages import override
+from ddpm_lightning.runtime.command_line import override
 from ddpm_lightning.runtime.run_directory import folders_of_hydra
 from ddpm_lightning.studies.report.one_run import check_one_run
 from ddpm_lightning.studies.report.plan import command_of, read_plan, read_yaml

@@ -6,7 +6,7 @@ from pathlib import Path
 from lightning.pytorch.loggers import Logger
 
 from ddpm_lightning.atomic_files import write_text
-from ddpm_lightning.runtime.messages import relative
+from ddpm_lightning.runtime.command_line import relative
 from ddpm_lightning.runtime.pictures import save
 from ddpm_lightning.runtime.plots import as_image
 from ddpm_lightning.studies.report.page import page

@@ -13,7 +13,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch.optim import LBFGS, Adafactor, Optimizer
 
 from ddpm_lightning.errors import UserError, shown
-from ddpm_lightning.runtime.messages import relative
+from ddpm_lightning.runtime.command_line import relative
 from ddpm_lightning.runtime.signals import Interrupted
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.same_run import Difference

@@ -21,8 +21,10 @@ from torch.distributed import is_initialized
 
 from ddpm_lightning.atomic_files import write_text
 from ddpm_lightning.errors import UserError, check_boolean, check_positive
+from ddpm_lightning.runtime.command_line import SOURCE
+from ddpm_lightning.runtime.private_parts import leave_out_anonymous
 from ddpm_lightning.runtime.processes import is_first
-from ddpm_lightning.runtime.results import SOURCE, commit
+from ddpm_lightning.runtime.results import commit
 from ddpm_lightning.runtime.run_directory import try_to_write
 from ddpm_lightning.training.loggers.background import Background
 from ddpm_lightning.training.loggers.media import MediaLogger
@@ -194,7 +196,7 @@ def make_wandb_logger(
     ours["patience"] = (60 if offline else 600) if patience is None else patience  # a checkpoint takes its time to send
     name_repository(options.get("settings"))
     logger = BackgroundWandbLogger(save_dir=folder_of(save_dir), **{**ours, **options})
-    logger._wandb_init.pop("anonymous", None)  # Lightning passes it on, and W&B answers with a warning
+    leave_out_anonymous(logger)
     return logger
 
 
