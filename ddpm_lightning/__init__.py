@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """The names of `library`, which brings torch: `python train.py --help` does without it."""
+    """Returns a name of `library`, imported on first use: torch takes seconds to import, and --help needs none."""
     library = import_module("ddpm_lightning.library")
     if name == "__all__":
         return library.__all__

@@ -1,14 +1,24 @@
-"""The one exception for mistakes of the user; the command line shows it as a sentence, without a traceback."""
+"""UserError, the exception for mistakes of the user, and the checks of arguments that raise it.
+
+The command line shows a UserError as one sentence without a traceback.
+"""
+
+from typing import TypeGuard
+
+LARGEST_INTEGER = 2**63 - 1
+"""The largest integer that a tensor holds."""
 
 
 class UserError(ValueError):
-    """A choice that cannot work: the message says the value, the bound, the reason and the mend."""
+    """An invalid choice of the user; the message names the value, the bound, the reason and the remedy."""
 
 
 class Diverged(UserError):
-    """The model makes NaN or infinity; another step would not mend it.
+    """The model returns NaN or infinity, and further steps cannot repair it.
 
-    step: how many optimizer steps were made before, if that is not the trainer's present step.
+    Args:
+        words: the message.
+        step: how many optimizer steps were made before, if that is not the trainer's present step.
     """
 
     def __init__(self, words: str, step: int | None = None) -> None:
@@ -16,36 +26,54 @@ class Diverged(UserError):
         self.step = step
 
 
-LARGEST = 2**63 - 1
-"""The largest whole number that a tensor holds."""
-
-
-def check_whole(name: str, value: object, least: int, advice: str) -> None:
-    """Raises UserError unless value is a whole number of at least `least`."""
+def check_whole(name: str, value: object, least: int, advice: str, most: int | None = None) -> None:
+    """Raises UserError unless value is an integer in least..most; most=None allows what a tensor can hold."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise UserError(f"{name}={shown(value)} is not a whole number of at least {least}: {advice}")
-    check_at_most(name, value, LARGEST, "PyTorch counts no further; choose a smaller number")
+    if most is None:
+        check_at_most(name, value, LARGEST_INTEGER, "PyTorch has no larger integers; choose a smaller number")
+    else:
+        check_at_most(name, value, most, advice)
 
 
 def check_at_most(name: str, value: int, most: int, advice: str) -> None:
-    """Raises UserError where a whole number is so large that the machine would give up in the middle."""
+    """Raises UserError if value exceeds most."""
     if value > most:
         raise UserError(f"{name}={shown(value)} exceeds {most}: {advice}")
 
 
 def check_positive(name: str, value: object, advice: str) -> None:
     """Raises UserError unless value is a number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise UserError(f"{name}={value} is not a number above 0: {advice}")
+    if not _is_number(value) or not value > 0:
+        raise UserError(f"{name}={shown(value)} is not a number above 0: {advice}")
+
+
+def check_interval(name: str, value: object, low: float, high: float, advice: str, ends: str = "[]") -> None:
+    """Raises UserError unless value is a number between low and high.
+
+    Args:
+        name: how the user calls the value.
+        value: what the user gave.
+        low, high: the ends of the interval.
+        advice: the reason and the remedy, for the message.
+        ends: which ends belong to the interval: "[]", "[)", "(]" or "()".
+    """
+    closed_ends = {end for end, bracket in ((low, ends[0]), (high, ends[1])) if bracket in "[]"}
+    if not _is_number(value) or not (low < value < high or value in closed_ends):
+        raise UserError(f"{name}={shown(value)} lies outside {ends[0]}{low:g}, {high:g}{ends[1]}: {advice}")
 
 
 def check_boolean(name: str, value: object, advice: str) -> None:
     """Raises UserError unless value is true or false."""
     if not isinstance(value, bool):
-        raise UserError(f"{name}={value} is neither true nor false; {advice}")
+        raise UserError(f"{name}={shown(value)} is neither true nor false; {advice}")
 
 
 def shown(value: object) -> str:
-    """The value, if it is not longer than the sentence around it; else how it begins."""
+    """Returns the value as text, cut after 160 characters."""
     words = str(value)
     return words if len(words) <= 160 else f"{words[:160]} …"
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

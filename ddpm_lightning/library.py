@@ -1,4 +1,7 @@
-"""What `from ddpm_lightning import …` brings: the method and the network, without Lightning and Hydra."""
+"""The public names of `from ddpm_lightning import …`: the method and the networks.
+
+Nothing here imports Lightning or Hydra.
+"""
 
 from ddpm_lightning.diffusion.gaussian import Gaussian
 from ddpm_lightning.diffusion.likelihood import bits_per_dimension, estimate_bound, every_term, harmonic
@@ -8,7 +11,7 @@ from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import X0, Epsilon, Mu, Parameterization, V
 from ddpm_lightning.diffusion.probability_flow import ProbabilityFlow, every_direction, random_signs
 from ddpm_lightning.diffusion.process import GaussianDiffusion
-from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
+from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler, Traits
 from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver
 from ddpm_lightning.diffusion.samplers.langevin import LangevinSampler, PredictorCorrector
 from ddpm_lightning.diffusion.samplers.spacing import QuadraticSpacing, Spacing, TrailingSpacing, UniformSpacing
@@ -16,13 +19,13 @@ from ddpm_lightning.diffusion.samplers.unipc import UniPC
 from ddpm_lightning.diffusion.schedules import (
     ConstantSchedule,
     CosineSchedule,
-    GeometricSchedule,
     GivenSchedule,
     JSDSchedule,
     LinearSchedule,
     LogSNRLinearSchedule,
     QuadraticSchedule,
     Schedule,
+    geometric_schedule,
 )
 from ddpm_lightning.diffusion.timesteps import ImportanceTimesteps, LowDiscrepancyTimesteps, UniformTimesteps
 from ddpm_lightning.diffusion.variance_exploding import VarianceExploding
@@ -30,7 +33,6 @@ from ddpm_lightning.diffusion.variances import (
     BetaTildeVariance,
     BetaVariance,
     LearnedRangeVariance,
-    LearnedSigmoidVariance,
     LearnedVariance,
     LogSpace,
     Sigmoid,
@@ -58,14 +60,12 @@ __all__ = [
     "Epsilon",
     "Gaussian",
     "GaussianDiffusion",
-    "GeometricSchedule",
     "GivenSchedule",
     "Hybrid",
     "ImportanceTimesteps",
     "JSDSchedule",
     "LangevinSampler",
     "LearnedRangeVariance",
-    "LearnedSigmoidVariance",
     "LearnedVariance",
     "LinearSchedule",
     "LogSNRLinearSchedule",
@@ -86,6 +86,7 @@ __all__ = [
     "Simple",
     "Spacing",
     "TrailingSpacing",
+    "Traits",
     "TruncatedSNR",
     "UNet",
     "UniPC",
@@ -99,6 +100,7 @@ __all__ = [
     "estimate_bound",
     "every_direction",
     "every_term",
+    "geometric_schedule",
     "harmonic",
     "random_signs",
 ]

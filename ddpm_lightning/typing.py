@@ -1,7 +1,6 @@
-"""The shape vocabulary, named once.
+"""Names for the shapes of tensors, used in every annotation; the tests check them at run time.
 
-`b` is the batch, `*d` whatever one example is made of (channels, height and width for an image, two numbers for
-a point in the plane). The tests check every annotation at run time.
+In a shape, `b` is the batch size and `*d` the shape of one example: (channels, height, width) for an image.
 """
 
 from typing import NamedTuple
@@ -10,79 +9,79 @@ from jaxtyping import Bool, Float, Float64, Int64, UInt8
 from torch import Tensor
 
 Images = Float[Tensor, "b *d"]
-"""A batch of examples on the scale of the model, [-1, 1] for clean data."""
+"""A batch of examples on the scale of the model; clean data lie in [−1, 1]."""
 
 Features = Float[Tensor, "b _ _ _"]
-"""What flows through a network: channels, height and width may change from layer to layer."""
+"""Activations inside a network; channels, height and width may differ from layer to layer."""
 
 Timesteps = Int64[Tensor, "b"]
-"""One t of 1..T for each example."""
+"""One step t in 1..T per example; t = 0 is clean data."""
 
 PerExample = Float[Tensor, "b"]
-"""One number for each example."""
+"""One number per example."""
 
 Probes = Float[Tensor, "k b *d"]
-"""k directions for each example, along which a Jacobian is felt."""
+"""k directions per example, to which a Jacobian is applied."""
 
 ByProbe = Float[Tensor, "k b"]
-"""One number for each of k probes of each example."""
+"""One number per probe and example."""
 
-Ways = Float[Tensor, "_ b *d"]
-"""Where each example was, place by place."""
+Trajectories = Float[Tensor, "_ b *d"]
+"""The states of each example, one after another."""
 
 Broadcast = Float[Tensor, "..."]
 """A tensor that broadcasts over `Images`."""
 
 Table = Float64[Tensor, "rows"]
-"""T+1 rows in float64; row t belongs to step t, and row 0 to clean data."""
+"""One number per step, in T+1 rows: row t belongs to step t, and row 0 to clean data."""
 
 Betas = Float64[Tensor, "T"]
 """β_1 … β_T, without a row 0."""
 
 ByStep = Float64[Tensor, "T"]
-"""One number for each t = 1..T, without a row 0."""
+"""One number per step t = 1..T, without a row 0."""
 
 ByInterval = Float64[Tensor, "intervals"]
-"""One number for each t = 2..T: for the noise levels from SNR_{t−1} to SNR_t."""
+"""One number per step t = 2..T, for the noise levels from SNR(t−1) to SNR(t)."""
 
 Terms = Float[Tensor, "n intervals"]
-"""The same for each of n images."""
+"""One number per image and step t = 2..T."""
 
 Gradient = Float64[Tensor, "weights"]
-"""Of all weights, one after another."""
+"""The gradients of all weights in one vector."""
 
 Pixels = UInt8[Tensor, "b c h w"]
-"""Images as the files hold them: integers 0..levels-1."""
+"""Images as files hold them: integers in 0..levels−1."""
 
 SomePixels = UInt8[Tensor, "_ c h w"]
-"""One of several batches of images, which may differ in length."""
+"""One of several batches of images; their lengths may differ."""
 
 Points = Float[Tensor, "k d"]
-"""k points of d coordinates each."""
+"""k points with d coordinates each."""
 
 PointCloud = Float[Tensor, "n d"]
-"""n points of d coordinates each."""
+"""n points with d coordinates each."""
 
 FeatureVectors = Float[Tensor, "n d"]
-"""What a classifier sees in n images, d numbers each."""
+"""The d features that a classifier computes from each of n images."""
 
 SomeVectors = Float[Tensor, "_ d"]
-"""The same of one of several batches of images."""
+"""The feature vectors of one of several batches of images."""
 
 OtherVectors = Float[Tensor, "m d"]
-"""The same of m other images."""
+"""The feature vectors of m other images, to compare n images with."""
 
 Distances = Float[Tensor, "_"]
-"""How far each of some images is from the nearest of others."""
+"""The distance from each image to its nearest neighbour in another set."""
 
 NeighbourDistances = Float[Tensor, "n k"]
-"""How far the k nearest are from each of n images, ascending."""
+"""The distances from each of n images to its k nearest neighbours, ascending."""
 
 Neighbours = Int64[Tensor, "n k"]
-"""Which the k nearest are, by their places in their data set."""
+"""The places in a data set of the k nearest neighbours of each of n images."""
 
 Logits = Float[Tensor, "n k"]
-"""What a classifier takes n images for, among k classes."""
+"""A classifier's logits of k classes for each of n images."""
 
 Labels = Int64[Tensor, "n"]
 """The classes of n images."""
@@ -94,14 +93,19 @@ ImageSets = UInt8[Tensor, "n k c h w"]
 """n sets of k images, in 0..255."""
 
 Flags = Bool[Tensor, "b"]
-"""One yes or no for each example."""
+"""One yes or no per example."""
 
 Indices = Int64[Tensor, "b"]
-"""Places of examples in a data set."""
+"""One place in the data set per example."""
 
 
 class Examples(NamedTuple):
-    """What a DataModule hands to a model: x_0 ~ q(x_0), [b, c, h, w] in [−1, 1], and its places in the data set."""
+    """A batch as a DataModule hands it to a model.
+
+    Args:
+        x_0: images in [−1, 1], [b, c, h, w].
+        indices: their places in the data set, [b].
+    """
 
     x_0: Images
     indices: Indices

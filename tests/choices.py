@@ -4,19 +4,19 @@ from ddpm_lightning.diffusion.parameterizations import X0, Epsilon, Mu, V
 from ddpm_lightning.diffusion.schedules import (
     ConstantSchedule,
     CosineSchedule,
-    GeometricSchedule,
     JSDSchedule,
     LinearSchedule,
     LogSNRLinearSchedule,
     QuadraticSchedule,
+    geometric_schedule,
 )
 from ddpm_lightning.diffusion.variances import (
     BetaTildeVariance,
     BetaVariance,
     LearnedRangeVariance,
-    LearnedSigmoidVariance,
     LearnedVariance,
     LogSpace,
+    Sigmoid,
 )
 
 SCHEDULES = [
@@ -26,7 +26,7 @@ SCHEDULES = [
     ConstantSchedule(),
     JSDSchedule(),
     LogSNRLinearSchedule(),
-    GeometricSchedule(),
+    geometric_schedule(),
 ]
 SHORT_SCHEDULES = [
     LinearSchedule(T=50, beta_1=1e-3, beta_T=0.3),
@@ -35,7 +35,7 @@ SHORT_SCHEDULES = [
     ConstantSchedule(T=50, beta=0.2),
     JSDSchedule(T=50),
     LogSNRLinearSchedule(T=50),
-    GeometricSchedule(T=50),
+    geometric_schedule(T=50),
 ]
 PARAMETERIZATIONS = [Epsilon(), Mu(), X0(), V()]
 FIXED_VARIANCES = [BetaVariance(), BetaTildeVariance()]
@@ -43,7 +43,7 @@ VARIANCES = [
     *FIXED_VARIANCES,
     LearnedVariance(),
     LearnedRangeVariance(LogSpace()),
-    LearnedSigmoidVariance(),
+    LearnedRangeVariance(Sigmoid()),
 ]
 
 

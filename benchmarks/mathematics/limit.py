@@ -25,7 +25,7 @@ from ddpm_lightning.diffusion.schedules import (
     LogSNRLinearSchedule,
     QuadraticSchedule,
     Schedule,
-    through,
+    schedule_of_log_snr,
 )
 from ddpm_lightning.diffusion.time_spent import fading
 from ddpm_lightning.diffusion.variances import BetaTildeVariance
@@ -50,7 +50,7 @@ def stretched(shape: type[Schedule], T: int) -> GaussianDiffusion:
     ends = GaussianDiffusion(ENDS).snr.log()
     way = fading(GaussianDiffusion(shape(T=1000)))
     u, known = (torch.linspace(0, 1, length, dtype=torch.float64) for length in (T, 1000))
-    return GaussianDiffusion(through(ends[1] + (ends[-1] - ends[1]) * interpolate(u, known, way)))
+    return GaussianDiffusion(schedule_of_log_snr(ends[1] + (ends[-1] - ends[1]) * interpolate(u, known, way)))
 
 
 def bound(process: GaussianDiffusion, calls: int) -> MeanAndError:

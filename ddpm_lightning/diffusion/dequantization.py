@@ -1,4 +1,4 @@
-"""From integers to real numbers, which have a density, and back to a price of the integers."""
+"""Dequantization: bounds the probability of integers by a density of real numbers."""
 
 import math
 from abc import ABC, abstractmethod
@@ -13,34 +13,62 @@ from ddpm_lightning.typing import Images, PerExample
 
 
 class Dequantized(NamedTuple):
-    """y: [b, *d], and what it costs besides its own density, in nats: [b]."""
+    """Real numbers drawn for integers, and their cost.
+
+    Args:
+        y: drawn from q(y | x_0), [b, *d].
+        cost: the bound on −log P(x_0), less −log p(y), in nats, [b].
+    """
 
     y: Images
     cost: PerExample
 
 
 class Dequantization(ABC):
-    """Draws y ~ q(y | x_0), so that −log P(x_0) ≤ E_q[cost − log p(y)] for any density p (Theis et al., 2016; Ho et
-    al., 2019): p is a model of y, and with it P of the integers that x_0 stands for."""
+    """A distribution q(y | x_0) of real numbers for integers, which turns any density p(y) into a bound on P(x_0).
+
+        −log P(x_0) ≤ E_{y~q}[cost − log p(y)]
+
+    References:
+        Theis et al. (2016), "A note on the evaluation of generative models".
+        Ho et al. (2019), "Flow++: Improving Flow-Based Generative Models with Variational Dequantization".
+
+    Example:
+        >>> class NoDequantization(Dequantization):
+        ...     '''Scores the integers by the density itself, which is no bound.'''
+        ...
+        ...     def label(self, model):
+        ...         return "none"
+        ...
+        ...     def __call__(self, model, x_0, randn_like):
+        ...         return Dequantized(x_0, x_0.new_zeros(len(x_0)))
+    """
 
     @abstractmethod
     def label(self, model: DenoisingDiffusion) -> str:
-        """What a result's name says of it."""
+        """Returns its part of the names of results."""
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What else a result says of it."""
+        """Further facts for the record of a result."""
         return {}
 
     @abstractmethod
     def __call__(self, model: DenoisingDiffusion, x_0: Images, randn_like: Callable[[Images], Images]) -> Dequantized:
-        """x_0: [b, *d], on the grid of the model's levels."""
+        """Draws y ~ q(y | x_0) and computes its cost.
+
+        Args:
+            model: gives the number of levels, and a decoder.
+            x_0: images on the grid of the model's levels, [b, *d].
+            randn_like: draws ε ~ N(0, I) in the shape of its argument.
+        """
 
 
 class UniformDequantization(Dequantization):
-    """y = x_0 + a uniform draw from the bin around it, and P(x_0) = ∫ p over the bin: cost −log of the bin's volume.
+    """y uniform in the bin around x_0, as for P(x_0) = ∫ p(y) dy over the bin; cost = −log of the bin's volume.
 
-    Good where p is even within a bin; one that has learned the grid, and resolves it, finds most of a bin unlikely.
+    The bound is tight if p is even within a bin. A model that has learned the grid of the levels concentrates p on it,
+    and finds most of a bin unlikely.
     """
 
     def label(self, model: DenoisingDiffusion) -> str:
@@ -53,10 +81,11 @@ class UniformDequantization(Dequantization):
 
 
 class DecoderDequantization(Dequantization):
-    """y = x_0 + σ_1 ε, which is x_1/√ᾱ_1, and P(x_0) = ∫ p_θ(x_0 | x_1) p(x_1) dx_1 with the decoder of Eq. 13: cost
-    log q(y | x_0) + L_0.
+    """y = x_1/√ᾱ_1 = x_0 + σ_1 ε, as for P(x_0) = ∫ p_θ(x_0 | x_1) p(x_1) dx_1 with the discrete decoder of Eq. 13.
 
-    So the bound is the paper's, but for p(x_1), which there is the chain's and costs Σ_{t>1} L_{t−1} + L_T.
+        cost = log q(y | x_0) − log p_θ(x_0 | x_1)
+
+    The bound is the paper's, except for p(x_1): the chain of the paper pays Σ_{t>1} L_{t−1} + L_T for it.
     """
 
     def label(self, model: DenoisingDiffusion) -> str:

@@ -1,4 +1,4 @@
-"""Values between those that are known."""
+"""Linear interpolation in float64."""
 
 import torch
 from torch import Tensor
@@ -7,8 +7,13 @@ from ddpm_lightning.typing import ByStep
 
 
 def interpolate(x: ByStep, known: Tensor, values: Tensor) -> ByStep:
-    """What the straight lines through (known, values) are at each x; known: ascending, at least two of them, and x lies
-    between their ends. float64, one dimension."""
+    """Returns the values at x of the piecewise linear function through (known, values).
+
+    Args:
+        x: where to evaluate, [n], between the ends of known.
+        known: at least two points, ascending, [k].
+        values: the function's values at known, [k].
+    """
     right = torch.searchsorted(known, x.contiguous()).clamp(1, len(known) - 1)
     low, high = known[right - 1], known[right]
     share = (x - low) / (high - low)

@@ -1,4 +1,4 @@
-"""The variational bound term by term (Eq. 5), in bits per dimension, and an estimate of the whole."""
+"""The variational bound in bits per dimension, term by term (Ho et al., 2020, Eq. 5), and estimates of it."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -13,20 +13,33 @@ from ddpm_lightning.typing import ByStep, Images, PerExample, Table, Timesteps
 
 
 def bits_per_dimension(nats: PerExample, x: Images) -> PerExample:
-    """Nats of a whole example as bits for each of its dimensions."""
+    """Converts nats per example to bits per dimension: nats/(d log 2), [b].
+
+    Args:
+        nats: [b].
+        x: the examples, [b, *d]; they give the number of dimensions d.
+    """
     return nats / (x[0].numel() * math.log(2))
 
 
 def prior_term(model: DenoisingDiffusion, x_0: Images) -> PerExample:
-    """L_T of Eq. 5, in bits/dim: [b]. It has no parameters."""
+    """Returns L_T of Eq. 5 in bits/dim: [b]. It has no parameters, because β_t is fixed.
+
+    Args:
+        model: gives the forward process.
+        x_0: clean images, [b, *d].
+    """
     return bits_per_dimension(model.process.prior_kl(x_0), x_0)
 
 
 class HasFirstStep:
-    """Whether some t of a batch is 1, where the costly decoder of Eq. 13 is needed.
+    """Tells whether any t of a batch is 1, where the bound needs the costly decoder of Eq. 13.
 
-    Python has to know it, and waits for the answer. So ask before the network call and use the answer after it: a GPU
-    then has the call to work on, and is never idle.
+    Python must wait for a GPU to learn this. Make it before the network call and read it after the call: then the
+    GPU has work in the meantime.
+
+    Args:
+        t: [b] in 1..T.
     """
 
     def __init__(self, t: Timesteps) -> None:
@@ -47,19 +60,22 @@ def bound_term(
     clip_x_0: bool = False,
     has_first: HasFirstStep | None = None,
 ) -> PerExample:
-    """One term of Eq. 5 for each example, in bits/dim: [b].
+    """Returns one term of the bound for each example, in bits/dim: [b].
 
-    L_{t−1} = D_KL(q(x_{t−1} | x_t, x_0) ‖ p_θ(x_{t−1} | x_t)) for t > 1, and L_0 = −log p_θ(x_0 | x_1) with the
-    discrete decoder (Eq. 13) for t = 1. output: the network's answer at x_t ~ q(x_t | x_0). has_first: asked before it.
+        L_{t−1} = D_KL(q(x_{t−1} | x_t, x_0) ‖ p_θ(x_{t−1} | x_t))  for t > 1                        (Eq. 5)
+        L_0 = −log p_θ(x_0 | x_1), the discrete decoder,  for t = 1                                (Eq. 13)
+
+    Args:
+        model: the reverse process.
+        output: the network's output at (x_t, t).
+        x_0: clean images on the grid of the data's levels, [b, *d].
+        x_t: drawn from q(x_t | x_0), [b, *d].
+        t: [b] in 1..T.
+        clip_x_0: whether to clip x̂_0 to [−1, 1].
+        has_first: made of t before the network call; None makes it here.
     """
-    return _term(
-        model,
-        model.interpret(output, x_t, t, clip_x_0),
-        x_0,
-        x_t,
-        t,
-        HasFirstStep(t) if has_first is None else has_first,
-    )
+    denoised = model.interpret(output, x_t, t, clip_x_0)
+    return _term(model, denoised, x_0, x_t, t, HasFirstStep(t) if has_first is None else has_first)
 
 
 def _term(
@@ -72,14 +88,27 @@ def _term(
 
 
 class Measured(NamedTuple):
-    """At one t for each example: its term of Eq. 5 in bits/dim, and mean (x_0 − x̂_0)²; both [b]."""
+    """The errors of one network call for each example.
+
+    Args:
+        term: the term of Eq. 5 at t, in bits/dim, [b].
+        squared_error: mean (x_0 − x̂_0)² over dimensions, [b].
+    """
 
     term: PerExample
     squared_error: PerExample
 
 
 def measure(model: DenoisingDiffusion, x_0: Images, t: Timesteps, eps: Images, clip_x_0: bool = False) -> Measured:
-    """One network call at x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε, t in 1..T, and what it costs."""
+    """Calls the network once at x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε, and returns its errors.
+
+    Args:
+        model: the reverse process.
+        x_0: clean images, [b, *d].
+        t: [b] in 1..T.
+        eps: ε ~ N(0, I), [b, *d].
+        clip_x_0: whether to clip x̂_0 to [−1, 1].
+    """
     x_t = model.process.q_sample(x_0, t, eps)
     has_first = HasFirstStep(t)
     denoised = model.denoise(x_t, t, clip_x_0)
@@ -90,16 +119,28 @@ def measure(model: DenoisingDiffusion, x_0: Images, t: Timesteps, eps: Images, c
 def every_term(
     model: DenoisingDiffusion, x_0: Images, *, randn_like: Callable[[Images], Images], clip_x_0: bool = True
 ) -> Iterator[Measured]:
-    """The terms of Eq. 5 from t = T down to 1, each at one draw of x_t: L_{T−1}, …, L_0. T network calls an image."""
+    """Yields the terms L_{T−1}, …, L_0 of Eq. 5, each at one draw of x_t; T network calls per image.
+
+    The sum of all terms and `prior_term` is an unbiased estimate of the bound.
+
+    Args:
+        model: the reverse process.
+        x_0: clean images, [b, *d].
+        randn_like: draws ε ~ N(0, I) in the shape of its argument.
+        clip_x_0: whether to clip x̂_0 to [−1, 1], as the paper's evaluation does.
+    """
     for t in range(model.process.T, 0, -1):
         yield measure(model, x_0, torch.full((len(x_0),), t, device=x_0.device), randn_like(x_0), clip_x_0)
 
 
 class Estimate(NamedTuple):
-    """Of Eq. 5 for each example, in bits/dim, and the variance that the draws of t and x_t gave it; both [b].
+    """An unbiased estimate of the bound for each example.
 
-    The variance is estimated from pairs of neighbouring strata, E (d_1 − d_2)² = Var d_1 + Var d_2 + (E d_1 − E d_2)²:
-    on average it is never too small.
+    Args:
+        bound: the estimate of Eq. 5, in bits/dim, [b].
+        variance: its variance over the draws of t and x_t, in (bits/dim)², [b]. It is estimated from pairs of
+            neighbouring strata: E (d_1 − d_2)² = Var d_1 + Var d_2 + (E d_1 − E d_2)². So on average it is not too
+            small.
     """
 
     bound: PerExample
@@ -116,11 +157,20 @@ def estimate_bound(
     randn_like: Callable[[Images], Images],
     clip_x_0: bool = True,
 ) -> Estimate:
-    """An unbiased estimate of Eq. 5: L_T is exact, Σ_{t≥1} L_{t−1} = E_{t~p}[L_{t−1}/p(t)] takes one draw of t from
-    each of `number` (at least 2) equal slices of p.
+    """Estimates the bound of each image from a few of its T terms, without bias.
 
-    proposal: p, [T+1], positive in rows 1..T, which sum to 1. Best is p(t) ∝ √E L²_{t−1}. Costs `number` network calls.
-    rand: draws u ~ Uniform[0, 1) for each example.
+        L = L_T + Σ_{t=1}^T L_{t−1} = L_T + E_{t~p}[L_{t−1}/p(t)]                                    (Eq. 5)
+
+    L_T is exact. One t is drawn from each of `number` equal slices of p (stratified sampling).
+
+    Args:
+        model: the reverse process.
+        x_0: clean images, [b, *d].
+        proposal: p, [T+1], positive in rows 1..T, which sum to 1. The best p(t) is ∝ √E L²_{t−1}; see `pilot`.
+        number: how many t to draw per image, at least 2; each is a network call.
+        rand: draws u ~ Uniform[0, 1), [b].
+        randn_like: draws ε ~ N(0, I) in the shape of its argument.
+        clip_x_0: whether to clip x̂_0 to [−1, 1], as the paper's evaluation does.
     """
     p = proposal.to(x_0.device)
     cdf = p[1:].cumsum(0)
@@ -141,18 +191,23 @@ def _variance_of_sum(drawn: Tensor) -> PerExample:
 
 
 def harmonic(T: int) -> Table:
-    """p(t) ∝ 1/t, [T+1]: a proposal for any model, since the bound's terms are large at small t."""
+    """Returns the proposal p(t) ∝ 1/t for `estimate_bound`: [T+1]. It fits any model: small t have large terms."""
     return as_proposal(1 / torch.arange(1, T + 1, dtype=torch.float64), uniform_share=0.0)
 
 
 def as_proposal(weights: ByStep, uniform_share: float = 0.1) -> Table:
-    """p(t) ∝ the weights of t = 1..T, but for a share that is spread evenly, lest a rare t weigh too much: [T+1]."""
+    """Returns the proposal p(t) ∝ weights for `estimate_bound`: [T+1], 0 in row 0.
+
+    Args:
+        weights: positive weights of t = 1..T, [T].
+        uniform_share: the share of p(t) that is spread evenly, in [0, 1]; it bounds 1/p(t).
+    """
     p = (1 - uniform_share) * weights / weights.sum() + uniform_share / len(weights)
     return torch.cat([p.new_zeros(1), p])
 
 
 def grid(T: int, number: int) -> list[int]:
-    """About `number` steps of 1..T, closest together at small t, both ends among them."""
+    """Returns at most max(number, 2) steps from 1 to T, evenly spaced in log t, both ends included."""
     spaced = torch.logspace(0, math.log10(T), max(min(number, T), 2), dtype=torch.float64)
     return sorted({round(float(t)) for t in spaced})
 
@@ -165,7 +220,17 @@ def pilot(
     randn_like: Callable[[Images], Images],
     clip_x_0: bool = True,
 ) -> ByStep:
-    """√E L²_{t−1} for t = 1..T, from a few examples: measured on `grid(T, number)`, log-linear in log t between."""
+    """Measures √E L²_{t−1} on a few images, as weights for `as_proposal`: [T].
+
+    The sizes are measured on the steps of `grid(T, number)`. Between them, their logarithm is linear in log t.
+
+    Args:
+        model: the reverse process.
+        x_0: a few clean images, [b, *d].
+        number: how many steps to measure; each is a network call per image.
+        randn_like: draws ε ~ N(0, I) in the shape of its argument.
+        clip_x_0: whether to clip x̂_0 to [−1, 1].
+    """
     steps = grid(model.process.T, number)
     size = []
     for t in steps:

@@ -1,4 +1,4 @@
-"""The training objectives, one number for each example (Section 3.4 of the paper, and its readers' choices)."""
+"""Training objectives, each one number per example (Ho et al., 2020, Section 3.4, and later work)."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -13,22 +13,46 @@ from ddpm_lightning.typing import Images, PerExample, Table, Timesteps
 
 
 class Loss(ABC):
-    """What one example costs at one t. The unit stands in each subclass."""
+    """The loss of each example at one step t; the docstring of a subclass names its unit.
+
+    Example:
+        >>> class Absolute(Loss):
+        ...     '''mean |target − f|. Unit: that of the network's output.'''
+        ...
+        ...     def __call__(self, model, x_0, t, eps):
+        ...         x_t = model.process.q_sample(x_0, t, eps)
+        ...         return (model.target(x_0, x_t, t) - model(x_t, t).f).abs().flatten(1).mean(1)
+    """
 
     @abstractmethod
     def __call__(self, model: DenoisingDiffusion, x_0: Images, t: Timesteps, eps: Images) -> PerExample:
-        """x_0, eps: [b, *d]; t: [b] in 1..T. Returns [b]."""
+        """Returns the loss of each example: [b].
+
+        Args:
+            model: the reverse process to train.
+            x_0: clean images in [−1, 1], [b, *d].
+            t: [b] in 1..T.
+            eps: ε ~ N(0, I), [b, *d].
+        """
 
     def check(self, variance: Variance) -> None:
-        """Raises UserError where the loss cannot train the variance."""
+        """Raises UserError if the loss cannot train a model of this variance."""
 
 
 class SquaredError(Loss):
-    """w_t · mean (target − f)², over the dimensions of what the network predicts."""
+    """w_t · mean (target − f)², the weighted squared error of what the network predicts.
+
+    Example:
+        >>> class SNRPlusOne(SquaredError):
+        ...     '''(SNR(t) + 1) · mean (x_0 − x̂_0)², which is L_simple of a network that predicts v.'''
+        ...
+        ...     def weight(self, model):
+        ...         return x_0_weight(model, model.process.snr + 1)
+    """
 
     @abstractmethod
     def weight(self, model: DenoisingDiffusion) -> Table:
-        """w_t: [T+1]."""
+        """Returns w_t: [T+1]. Row 0 is not used."""
 
     def check(self, variance: Variance) -> None:
         if variance.learned:
@@ -46,12 +70,15 @@ class SquaredError(Loss):
 def squared_error(
     model: DenoisingDiffusion, output: NetworkOutput, x_0: Images, x_t: Images, t: Timesteps
 ) -> PerExample:
-    """mean (target − f)²: [b]; with the ε-parameterization, Eq. 14."""
+    """Returns mean (target − f)² over the dimensions of each example: [b]. It is Eq. 14 if the network predicts ε."""
     return (model.target(x_0, x_t, t) - output.f).square().flatten(1).mean(1)
 
 
 class Simple(SquaredError):
-    """L_simple (Eq. 14): every t weighs the same. Unit: squared units of what the network predicts."""
+    """L_simple, the paper's choice: w_t = 1. Unit: that of the network's output, squared.
+
+    L_simple = E_{t, x_0, ε} mean (ε − ε_θ(√ᾱ_t x_0 + √(1 − ᾱ_t) ε, t))²                            (Eq. 14)
+    """
 
     def weight(self, model: DenoisingDiffusion) -> Table:
         return torch.ones_like(model.process.alpha_bar)
@@ -59,9 +86,13 @@ class Simple(SquaredError):
 
 @dataclass(frozen=True)
 class MinSNR(SquaredError):
-    """min(SNR(t), γ) · mean (x_0 − x̂_0)² (Hang et al., 2023). Unit: squared units of x_0, times the weight.
+    """min(SNR(t), γ) · mean (x_0 − x̂_0)². Unit: that of x_0, squared.
 
-    gamma: the cap on the weight; 5 in their paper.
+    Args:
+        gamma: the largest weight γ, above 0.
+
+    References:
+        Hang et al. (2023), "Efficient Diffusion Training via Min-SNR Weighting Strategy"; γ = 5 there.
     """
 
     gamma: float = 5.0
@@ -74,8 +105,13 @@ class MinSNR(SquaredError):
 
 
 class TruncatedSNR(SquaredError):
-    """max(SNR(t), 1) · mean (x_0 − x̂_0)² (Salimans & Ho, 2022): L_simple of ε, but where hardly a signal is left, x̂_0
-    itself counts. Unit: squared units of x_0, times the weight."""
+    """max(SNR(t), 1) · mean (x_0 − x̂_0)². Unit: that of x_0, squared.
+
+    It equals L_simple of a network that predicts ε while SNR(t) ≥ 1, and the error of x̂_0 beyond.
+
+    References:
+        Salimans & Ho (2022), "Progressive Distillation for Fast Sampling of Diffusion Models".
+    """
 
     def weight(self, model: DenoisingDiffusion) -> Table:
         return x_0_weight(model, model.process.snr.clamp(min=1))
@@ -83,11 +119,18 @@ class TruncatedSNR(SquaredError):
 
 @dataclass(frozen=True)
 class P2(SquaredError):
-    """(k + SNR(t))^−γ · mean (ε − ε̂)² (Choi et al., 2022, Eq. 8): the less, the less noise there is. With γ = 1 it is
-    sigmoid(log k − log SNR)/k, the weight of Kingma & Gao (2023) where log SNR is drawn evenly, as by
-    schedule=logsnr_linear. Unit: squared units of ε, times the weight.
+    """(k + SNR(t))^−γ · mean (ε − ε̂)², which weighs steps of little noise less. Unit: that of ε, squared.
 
-    k: the SNR from which on steps weigh less. gamma: how much so; 0 is L_simple of ε.
+    γ = 1 gives the sigmoid weight of Kingma & Gao (2023), sigmoid(log k − log SNR)/k, if log SNR is drawn uniformly,
+    as with schedule=logsnr_linear.
+
+    Args:
+        k: the SNR from which on the weight falls, above 0.
+        gamma: how fast it falls, above 0; at 0 it would be L_simple.
+
+    References:
+        Choi et al. (2022), "Perception Prioritized Training of Diffusion Models", Eq. 8.
+        Kingma & Gao (2023), "Understanding Diffusion Objectives as the ELBO with Simple Data Augmentation".
     """
 
     k: float = 1.0
@@ -95,7 +138,7 @@ class P2(SquaredError):
 
     def __post_init__(self) -> None:
         check_positive("loss.k", self.k, "steps without a signal would weigh infinitely much; use 1")
-        check_positive("loss.gamma", self.gamma, "it is L_simple of ε at 0, and less turns it round; use 1, or 0.5")
+        check_positive("loss.gamma", self.gamma, "0 is L_simple of ε, and less reverses the weights; use 1, or 0.5")
 
     def weight(self, model: DenoisingDiffusion) -> Table:
         snr = model.process.snr
@@ -103,22 +146,33 @@ class P2(SquaredError):
 
 
 def x_0_weight(model: DenoisingDiffusion, weight: Table) -> Table:
-    """The weight of (target − f)² that makes it `weight` · (x_0 − x̂_0)², since x_0 − x̂_0 = c_out (target − f). Row 0,
-    where SNR is infinite, weighs nothing."""
-    _, c_out = model.parameterization.coefficients(model.learned_process)
+    """Returns the weight w'_t of (target − f)² that makes it w_t · (x_0 − x̂_0)²: w'_t = w_t c_out², [T+1].
+
+    x_0 − x̂_0 = c_out (target − f) in every parameterization.
+
+    Args:
+        model: gives c_out.
+        weight: w_t, [T+1]; row 0, where SNR is infinite, is replaced by 0.
+    """
+    _, c_out = model.parameterization.coefficients(model.trained_process)
     return torch.cat([weight.new_zeros(1), (weight * c_out[model.steps].square())[1:]])
 
 
 class VDM(SquaredError):
-    """One term of the bound with σ² = β̃, as VDM writes it: ½(SNR(t−1) − SNR(t)) ‖x_0 − x̂_0‖² (Kingma et al., 2021).
+    """One term of the bound with σ_t² = β̃_t, in terms of SNR. Unit: bits/dim of one term.
 
-    At t = 1, where SNR(0) is infinite, the discrete decoder (Eq. 13). Unit: bits/dim of one term; T times the mean
+        L_{t−1} = ½ (SNR(t−1) − SNR(t)) ‖x_0 − x̂_0‖²  for t > 1
+
+    At t = 1, where SNR(0) is infinite, it is the discrete decoder's −log p_θ(x_0 | x_1) (Eq. 13). T times the mean
     over t, plus L_T, is the bound.
+
+    References:
+        Kingma et al. (2021), "Variational Diffusion Models".
     """
 
     def weight(self, model: DenoisingDiffusion) -> Table:
         snr = model.process.snr
-        snr_drop = torch.cat([snr.new_zeros(2), snr[1:-1] - snr[2:]])  # rows 0 and 1 are not this formula's
+        snr_drop = torch.cat([snr.new_zeros(2), snr[1:-1] - snr[2:]])  # Rows 0 and 1 are not used.
         nats = 0.5 * x_0_weight(model, snr_drop)
         return nats / torch.log(nats.new_tensor(2.0))
 
@@ -134,9 +188,9 @@ class VDM(SquaredError):
 
 
 class ELBO(Loss):
-    """One term of the bound (Eq. 5 with 8 and 13), x̂_0 unclipped. Unit: bits/dim of one term, as in the official code.
+    """One term of the variational bound (Eq. 5 with Eq. 8 and 13), x̂_0 not clipped. Unit: bits/dim of one term.
 
-    T times the mean over t, plus L_T, is the bound.
+    T times the mean over t, plus L_T, is the bound. The official code's "kl" loss has the same scale.
     """
 
     def __call__(self, model: DenoisingDiffusion, x_0: Images, t: Timesteps, eps: Images) -> PerExample:
@@ -147,10 +201,15 @@ class ELBO(Loss):
 
 @dataclass(frozen=True)
 class Hybrid(Loss):
-    """L_simple + λ L_vlb, where L_vlb trains Σ_θ alone (Nichol & Dhariwal, 2021, Eq. 16).
+    """L_simple + λ L_vlb, in which the bound L_vlb trains Σ_θ alone.
 
-    Unit: L_simple's, plus λ times the bound in bits/dim (T times its term at t).
-    vlb_weight: λ; 0.001 in their paper.
+    Unit: that of L_simple, plus λ times bits/dim of the bound (T times its term at t).
+
+    Args:
+        vlb_weight: λ, above 0.
+
+    References:
+        Nichol & Dhariwal (2021), "Improved Denoising Diffusion Probabilistic Models", Eq. 16; λ = 0.001 there.
     """
 
     vlb_weight: float = 0.001
@@ -161,8 +220,8 @@ class Hybrid(Loss):
     def check(self, variance: Variance) -> None:
         if not variance.learned:
             raise UserError(
-                f"loss=hybrid adds the bound for the sake of a learned Σ_θ alone, but variance={variance.name} is "
-                "fixed; use variance=learned_range or variance=learned, or loss=simple"
+                f"loss=hybrid adds the bound only to train a learned Σ_θ, but variance={variance.name} is fixed; "
+                "use variance=learned_range or variance=learned, or loss=simple"
             )
 
     def __call__(self, model: DenoisingDiffusion, x_0: Images, t: Timesteps, eps: Images) -> PerExample:

@@ -1,4 +1,4 @@
-"""The reverse process p_θ(x_{t−1} | x_t) (Eq. 1): network + process + parameterization + variance."""
+"""The reverse process p_θ(x_{t−1} | x_t), made of a network, a process, a parameterization and a variance."""
 
 from typing import NamedTuple
 
@@ -14,26 +14,44 @@ from ddpm_lightning.typing import Images, Timesteps
 
 
 class NetworkOutput(NamedTuple):
-    """What the network said: f, which the parameterization reads, and v, which a learned variance reads."""
+    """The output of one network call, split by its readers.
+
+    Args:
+        f: what the parameterization reads, [b, *d].
+        v: what a learned variance reads, [b, *d]; None if the variance is fixed.
+    """
 
     f: Images
     v: Images | None
 
 
 class Denoised(NamedTuple):
-    """What one network call at x_t tells: x̂_0 (Eq. 15) and p_θ(x_{t−1} | x_t)."""
+    """The result of one network call at x_t.
+
+    Args:
+        x_0_hat: x̂_0, the prediction of x_0  (Eq. 15), [b, *d].
+        reverse: the distribution of x_{t−1}: p_θ(x_{t−1} | x_t), or a sampler's own.
+    """
 
     x_0_hat: Images
     reverse: Gaussian
 
 
 class DenoisingDiffusion(nn.Module):
-    """p_θ(x_{t−1} | x_t) = N(μ̃_t(x_t, x̂_0), σ_t² I), with x̂_0 read from the network's output.
+    """The reverse process, whose mean is the posterior mean at the network's prediction of x_0.
 
-    network: (x, t) -> tensor, x: [b, c, …], t: [b] in 0..T−1 as in the official code, so converted weights agree;
-        it returns c channels, or 2c where the variance is learned.
-    levels: how many integers a pixel of the data can be; the decoder at t = 1 is discrete over them (Eq. 13).
-    steps: which steps of the chain that the network knows this one visits, [T+1]: all of them, and 0 in row 0.
+        p_θ(x_{t−1} | x_t) = N(μ̃_t(x_t, x̂_0), σ_t² I)                                      (Eq. 1, 7, 11)
+
+    Args:
+        network: (x, t) -> output, for x: [b, c, …] and t: [b] in 0..T−1, as in the official code, so that converted
+            weights agree. The output has c channels, or 2c if the variance is learned.
+        process: the forward process.
+        parameterization: what the network predicts.
+        variance: σ_t².
+        levels: how many values a pixel of the data can take; the decoder at t = 1 is discrete over them (Eq. 13).
+
+    Attributes:
+        steps: the steps of the chain that the network was trained on which this chain visits, [T+1]; 0 in row 0.
     """
 
     steps: Tensor
@@ -55,7 +73,15 @@ class DenoisingDiffusion(nn.Module):
         self.register_buffer("steps", torch.arange(process.T + 1), persistent=False)
 
     def forward(self, x_t: Images, t: Timesteps) -> NetworkOutput:
-        """The network at (x_t, t), t in 1..T; in the dtype of x_t, so that autocast ends here."""
+        """Calls the network, which is fed t − 1.
+
+        Args:
+            x_t: [b, *d].
+            t: [b] in 1..T.
+
+        Returns:
+            f and v in the dtype of x_t: autocast ends here.
+        """
         output = self.network(x_t, t - 1).to(x_t.dtype)
         if not self.variance.learned:
             return NetworkOutput(output, None)
@@ -63,66 +89,87 @@ class DenoisingDiffusion(nn.Module):
         return NetworkOutput(f, v)
 
     def interpret(self, output: NetworkOutput, x_t: Images, t: Timesteps, clip_x_0: bool = False) -> Denoised:
-        """x̂_0: [b, *d], and p_θ(x_{t−1} | x_t), from the network's output at x_t: [b, *d] and t: [b] in 1..T.
+        """Computes x̂_0 and p_θ(x_{t−1} | x_t) from the network's output.
 
-        clip_x_0: first bring x̂_0 into [−1, 1].
+        Args:
+            output: the network's output at (x_t, t).
+            x_t: [b, *d].
+            t: [b] in 1..T.
+            clip_x_0: whether to clip x̂_0 to [−1, 1] before the mean is computed.
         """
-        x_0_hat = self._x_0_hat(output.f, x_t, t)
+        x_0_hat = self.parameterization.x_0(self.trained_process, output.f, x_t, self.trained_t(t))
         if clip_x_0:
             x_0_hat = x_0_hat.clamp(-1, 1)
         mean = self.process.mu_tilde(x_0_hat, x_t, t)
         return Denoised(x_0_hat, Gaussian(mean, self.variance.log_variance(self.process, t, x_t, output.v)))
 
-    def _x_0_hat(self, f: Images, x_t: Images, t: Timesteps) -> Images:
-        return self.parameterization.x_0(self.learned_process, f, x_t, self.learned_t(t))
-
     @property
-    def learned_process(self) -> GaussianDiffusion:
-        """The process of the chain that the network was trained on, which says what its output means."""
+    def trained_process(self) -> GaussianDiffusion:
+        """The process that the network was trained on; another one than `process` after `coarsen`."""
         return self.process
 
-    def learned_t(self, t: Timesteps) -> Timesteps:
-        """The step of that chain that step t of this one is."""
+    def trained_t(self, t: Timesteps) -> Timesteps:
+        """Returns the steps of `trained_process` that the steps t of this chain stand for: [b]."""
         return t
 
     def target(self, x_0: Images, x_t: Images, t: Timesteps) -> Images:
-        """The output f that gives x̂_0 = x_0: [b, *d]; t: [b] in 1..T."""
-        return self.parameterization.target(self.learned_process, x_0, x_t, self.learned_t(t))
+        """Returns the output f for which x̂_0 = x_0: [b, *d].
+
+        Args:
+            x_0, x_t: [b, *d].
+            t: [b] in 1..T.
+        """
+        return self.parameterization.target(self.trained_process, x_0, x_t, self.trained_t(t))
 
     def denoise(self, x_t: Images, t: Timesteps, clip_x_0: bool = False) -> Denoised:
-        """One network call at (x_t, t), interpreted."""
+        """Calls the network once, and returns x̂_0 and p_θ(x_{t−1} | x_t).
+
+        Args:
+            x_t: [b, *d].
+            t: [b] in 1..T.
+            clip_x_0: whether to clip x̂_0 to [−1, 1].
+        """
         return self.interpret(self(x_t, t), x_t, t, clip_x_0)
 
     def predict_x_0(self, x_t: Images, t: Timesteps, clip_x_0: bool = False) -> Images:
-        """x̂_0 (Eq. 15): [b, *d]; t: [b] in 1..T."""
+        """Returns x̂_0: [b, *d]  (Eq. 15). See `denoise` for the arguments."""
         return self.denoise(x_t, t, clip_x_0).x_0_hat
 
     def reverse(self, x_t: Images, t: Timesteps, clip_x_0: bool = False) -> Gaussian:
-        """p_θ(x_{t−1} | x_t), t: [b] in 1..T; its mean is Eq. 7 at x̂_0, in every parameterization (Eq. 11 for ε)."""
+        """Returns p_θ(x_{t−1} | x_t); its mean is Eq. 11 if the network predicts ε. See `denoise` for the arguments."""
         return self.denoise(x_t, t, clip_x_0).reverse
 
-    def place(self, t: int) -> int:
-        """Which of this chain's steps, 1..T, is nearest to step t of the chain that the network knows."""
+    def nearest_step(self, t: int) -> int:
+        """Returns the step in 1..T of this chain that is nearest to step t of the chain used in training."""
         return int((self.steps[1:] - t).abs().argmin()) + 1
 
     def score(self, x_t: Images, t: Timesteps) -> Images:
-        """s_θ(x_t, t) = −ε̂/√(1 − ᾱ_t), an estimate of ∇ log q(x_t): [b, *d]; t: [b] in 1..T."""
+        """Returns s_θ(x_t, t) = −ε̂/√(1 − ᾱ_t), an estimate of ∇ log q(x_t): [b, *d].
+
+        Args:
+            x_t: [b, *d].
+            t: [b] in 1..T.
+        """
         eps_hat = self.process.eps(self.predict_x_0(x_t, t), x_t, t)
         return -eps_hat / at((1 - self.process.alpha_bar).sqrt(), t, x_t)
 
     def coarsen(self, steps: list[int]) -> "DenoisingDiffusion":
-        """The same network on the chain that visits only `steps`, ascending in 1..T; β is recomputed from ᾱ."""
+        """Returns the same network on a chain that visits only some steps; β is recomputed from ᾱ.
+
+        Args:
+            steps: the steps to visit, ascending in 1..T; their number is the T of the new chain.
+        """
         return _CoarseDiffusion(self, steps)
 
     def with_variance(self, variance: Variance) -> "DenoisingDiffusion":
-        """The same network on the same chain, in the same mode (training or not), with another fixed σ_t²."""
+        """Returns the same network on the same chain, in the same mode (training or not), with another fixed σ_t²."""
         other = DenoisingDiffusion(self.network, self.process, self.parameterization, variance, self.levels)
         other.training = self.training
         return other
 
 
 class _CoarseDiffusion(DenoisingDiffusion):
-    """Steps 1..K of the coarse chain are steps τ_1 … τ_K of the one that the network knows."""
+    """A chain whose steps 1..K are steps τ_1 … τ_K of the chain that the network was trained on."""
 
     def __init__(self, fine: DenoisingDiffusion, steps: list[int]) -> None:
         visited = torch.tensor([0, *steps], device=fine.process.alpha_bar.device)
@@ -136,10 +183,10 @@ class _CoarseDiffusion(DenoisingDiffusion):
         return self.fine(x_t, self.steps[t])
 
     @property
-    def learned_process(self) -> GaussianDiffusion:
+    def trained_process(self) -> GaussianDiffusion:
         return self.fine.process
 
-    def learned_t(self, t: Timesteps) -> Timesteps:
+    def trained_t(self, t: Timesteps) -> Timesteps:
         return self.steps[t]
 
     def coarsen(self, steps: list[int]) -> DenoisingDiffusion:

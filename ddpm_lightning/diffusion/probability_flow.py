@@ -1,5 +1,4 @@
-"""The probability flow: an ODE that leads from x_0 to x_T and back, and gives each x_0 its density, exact up to the
-solver."""
+"""The probability flow ODE: maps x_0 to x_T and back, and gives the model's density of x_0."""
 
 import math
 from collections.abc import Callable
@@ -13,43 +12,48 @@ from torch._functorch import config as compiler_config
 from ddpm_lightning.diffusion.gaussian import Gaussian
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.variance_exploding import VarianceExploding
-from ddpm_lightning.errors import check_at_most, check_whole
+from ddpm_lightning.errors import check_whole
 from ddpm_lightning.typing import ByProbe, Images, Probes
 
 CALLS_PER_STEP = 8
-"""Of the network: four stages of Runge–Kutta, each between two t."""
-
-MOST_STEPS = 100_000
+"""Network calls per step of the solver: four stages of Runge–Kutta, each at the two t around it."""
 
 Slope = Callable[[Images, float], Images]
-"""(x, u) -> dx/du."""
+"""A function (x, u) -> dx/du."""
 
 EachStep = Callable[[Images], object]
-"""Is shown x after each step of the solver."""
+"""A function that is called with x after each step of the solver."""
 
 
-def _unseen(x: Images) -> None:
-    """Nobody looks."""
+def _ignore(x: Images) -> None:
+    """Does nothing with x."""
 
 
 def check_num_steps(name: str, num_steps: int) -> None:
-    """Raises UserError unless the solver can take so many."""
-    check_whole(name, num_steps, 1, "use 50")
-    check_at_most(name, num_steps, MOST_STEPS, f"each is {CALLS_PER_STEP} network calls")
+    """Raises UserError unless num_steps is in 1..100,000."""
+    check_whole(name, num_steps, 1, f"each step is {CALLS_PER_STEP} network calls; use 50", most=100_000)
 
 
 @dataclass(frozen=True)
 class ProbabilityFlow:
-    """dx/du = −(1 − ᾱ)(x + s(x, u)) with u = log σ, σ² = (1 − ᾱ)/ᾱ: led along it, x has at each u the distribution that
-    noising gives.
+    """The probability flow ODE of a model: along it, x has at each noise level the distribution of noisy data.
 
-    This is the probability flow ODE (Song et al., 2021, Eq. 13; ½ β dt there is (1 − ᾱ) du here), and as
-    s = (√ᾱ D − x)/(1 − ᾱ), D = x̂_0, it is dx/du = √ᾱ (√ᾱ x − D). D is never clipped. The network was taught
-    σ_1 … σ_T alone: between two of them D is linear in u, at one y = x/√ᾱ (`VarianceExploding`).
+        dx/du = −(1 − ᾱ)(x + s(x, u)) = √ᾱ (√ᾱ x − D),  u = log σ,  σ² = (1 − ᾱ)/ᾱ
 
-    The flow is a model of its own, of data blurred by σ_1: x_0 is y at σ_1, and x_T ~ N(0, I). num_steps: of the
-    classical Runge–Kutta method, evenly in u. It is of fourth order where its steps are short against the gaps between
-    the σ_t, at each of which D has a kink. All is done in the dtype of what is given.
+    s is the score and D = E[x_0 | x] the model's x̂_0, never clipped; s = (√ᾱ D − x)/(1 − ᾱ). This is Eq. 13 of the
+    reference, whose ½ β dt is (1 − ᾱ) du here. The network knows only σ_1 … σ_T. Between two of them, D is
+    interpolated linearly in u at equal y = x/√ᾱ (`VarianceExploding`).
+
+    The flow is a model of data blurred by σ_1: it maps y at σ_1, which stands for x_0, to x_T ~ N(0, I). The solver is
+    the classical Runge–Kutta method with equal steps in u, in the dtype of its input. It is of fourth order if its
+    steps are short compared with the gaps between the σ_t, because D has a kink at each σ_t.
+
+    Args:
+        model: the reverse process.
+        num_steps: the solver's steps from σ_1 to σ_T, in 1..100,000.
+
+    References:
+        Song et al. (2021), "Score-Based Generative Modeling through Stochastic Differential Equations".
     """
 
     model: DenoisingDiffusion
@@ -60,16 +64,21 @@ class ProbabilityFlow:
 
     @property
     def calls(self) -> int:
-        """How many network calls it takes from x_0 to x_T."""
+        """The number of network calls per image from x_0 to x_T."""
         return CALLS_PER_STEP * self.num_steps
 
     @cached_property
     def log_sigma(self) -> Tensor:
-        """u at t = 1..T, ascending, on the CPU; that of t stands at t − 1."""
+        """u = log σ_t for t = 1..T, ascending: [T], on the CPU."""
         return VarianceExploding(self.model.process).sigma[1:].log().cpu()
 
     def denoised(self, x: Images, u: float) -> Images:
-        """D(x, u), the model's E[x_0 | x]: [b, *d]; u from log σ_1 to log σ_T."""
+        """Returns D(x, u), the model's E[x_0 | x]: [b, *d].
+
+        Args:
+            x: noisy images at noise level u, [b, *d].
+            u: in log σ_1 … log σ_T.
+        """
         right = int(torch.searchsorted(self.log_sigma, u).clamp(1, len(self.log_sigma) - 1))
         low, high = self.log_sigma[right - 1 : right + 1].tolist()
         share = (u - low) / (high - low)
@@ -80,24 +89,41 @@ class ProbabilityFlow:
         return (1 - share) * before + share * after
 
     def drift(self, x: Images, u: float) -> Images:
-        """dx/du: [b, *d]."""
+        """Returns dx/du at x and u: [b, *d]. See `denoised` for the arguments."""
         return _signal(u) * (_signal(u) * x - self.denoised(x, u))
 
     @torch.no_grad()
-    def encode(self, x_0: Images, each_step: EachStep = _unseen) -> Images:
-        """The x_T that x_0 is led to: [b, *d]."""
+    def encode(self, x_0: Images, each_step: EachStep = _ignore) -> Images:
+        """Maps x_0 to x_T: [b, *d].
+
+        Args:
+            x_0: images, [b, *d].
+            each_step: called with x after each step.
+        """
         return self._solve(self.drift, self._first_signal * x_0, each_step)
 
     @torch.no_grad()
-    def decode(self, x_T: Images, each_step: EachStep = _unseen) -> Images:
-        """The x_0 that is led to x_T: [b, *d]."""
+    def decode(self, x_T: Images, each_step: EachStep = _ignore) -> Images:
+        """Maps x_T to x_0: [b, *d]; the inverse of `encode`.
+
+        Args:
+            x_T: noise, [b, *d].
+            each_step: called with x after each step.
+        """
         return self._solve(self.drift, x_T, each_step, back=True) / self._first_signal
 
-    def log_density(self, x_0: Images, probes: Probes, each_step: EachStep = _unseen) -> ByProbe:
-        """log p(x_0) = log p(x_T) + ∫ tr J du + d/2 log ᾱ_1 in nats, J = ∂(dx/du)/∂x (Song et al., Eq. 39): [k, b].
+    def log_density(self, x_0: Images, probes: Probes, each_step: EachStep = _ignore) -> ByProbe:
+        """Estimates log p(x_0) in nats, once with each probe: [k, b].
 
-        probes: v, [k, b, *d]. Each gives one estimate, with vᵀJv for tr J; their mean is exact for `every_direction`,
-        and unbiased for `random_signs` (Hutchinson).
+            log p(x_0) = log p(x_T) + ∫ tr J du + d/2 log ᾱ_1,  J = ∂(dx/du)/∂x         (Eq. 39 of the reference)
+
+        tr J is estimated by vᵀJv. The mean over probes is exact for `every_direction`, and an unbiased estimate for
+        `random_signs`.
+
+        Args:
+            x_0: images, [b, *d].
+            probes: v, [k, b, *d].
+            each_step: called with the solver's state after each step.
         """
         k = len(probes)
 
@@ -113,12 +139,10 @@ class ProbabilityFlow:
 
     @torch.enable_grad()
     def drift_and_gain(self, x: Images, u: float, probes: Probes) -> tuple[Images, ByProbe]:
-        """dx/du: [b, *d], and vᵀJv for each of the k probes: [k, b].
-
-        A compiled network would otherwise free during the first probe's pass back what the second one's needs. PyTorch
-        has no public setting for it; its error message names this one.
-        """
+        """Returns dx/du, [b, *d], and vᵀJv for each of the k probes, [k, b]. See `log_density` for the arguments."""
         x = x.detach().requires_grad_()
+        # A compiled network frees buffers in its first backward pass that the next probe needs. PyTorch has no public
+        # setting for it; its error message names this one.
         with compiler_config.patch(donated_buffer=False):
             drift = self.drift(x, u)
             gain = [(v * torch.autograd.grad(drift, x, v, retain_graph=True)[0]).flatten(1).sum(1) for v in probes]
@@ -139,7 +163,7 @@ class ProbabilityFlow:
 
 
 def _signal(u: float) -> float:
-    """√ᾱ where σ is e^u."""
+    """Returns √ᾱ at the noise level σ = e^u."""
     return (1 + math.exp(2 * u)) ** -0.5
 
 
@@ -152,12 +176,25 @@ def _runge_kutta(slope: Slope, x: Images, u: float, h: float) -> Images:
 
 
 def every_direction(x: Images) -> Probes:
-    """√d e_1, …, √d e_d, for examples of d dimensions: [d, b, *d]. The mean of their vᵀJv is tr J."""
+    """Returns the probes √d e_1, …, √d e_d for examples of d dimensions: [d, b, *d]. The mean of vᵀJv is tr J.
+
+    Args:
+        x: gives shape, dtype and device, [b, *d].
+    """
     d = x[0].numel()
     directions = math.sqrt(d) * torch.eye(d, dtype=x.dtype, device=x.device)
     return directions.reshape(d, 1, *x.shape[1:]).expand(d, *x.shape)
 
 
 def random_signs(x: Images, k: int, randn_like: Callable[[Images], Images]) -> Probes:
-    """v of ±1 with equal chances, k for each example: [k, b, *d]. The mean of vᵀJv is tr J (Hutchinson, 1989)."""
+    """Draws k probes v of independent ±1 per example: [k, b, *d]. The expectation of vᵀJv is tr J.
+
+    Args:
+        x: gives shape, dtype and device, [b, *d].
+        k: the number of probes.
+        randn_like: draws ε ~ N(0, I) in the shape of its argument.
+
+    References:
+        Hutchinson (1989), "A stochastic estimator of the trace of the influence matrix".
+    """
     return torch.stack([randn_like(x) for _ in range(k)]).sign()

@@ -1,4 +1,4 @@
-"""The forward process q (Section 2 of the paper): Eq. 2, 4, 6, 7 and the prior term L_T."""
+"""The forward process q, which turns data into noise (Ho et al., 2020, Section 2: Eq. 2, 4, 6, 7 and L_T)."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,13 @@ from ddpm_lightning.typing import Betas, Broadcast, Images, PerExample, Table, T
 
 
 def at(table: Table, t: Timesteps, like: Images) -> Broadcast:
-    """`table[t]` in the dtype of `like`, shaped [b, 1, …] to broadcast over it. The only gather in the house."""
+    """Returns table[t], shaped [b, 1, …] to broadcast over images, in their dtype.
+
+    Args:
+        table: one number per step, [T+1].
+        t: the rows to read, [b] in 0..T.
+        like: images that give the result its dtype and number of dimensions, [b, *d].
+    """
     return table[t].to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
 
 
@@ -31,13 +37,27 @@ def _check(betas: Betas, alpha_bars: Betas) -> None:
 
 
 class GaussianDiffusion(nn.Module):
-    """q(x_{1:T} | x_0) for a schedule, as float64 tables of T+1 rows; row 0 is clean data (ᾱ_0 = 1).
+    """The forward process q(x_{1:T} | x_0) of a schedule, as float64 tables of T+1 rows.
 
-    beta, alpha, alpha_bar: β_t, α_t = 1 − β_t, ᾱ_t = Π α_s (Eq. 2, 4).
-    beta_tilde, c_x_0, c_x_t: q(x_{t−1} | x_t, x_0) = N(c_x_0 x_0 + c_x_t x_t, β̃_t I) (Eq. 6, 7).
-    log_beta, log_beta_tilde: with log β̃_2 in row 1 of both, as in the official code: β̃_1 is 0, and the two choices
-    for σ_t² share one decoder. A chain of a single step has no β̃_2, and its decoder has β_1.
-    Raises UserError where a β_t or ᾱ_t is not inside (0, 1).
+        q(x_t | x_{t−1}) = N(√(1 − β_t) x_{t−1}, β_t I)                                             (Eq. 2)
+        q(x_t | x_0) = N(√ᾱ_t x_0, (1 − ᾱ_t) I)                                                     (Eq. 4)
+        q(x_{t−1} | x_t, x_0) = N(c_x_0 x_0 + c_x_t x_t, β̃_t I)                                  (Eq. 6, 7)
+
+    Row t of a table belongs to step t. Row 0 is clean data: ᾱ_0 = 1.
+
+    Args:
+        schedule: gives β_1 … β_T.
+
+    Attributes:
+        T: the number of steps.
+        beta, alpha, alpha_bar: β_t, α_t = 1 − β_t and ᾱ_t = Π_{s≤t} α_s.
+        beta_tilde: β̃_t = (1 − ᾱ_{t−1})/(1 − ᾱ_t) · β_t (Eq. 7).
+        c_x_0, c_x_t: the coefficients of μ̃_t (Eq. 7).
+        log_beta, log_beta_tilde: the two fixed choices of log σ_t². Row 1 of both is log β̃_2, as in the official
+            code, because β̃_1 = 0. With T = 1 there is no β̃_2, and row 1 is log β_1.
+
+    Raises:
+        UserError: some β_t or ᾱ_t is not inside (0, 1).
     """
 
     beta: Tensor
@@ -71,7 +91,7 @@ class GaussianDiffusion(nn.Module):
         self.register_buffer(name, _table(row_0, rows), persistent=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "GaussianDiffusion":
-        # `.to(device)` moves the tables; `.half()` and `.to(bfloat16)` must not: in bf16, 1 − ᾱ is 0 for ten steps.
+        # `.to(device)` moves the tables, but they stay float64: in bf16, 1 − ᾱ_t is 0 for the first ten steps.
         for name, table in self._buffers.items():
             assert table is not None
             self._buffers[name] = table.to(fn(table).device)
@@ -79,36 +99,68 @@ class GaussianDiffusion(nn.Module):
 
     @property
     def snr(self) -> Table:
-        """SNR(t) = ᾱ_t/(1 − ᾱ_t), [T+1]; infinite in row 0."""
+        """SNR(t) = ᾱ_t/(1 − ᾱ_t): [T+1], infinite in row 0."""
         return self.alpha_bar / (1 - self.alpha_bar)
 
     @property
     def half_log_snr(self) -> Table:
-        """λ_t = log(√ᾱ_t/√(1 − ᾱ_t)), [T+1]; infinite in row 0."""
+        """λ_t = log(√ᾱ_t/√(1 − ᾱ_t)): [T+1], infinite in row 0."""
         return self.snr.log() / 2
 
     def marginal(self, x_0: Images, t: Timesteps) -> Gaussian:
-        """q(x_t | x_0) = N(√ᾱ_t x_0, (1 − ᾱ_t) I), Eq. 4; x_0: [b, *d], t: [b] in 1..T."""
+        """Returns q(x_t | x_0) = N(√ᾱ_t x_0, (1 − ᾱ_t) I)  (Eq. 4).
+
+        Args:
+            x_0: clean images, [b, *d].
+            t: [b] in 1..T.
+        """
         return Gaussian(at(self.alpha_bar.sqrt(), t, x_0) * x_0, at((1 - self.alpha_bar).log(), t, x_0))
 
     def q_sample(self, x_0: Images, t: Timesteps, eps: Images) -> Images:
-        """x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε, Eq. 4: [b, *d]; t: [b] in 0..T, and t = 0 gives x_0 back."""
+        """Returns x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε: [b, *d]  (Eq. 4).
+
+        Args:
+            x_0: clean images, [b, *d].
+            t: [b] in 0..T; t = 0 returns x_0.
+            eps: ε ~ N(0, I), [b, *d].
+        """
         return at(self.alpha_bar.sqrt(), t, x_0) * x_0 + at((1 - self.alpha_bar).sqrt(), t, x_0) * eps
 
     def eps(self, x_0: Images, x_t: Images, t: Timesteps) -> Images:
-        """The ε that leads from x_0 to x_t, Eq. 4 solved for it: [b, *d]; t: [b] in 1..T."""
+        """Returns the ε that turns x_0 into x_t: ε = (x_t − √ᾱ_t x_0)/√(1 − ᾱ_t), [b, *d]  (Eq. 4 solved for ε).
+
+        Args:
+            x_0, x_t: [b, *d].
+            t: [b] in 1..T.
+        """
         return (x_t - at(self.alpha_bar.sqrt(), t, x_t) * x_0) / at((1 - self.alpha_bar).sqrt(), t, x_t)
 
     def posterior(self, x_0: Images, x_t: Images, t: Timesteps) -> Gaussian:
-        """q(x_{t−1} | x_t, x_0) = N(μ̃_t(x_t, x_0), β̃_t I), Eq. 6 and 7; x_0, x_t: [b, *d], t: [b] in 1..T."""
+        """Returns q(x_{t−1} | x_t, x_0) = N(μ̃_t(x_t, x_0), β̃_t I)  (Eq. 6, 7).
+
+        Args:
+            x_0, x_t: [b, *d].
+            t: [b] in 1..T. At t = 1 the log-variance is log β̃_2; see `log_beta_tilde`.
+        """
         return Gaussian(self.mu_tilde(x_0, x_t, t), at(self.log_beta_tilde, t, x_t))
 
     def mu_tilde(self, x_0: Images, x_t: Images, t: Timesteps) -> Images:
-        """μ̃_t(x_t, x_0), Eq. 7: [b, *d]; t: [b] in 0..T, and t = 0 gives x_0 back."""
+        """Returns the posterior mean μ̃_t(x_t, x_0): [b, *d].
+
+            μ̃_t = √ᾱ_{t−1} β_t/(1 − ᾱ_t) · x_0 + √α_t (1 − ᾱ_{t−1})/(1 − ᾱ_t) · x_t                (Eq. 7)
+
+        Args:
+            x_0, x_t: [b, *d].
+            t: [b] in 0..T; t = 0 returns x_0.
+        """
         return at(self.c_x_0, t, x_t) * x_0 + at(self.c_x_t, t, x_t) * x_t
 
     def prior_kl(self, x_0: Images) -> PerExample:
-        """L_T = D_KL(q(x_T | x_0) ‖ N(0, I)), Eq. 5, in nats, summed over dimensions: [b]."""
+        """Returns L_T = D_KL(q(x_T | x_0) ‖ N(0, I)) in nats, summed over dimensions: [b]  (Eq. 5).
+
+        Args:
+            x_0: clean images, [b, *d].
+        """
         t = torch.full((len(x_0),), self.T, device=x_0.device)
         prior = Gaussian(torch.zeros_like(x_0), x_0.new_zeros(()))
         return self.marginal(x_0, t).kl(prior)

@@ -1,4 +1,4 @@
-"""Variance schedules: β_1 … β_T in float64 (Section 2 and Section 4 of the paper, and its readers' choices)."""
+"""Variance schedules: the noise β_1 … β_T that each forward step adds (Ho et al., 2020, Sections 2 and 4)."""
 
 import math
 from abc import ABC, abstractmethod
@@ -8,24 +8,34 @@ from typing import ClassVar
 
 import torch
 
-from ddpm_lightning.errors import UserError, check_at_most, check_positive, check_whole
+from ddpm_lightning.errors import UserError, check_interval, check_positive, check_whole
 from ddpm_lightning.typing import Betas, ByStep, Table
 
 
 def _check_beta(name: str, value: float) -> None:
-    if not isinstance(value, int | float) or not 0 < value < 1:
-        raise UserError(
-            f"{name}={value} lies outside (0, 1): at 0 a step adds no noise and at 1 it forgets x_0 entirely; "
-            "the paper uses 1e-4 to 0.02"
-        )
+    reason = "at 0 a step adds no noise, and at 1 it erases x_0; the paper uses 1e-4 to 0.02"
+    check_interval(name, value, 0, 1, reason, ends="()")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule(ABC):
-    """How much noise each of the T steps adds.
+    """The variances β_1 … β_T of the noise that the T forward steps add.
 
-    T: number of steps, at least `fewest`: 2, because the variance of the last decoding step is β̃_2.
-    All values are checked at construction: UserError.
+        q(x_t | x_{t−1}) = N(√(1 − β_t) x_{t−1}, β_t I)                                   (Eq. 2)
+
+    Args:
+        T: the number of steps, in `fewest`..1,000,000. `fewest` is 2, because the last decoding step has the
+            variance β̃_2.
+
+    Raises:
+        UserError: an argument is out of its range.
+
+    Example:
+        >>> class SquareRootSchedule(Schedule):
+        ...     def betas(self):
+        ...         return 0.02 * torch.linspace(0.1, 1, self.T, dtype=torch.float64).sqrt()
+        >>> SquareRootSchedule(T=10).betas().shape
+        torch.Size([10])
     """
 
     T: int = 1000
@@ -33,18 +43,18 @@ class Schedule(ABC):
     fewest: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        check_whole(
-            "T", self.T, self.fewest, "the decoder's variance is β̃_2, so a second step must be; the paper uses 1000"
-        )
-        check_at_most("T", self.T, 1_000_000, "an image would need as many network calls; the paper uses 1000")
+        reason = "the decoder's variance is β̃_2, and each step is a network call per image; the paper uses 1000"
+        check_whole("T", self.T, self.fewest, reason, most=1_000_000)
 
     @abstractmethod
     def betas(self) -> Betas:
-        """β_1 … β_T, float64, shape [T]; each in (0, 1)."""
+        """Returns β_1 … β_T, each in (0, 1): [T], float64."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _RisingSchedule(Schedule):
+    """A schedule from β_1 to β_T ≥ β_1."""
+
     beta_1: float = 1e-4
     beta_T: float = 0.02
 
@@ -61,7 +71,14 @@ class _RisingSchedule(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class LinearSchedule(_RisingSchedule):
-    """β_t linear in t, the paper's choice (Section 4)."""
+    """β_t linear in t from β_1 to β_T, the paper's choice (Section 4).
+
+        β_t = β_1 + (t − 1)/(T − 1) · (β_T − β_1)
+
+    Args:
+        T: the number of steps, at least 2.
+        beta_1, beta_T: the variances of the first and the last step, in (0, 1), ascending.
+    """
 
     def betas(self) -> Betas:
         return torch.linspace(self.beta_1, self.beta_T, self.T, dtype=torch.float64)
@@ -69,7 +86,12 @@ class LinearSchedule(_RisingSchedule):
 
 @dataclass(frozen=True, kw_only=True)
 class QuadraticSchedule(_RisingSchedule):
-    """√β_t linear in t, one of the paper's candidates (Section 4)."""
+    """√β_t linear in t from √β_1 to √β_T, one of the schedules that the paper compared (Section 4).
+
+    Args:
+        T: the number of steps, at least 2.
+        beta_1, beta_T: the variances of the first and the last step, in (0, 1), ascending.
+    """
 
     def betas(self) -> Betas:
         roots = torch.linspace(math.sqrt(self.beta_1), math.sqrt(self.beta_T), self.T, dtype=torch.float64)
@@ -78,7 +100,12 @@ class QuadraticSchedule(_RisingSchedule):
 
 @dataclass(frozen=True, kw_only=True)
 class ConstantSchedule(Schedule):
-    """β_t = β, one of the paper's candidates (Section 4). With β = 0.01 and T = 1000, ᾱ_T is the linear schedule's."""
+    """β_t = β for every t, one of the schedules that the paper compared (Section 4).
+
+    Args:
+        T: the number of steps, at least 2.
+        beta: the variance of every step, in (0, 1). 0.01 with T = 1000 gives the ᾱ_T of the linear schedule.
+    """
 
     beta: float = 0.01
 
@@ -92,9 +119,14 @@ class ConstantSchedule(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class JSDSchedule(Schedule):
-    """β_t = 1/(T − t + 1), so that ᾱ_t falls linearly to 0 (Sohl-Dickstein et al., 2015).
+    """β_t = 1/(T − t + 1), for which ᾱ_t = 1 − t/T falls linearly to 0.
 
-    max_beta: a cap below 1. Uncapped, β_T = 1 and x_T holds nothing of x_0, so that no x̂_0 follows from ε.
+    Args:
+        T: the number of steps, at least 2.
+        max_beta: the largest β_t, in (0, 1). Without it β_T = 1, and no x̂_0 can be computed from ε at t = T.
+
+    References:
+        Sohl-Dickstein et al. (2015), "Deep Unsupervised Learning using Nonequilibrium Thermodynamics", Section 2.4.1.
     """
 
     max_beta: float = 0.999
@@ -109,9 +141,17 @@ class JSDSchedule(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class CosineSchedule(Schedule):
-    """ᾱ_t = f(t)/f(0), f(t) = cos²(π/2 · (t/T + s)/(1 + s)) (Nichol & Dhariwal, 2021, Eq. 17).
+    """ᾱ_t along a squared cosine, which adds less noise than the linear schedule at both ends of the chain.
 
-    s: offset that keeps β_1 from vanishing. max_beta: a cap, since β_T would be 1.
+        ᾱ_t = f(t)/f(0),  f(t) = cos²(π/2 · (t/T + s)/(1 + s))                 (Eq. 17 of the reference)
+
+    Args:
+        T: the number of steps, at least 2.
+        s: an offset, at least 0, that keeps β_1 from vanishing.
+        max_beta: the largest β_t, in (0, 1); without it β_T = 1.
+
+    References:
+        Nichol & Dhariwal (2021), "Improved Denoising Diffusion Probabilistic Models".
     """
 
     s: float = 0.008
@@ -131,9 +171,15 @@ class CosineSchedule(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class LogSNRLinearSchedule(Schedule):
-    """log SNR_t = log(ᾱ_t/(1 − ᾱ_t)) linear in t (Kingma et al., 2021, "Variational Diffusion Models").
+    """log SNR(t) = log(ᾱ_t/(1 − ᾱ_t)) linear in t.
 
-    log_snr_1, log_snr_T: the two ends, in nats; the defaults are those of the paper's linear schedule.
+    Args:
+        T: the number of steps, at least 2.
+        log_snr_1, log_snr_T: log SNR at t = 1 and t = T, in nats, descending. The defaults are close to those of
+            the paper's linear schedule.
+
+    References:
+        Kingma et al. (2021), "Variational Diffusion Models".
     """
 
     log_snr_1: float = 9.21
@@ -148,39 +194,43 @@ class LogSNRLinearSchedule(Schedule):
             )
 
     def betas(self) -> Betas:
-        return through(torch.linspace(self.log_snr_1, self.log_snr_T, self.T, dtype=torch.float64)).betas()
+        return schedule_of_log_snr(torch.linspace(self.log_snr_1, self.log_snr_T, self.T, dtype=torch.float64)).betas()
 
 
-@dataclass(frozen=True, kw_only=True)
-class GeometricSchedule(Schedule):
-    """σ_t = σ_min (σ_max/σ_min)^((t−1)/(T−1)), the noise of variance-exploding chains (Song & Ermon, 2019; Song et al.,
-    2021, App. C), as the β's of the same chain scaled to ᾱ_t = 1/(1 + σ_t²) (`VarianceExploding`).
+def geometric_schedule(*, T: int = 1000, sigma_min: float = 0.01, sigma_max: float = 50.0) -> LogSNRLinearSchedule:
+    """Returns the schedule whose noise, in variance-exploding coordinates, grows geometrically.
 
-    log SNR_t = −2 log σ_t, so it is LogSNRLinearSchedule by other names. sigma_min, sigma_max: on the scale of the
-    data, [−1, 1].
+        σ_t = σ_min (σ_max/σ_min)^((t−1)/(T−1)),  log SNR(t) = −2 log σ_t
+
+    log SNR is linear in t. See `VarianceExploding` for y_t = x_t/√ᾱ_t = x_0 + σ_t ε.
+
+    Args:
+        T: the number of steps, at least 2.
+        sigma_min, sigma_max: σ_1 and σ_T on the scale of the data, [−1, 1]; positive, ascending.
+
+    Raises:
+        UserError: an argument is out of its range.
+
+    References:
+        Song & Ermon (2019), "Generative Modeling by Estimating Gradients of the Data Distribution".
+        Song et al. (2021), "Score-Based Generative Modeling through Stochastic Differential Equations", App. C.
     """
-
-    sigma_min: float = 0.01
-    sigma_max: float = 50.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive("sigma_min", self.sigma_min, "without noise there is no score; use 0.01")
-        check_positive("sigma_max", self.sigma_max, "it should exceed the distance of any two images; use 50")
-        if self.sigma_min >= self.sigma_max:
-            raise UserError(
-                f"sigma_min={self.sigma_min} is not below sigma_max={self.sigma_max}: the noise must grow along the "
-                "chain; swap them"
-            )
-
-    def betas(self) -> Betas:
-        ends = {"log_snr_1": -2 * math.log(self.sigma_min), "log_snr_T": -2 * math.log(self.sigma_max)}
-        return LogSNRLinearSchedule(T=self.T, **ends).betas()
+    check_positive("sigma_min", sigma_min, "without noise there is no score; use 0.01")
+    check_positive("sigma_max", sigma_max, "it should exceed the distance between any two images; use 50")
+    if sigma_min >= sigma_max:
+        raise UserError(
+            f"sigma_min={sigma_min} is not below sigma_max={sigma_max}: the noise must grow along the chain; swap them"
+        )
+    return LogSNRLinearSchedule(T=T, log_snr_1=-2 * math.log(sigma_min), log_snr_T=-2 * math.log(sigma_max))
 
 
 @dataclass(frozen=True, kw_only=True)
 class GivenSchedule(Schedule):
-    """β_1 … β_T as listed; T is their number."""
+    """β_1 … β_T as given.
+
+    Args:
+        beta: β_1 … β_T, each in (0, 1); their number is T, at least 2.
+    """
 
     T: int = field(init=False)
     beta: Sequence[float]
@@ -197,17 +247,22 @@ class GivenSchedule(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class CoarseSchedule(Schedule):
-    """The β's that lead through the given ᾱ_0 = 1, ᾱ_1, …, ᾱ_T: a longer chain seen at some of its steps."""
+    """The schedule with given ᾱ_t: β_t = 1 − ᾱ_t/ᾱ_{t−1}. It describes a longer chain at some of its steps.
+
+    Args:
+        T: the number of steps, at least 1.
+        alpha_bar: ᾱ_0 = 1, ᾱ_1, …, ᾱ_T, descending: [T+1].
+    """
 
     alpha_bar: Table
 
-    fewest = 1  # the one step of a chain that is walked at once
+    fewest = 1  # A sampler may visit a single step.
 
     def betas(self) -> Betas:
         return 1 - self.alpha_bar[1:] / self.alpha_bar[:-1]
 
 
-def through(log_snr: ByStep) -> CoarseSchedule:
-    """The schedule that leads through the given log SNR_1, …, log SNR_T."""
+def schedule_of_log_snr(log_snr: ByStep) -> CoarseSchedule:
+    """Returns the schedule with the given log SNR(1) … log SNR(T): ᾱ_t = sigmoid(log SNR(t))."""
     alpha_bar = log_snr.sigmoid()
     return CoarseSchedule(T=len(log_snr), alpha_bar=torch.cat([alpha_bar.new_ones(1), alpha_bar]))

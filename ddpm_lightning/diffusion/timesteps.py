@@ -1,4 +1,4 @@
-"""How t is drawn in training (Algorithm 1, line 3): uniformly, evenly spread, or where the loss weighs most."""
+"""Distributions of the step t in training (Ho et al., 2020, Algorithm 1, line 3)."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -8,27 +8,44 @@ from typing import NamedTuple
 import torch
 
 from ddpm_lightning.diffusion.process import GaussianDiffusion
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import check_interval
 from ddpm_lightning.typing import PerExample, Table, Timesteps
 
 
 class Drawn(NamedTuple):
-    """t: [b] in 1..T. weight: [b], so that E[weight · loss(t)] is the mean of loss over uniform t."""
+    """Steps for a batch, and weights that make them unbiased: E[weight · loss(t)] = 1/T Σ_t loss(t).
+
+    Args:
+        t: [b] in 1..T.
+        weight: 1/(T p(t)), [b].
+    """
 
     t: Timesteps
     weight: PerExample
 
 
 class TimestepDistribution(ABC):
-    """A way to draw t."""
+    """A distribution p(t) over the steps 1..T.
+
+    Example:
+        >>> class LastStep(TimestepDistribution):
+        ...     def draw(self, b, process, generator):
+        ...         return Drawn(torch.full((b,), process.T), torch.full((b,), 1 / process.T))
+    """
 
     @abstractmethod
     def draw(self, b: int, process: GaussianDiffusion, generator: torch.Generator) -> Drawn:
-        """b timesteps of 1..T and their weights, drawn from the generator, on its device."""
+        """Draws a step for each of b examples.
+
+        Args:
+            b: the batch size.
+            process: the forward process, which knows T.
+            generator: the source of randomness; the result lies on its device.
+        """
 
 
 class UniformTimesteps(TimestepDistribution):
-    """t ~ Uniform({1, …, T}), as in Algorithm 1."""
+    """t ~ Uniform({1, …, T}), the paper's choice  (Algorithm 1)."""
 
     def draw(self, b: int, process: GaussianDiffusion, generator: torch.Generator) -> Drawn:
         t = torch.randint(1, process.T + 1, (b,), generator=generator, device=generator.device)
@@ -36,7 +53,13 @@ class UniformTimesteps(TimestepDistribution):
 
 
 class LowDiscrepancyTimesteps(TimestepDistribution):
-    """Uniform for each example, evenly spread over the batch: u_i = (u + i/b) mod 1 (Kingma et al., 2021, App. I.1)."""
+    """Uniform for each example, but evenly spread over the batch, which lowers the variance of the mean loss.
+
+        u_i = (u + i/b) mod 1  for one u ~ Uniform[0, 1),  t_i = 1 + ⌊T u_i⌋
+
+    References:
+        Kingma et al. (2021), "Variational Diffusion Models", App. I.1.
+    """
 
     def draw(self, b: int, process: GaussianDiffusion, generator: torch.Generator) -> Drawn:
         u = torch.rand(1, generator=generator, device=generator.device, dtype=torch.float64)
@@ -47,21 +70,22 @@ class LowDiscrepancyTimesteps(TimestepDistribution):
 
 @dataclass(frozen=True)
 class ImportanceTimesteps(TimestepDistribution):
-    """p(t) ∝ w_t, and the loss weighs 1/(T p(t)): the same expectation as uniform t, with another variance.
+    """p(t) ∝ w_t, with losses weighted by 1/(T p(t)): the expectation of uniform t with another variance.
 
-    weights: process -> w_t as a table of T+1 rows, positive in rows 1..T. uniform_share: in [0, 1), how much of p(t) is
-    spread evenly, so that no example weighs more than 1/uniform_share.
+        p(t) = (1 − uniform_share) w_t/Σ_s w_s + uniform_share/T
+
+    Args:
+        weights: process -> w_t, [T+1], positive in rows 1..T.
+        uniform_share: the share of p(t) that is spread evenly, in [0, 1). No example weighs more than
+            1/uniform_share.
     """
 
     weights: Callable[[GaussianDiffusion], Table]
     uniform_share: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.uniform_share < 1:
-            raise UserError(
-                f"timesteps.uniform_share={self.uniform_share} lies outside [0, 1): at 1 the weights would not count; "
-                "use 0.1, or timesteps=uniform"
-            )
+        advice = "at 1 the weights would not count; use 0.1, or timesteps=uniform"
+        check_interval("timesteps.uniform_share", self.uniform_share, 0, 1, advice, ends="[)")
 
     def draw(self, b: int, process: GaussianDiffusion, generator: torch.Generator) -> Drawn:
         w = self.weights(process)[1:].to(generator.device)
@@ -71,14 +95,17 @@ class ImportanceTimesteps(TimestepDistribution):
 
 
 def epsilon_weight(process: GaussianDiffusion) -> Table:
-    """w_t = β_t²/(2σ_t² α_t (1 − ᾱ_t)) of Eq. 12, with σ_t² = β_t: what the bound gives ‖ε − ε_θ‖². [T+1]."""
+    """Returns the weight that the bound gives ‖ε − ε_θ‖² with σ_t² = β_t: [T+1], 0 in row 0.
+
+    w_t = β_t²/(2σ_t² α_t (1 − ᾱ_t))                                                                (Eq. 12)
+    """
     weight = process.beta / (2 * process.alpha * (1 - process.alpha_bar))
     return torch.cat([weight.new_zeros(1), weight[1:]])
 
 
 def bound_weight(process: GaussianDiffusion) -> Table:
-    """What the term L_{t−1} is for x_0 ~ N(0, I) and the best network: Eq. 12's weight times E‖ε − ε_θ‖² = ᾱ_t. [T+1].
+    """Returns L_{t−1} of the best network for x_0 ~ N(0, I): the weight of Eq. 12 times E‖ε − ε_θ‖² = ᾱ_t, [T+1].
 
-    Eq. 12's weight alone is largest at t = T on a capped schedule, where there is nothing to learn.
+    On a capped schedule, the weight of Eq. 12 alone is largest at t = T, where there is nothing to learn.
     """
     return epsilon_weight(process) * process.alpha_bar

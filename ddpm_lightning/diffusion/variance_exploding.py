@@ -1,4 +1,4 @@
-"""Variance-exploding noise, y_t = x_0 + σ_t ε: the forward process in other coordinates."""
+"""The forward process in variance-exploding coordinates, y_t = x_0 + σ_t ε."""
 
 from dataclasses import dataclass
 
@@ -10,37 +10,63 @@ from ddpm_lightning.typing import Images, Table, Timesteps
 
 @dataclass(frozen=True)
 class VarianceExploding:
-    """q(y_t | x_0) = N(x_0, σ_t² I) (Song & Ermon, 2019; Song et al., 2021, Eq. 8 and 9).
+    """A forward process seen in the coordinates y_t = x_t/√ᾱ_t, in which the signal is constant and the noise grows.
 
-    y_t = x_t/√ᾱ_t with σ_t² = (1 − ᾱ_t)/ᾱ_t = 1/SNR(t): each chain of `GaussianDiffusion` is one of these, and each of
-    these is one of those (`schedule=ve_geometric` gives σ_t, and by it β_t). So there is one process in the house, and
-    this is the other view of it. A network trained here sees √ᾱ_t y_t, of about unit variance, not y_t, which reaches
-    σ_T: the input scaling of Karras et al. (2022).
+        q(y_t | x_0) = N(x_0, σ_t² I),  σ_t² = (1 − ᾱ_t)/ᾱ_t = 1/SNR(t)
+
+    Every `GaussianDiffusion` is such a process, and every sequence σ_t gives a `GaussianDiffusion`; see
+    `geometric_schedule`. So the package has one process, and this class only converts. The network sees
+    x_t = √ᾱ_t y_t, which has about unit variance: the input scaling of Karras et al. (2022).
+
+    Args:
+        process: the forward process.
+
+    References:
+        Song & Ermon (2019), "Generative Modeling by Estimating Gradients of the Data Distribution".
+        Song et al. (2021), "Score-Based Generative Modeling through Stochastic Differential Equations", Eq. 8, 9.
+        Karras et al. (2022), "Elucidating the Design Space of Diffusion-Based Generative Models".
     """
 
     process: GaussianDiffusion
 
     @property
     def sigma(self) -> Table:
-        """σ_t, [T+1]; 0 in row 0."""
+        """σ_t = √((1 − ᾱ_t)/ᾱ_t): [T+1], 0 in row 0."""
         return ((1 - self.process.alpha_bar) / self.process.alpha_bar).sqrt()
 
     def enter(self, x_t: Images, t: Timesteps) -> Images:
-        """y_t = x_t/√ᾱ_t: [b, *d]; t: [b] in 0..T."""
+        """Converts x_t to y_t = x_t/√ᾱ_t: [b, *d]; t: [b] in 0..T."""
         return x_t / at(self.process.alpha_bar.sqrt(), t, x_t)
 
     def leave(self, y_t: Images, t: Timesteps) -> Images:
-        """x_t = √ᾱ_t y_t: [b, *d]; t: [b] in 0..T."""
+        """Converts y_t to x_t = √ᾱ_t y_t: [b, *d]; t: [b] in 0..T."""
         return y_t * at(self.process.alpha_bar.sqrt(), t, y_t)
 
     def marginal(self, x_0: Images, t: Timesteps) -> Gaussian:
-        """q(y_t | x_0) = N(x_0, σ_t² I); x_0: [b, *d], t: [b] in 1..T."""
+        """Returns q(y_t | x_0) = N(x_0, σ_t² I).
+
+        Args:
+            x_0: clean images, [b, *d].
+            t: [b] in 1..T.
+        """
         return Gaussian(x_0, 2 * at(self.sigma.log(), t, x_0))
 
     def q_sample(self, x_0: Images, t: Timesteps, eps: Images) -> Images:
-        """y_t = x_0 + σ_t ε: [b, *d]; t: [b] in 0..T."""
+        """Returns y_t = x_0 + σ_t ε: [b, *d].
+
+        Args:
+            x_0: clean images, [b, *d].
+            t: [b] in 0..T; t = 0 returns x_0.
+            eps: ε ~ N(0, I), [b, *d].
+        """
         return x_0 + at(self.sigma, t, x_0) * eps
 
     def score(self, model: DenoisingDiffusion, y_t: Images, t: Timesteps) -> Images:
-        """√ᾱ_t s_θ(√ᾱ_t y_t, t), an estimate of ∇ log q(y_t): [b, *d]; t: [b] in 1..T of the model's chain."""
+        """Returns √ᾱ_t s_θ(√ᾱ_t y_t, t), an estimate of ∇ log q(y_t): [b, *d].
+
+        Args:
+            model: a reverse process on the same chain.
+            y_t: [b, *d].
+            t: [b] in 1..T.
+        """
         return at(self.process.alpha_bar.sqrt(), t, y_t) * model.score(self.leave(y_t, t), t)

@@ -1,21 +1,32 @@
-"""The reverse process's variance: σ_t² fixed (Section 3.2 of the paper) or Σ_θ learned (Table 2)."""
+"""The variance σ_t² of the reverse step p_θ(x_{t−1} | x_t): fixed (Ho et al., 2020, Section 3.2) or learned."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 
 from ddpm_lightning.diffusion.process import GaussianDiffusion, at
 from ddpm_lightning.typing import Broadcast, Images, Timesteps
 
 
 class Variance(ABC):
-    """log σ_t² of p_θ(x_{t−1} | x_t).
+    """The variance σ_t² of p_θ(x_{t−1} | x_t) = N(μ_θ(x_t, t), σ_t² I)  (Eq. 1).
 
-    name: stands in the names of metrics, since bits/dim of different variances do not compare.
-    learned: whether the network says v, with as many channels again as the image.
-    rescales: whether the answer fits any process that it is asked about, so that a chain can be made coarser.
+    Attributes:
+        name: part of the names of metrics, because bits/dim of different variances cannot be compared.
+        learned: whether the network predicts it, in as many extra output channels as an image has.
+        rescales: whether it fits any chain, also one that visits fewer steps than the network was trained on.
+
+    Example:
+        >>> class MeanVariance(Variance):
+        ...     '''The geometric mean of β_t and β̃_t.'''
+        ...
+        ...     name = "mean"
+        ...
+        ...     def log_variance(self, process, t, x_t, v):
+        ...         return (at(process.log_beta, t, x_t) + at(process.log_beta_tilde, t, x_t)) / 2
     """
 
     name: ClassVar[str]
@@ -24,16 +35,23 @@ class Variance(ABC):
 
     @abstractmethod
     def log_variance(self, process: GaussianDiffusion, t: Timesteps, x_t: Images, v: Images | None) -> Broadcast:
-        """log σ_t², broadcastable over x_t. v: the network's second half, [b, *d]; None where nothing is learned."""
+        """Returns log σ_t², in a shape that broadcasts over x_t.
+
+        Args:
+            process: the forward process of the chain.
+            t: [b] in 1..T.
+            x_t: noisy images, [b, *d].
+            v: the second half of the network's output, [b, *d]; None if the variance is not learned.
+        """
 
     def extra_channels(self, channels: int) -> int:
-        """How many output channels the network needs besides those of the image."""
+        """Returns how many output channels the network needs besides the image's `channels`."""
         return channels if self.learned else 0
 
 
 @dataclass(frozen=True)
 class BetaVariance(Variance):
-    """σ_t² = β_t, optimal for x_0 ~ N(0, I)."""
+    """σ_t² = β_t, optimal for x_0 ~ N(0, I)  (Section 3.2). At t = 1 it is β̃_2, as in the official code."""
 
     name = "beta"
 
@@ -43,7 +61,7 @@ class BetaVariance(Variance):
 
 @dataclass(frozen=True)
 class BetaTildeVariance(Variance):
-    """σ_t² = β̃_t, optimal for x_0 set to one point."""
+    """σ_t² = β̃_t, optimal if x_0 is a single point  (Section 3.2). At t = 1 it is β̃_2, because β̃_1 = 0."""
 
     name = "beta_tilde"
 
@@ -53,7 +71,7 @@ class BetaTildeVariance(Variance):
 
 @dataclass(frozen=True)
 class LearnedVariance(Variance):
-    """log σ_t² = v, the raw output, as in the paper's Table 2."""
+    """log σ_t² = v, the network's output itself: "learned diagonal Σ" in the paper's Table 2."""
 
     name = "learned"
     learned = True
@@ -65,16 +83,42 @@ class LearnedVariance(Variance):
 
 
 class VarianceInterpolation(ABC):
-    """A way from the lower bound β̃_t to the upper bound β_t; both arrive, and it answers, as logarithms."""
+    """A function of the network's v that returns log σ² from log β̃_t to log β_t.
+
+    Attributes:
+        name: the name of a `LearnedRangeVariance` that uses it.
+
+    Example:
+        >>> class Middle(VarianceInterpolation):
+        ...     name = "middle"
+        ...
+        ...     def __call__(self, log_lower, log_upper, v):
+        ...         return (log_lower + log_upper) / 2 + 0 * v
+    """
+
+    name: ClassVar[str]
 
     @abstractmethod
     def __call__(self, log_lower: Broadcast, log_upper: Broadcast, v: Images) -> Images:
-        """log σ_t² for the network's v."""
+        """Returns log σ_t²: [b, *d].
+
+        Args:
+            log_lower, log_upper: log β̃_t and log β_t, [b, 1, …].
+            v: the network's output, [b, *d].
+        """
 
 
 @dataclass(frozen=True)
 class LogSpace(VarianceInterpolation):
-    """log σ² = u log β + (1 − u) log β̃, u = (v + 1)/2 (Nichol & Dhariwal, 2021, Eq. 15, and their code)."""
+    """Interpolates logarithms linearly; v outside [−1, 1] leaves the range.
+
+        log σ² = u log β_t + (1 − u) log β̃_t,  u = (v + 1)/2                      (Eq. 15 of the reference)
+
+    References:
+        Nichol & Dhariwal (2021), "Improved Denoising Diffusion Probabilistic Models", and their code for u.
+    """
+
+    name = "learned_range"
 
     def __call__(self, log_lower: Broadcast, log_upper: Broadcast, v: Images) -> Images:
         u = (v + 1) / 2
@@ -83,36 +127,38 @@ class LogSpace(VarianceInterpolation):
 
 @dataclass(frozen=True)
 class Sigmoid(VarianceInterpolation):
-    """σ² = β̃ + sigmoid(v)(β − β̃), which never leaves the two bounds."""
+    """Interpolates variances by a sigmoid, and never leaves the range.
+
+    σ² = β̃_t + sigmoid(v)(β_t − β̃_t)
+    """
+
+    name = "learned_sigmoid"
 
     def __call__(self, log_lower: Broadcast, log_upper: Broadcast, v: Images) -> Images:
-        return torch.logaddexp(
-            torch.nn.functional.logsigmoid(v) + log_upper,
-            torch.nn.functional.logsigmoid(-v) + log_lower,
-        )
+        return torch.logaddexp(F.logsigmoid(v) + log_upper, F.logsigmoid(-v) + log_lower)
 
 
 @dataclass(frozen=True)
 class LearnedRangeVariance(Variance):
-    """σ_t² between β̃_t and β_t, where the best choice lies (Section 3.2), at a place that the network says.
+    """A learned σ_t² between β̃_t and β_t, the bounds of the optimal variance (Section 3.2).
 
-    At t = 1, β̃_2 stands in for β̃_1 = 0, and β_1 stays the upper bound.
+    At t = 1 the lower bound is β̃_2, because β̃_1 = 0.
+
+    Args:
+        interpolation: how the network's v selects a value of the range.
+
+    References:
+        Nichol & Dhariwal (2021), "Improved Denoising Diffusion Probabilistic Models", Section 3.1.
     """
 
     interpolation: VarianceInterpolation = field(default_factory=LogSpace)
 
-    name = "learned_range"
     learned = True
+
+    @property
+    def name(self) -> str:  # type: ignore[override]  # the two interpolations are two variances in names of results
+        return self.interpolation.name
 
     def log_variance(self, process: GaussianDiffusion, t: Timesteps, x_t: Images, v: Images | None) -> Broadcast:
         assert v is not None
         return self.interpolation(at(process.log_beta_tilde, t, x_t), at(process.beta.log(), t, x_t), v)
-
-
-@dataclass(frozen=True)
-class LearnedSigmoidVariance(LearnedRangeVariance):
-    """The same, which never leaves the two bounds."""
-
-    interpolation: VarianceInterpolation = field(default_factory=Sigmoid)
-
-    name = "learned_sigmoid"

@@ -37,7 +37,7 @@ class Trained:
 
     def swapped_for(self, sampler: Sampler) -> str:
         """The same for the name of images that this sampler makes."""
-        return self.swapped if sampler.follows_variance else ""
+        return self.swapped if sampler.traits.follows_variance else ""
 
 
 @dataclass

@@ -1,12 +1,14 @@
-"""Where classes are now that checkpoints, results and configurations of version 0.1 name by an older module."""
+"""The present names of classes that checkpoints, results and configurations of version 0.1 name otherwise."""
 
 from typing import Any
 
 MOVED = {
     "diffusion.dpm_solver": "diffusion.samplers.dpm_solver",
     "diffusion.langevin": "diffusion.samplers.langevin",
+    "diffusion.schedules.GeometricSchedule": "diffusion.schedules.geometric_schedule",
     "diffusion.spacing": "diffusion.samplers.spacing",
     "diffusion.unipc": "diffusion.samplers.unipc",
+    "diffusion.variances.LearnedSigmoidVariance": "diffusion.variances.LearnedRangeVariance",
     "figures.probability_flow": "studies.figures.flow_round_trip",
     "figures.schedules": "studies.figures.schedules_compared",
     "figures.timesteps": "studies.figures.timesteps_compared",
@@ -27,7 +29,7 @@ MOVED = {
     "training.slurm": "launching.slurm",
     "training.wandb_logger": "training.loggers.wandb_logger",
 }
-"""Old modules and packages of ddpm_lightning, and their new names."""
+"""Old packages, modules and classes of ddpm_lightning, and their present names."""
 
 
 def current_names(node: Any) -> Any:
@@ -38,7 +40,7 @@ def current_names(node: Any) -> Any:
 
 
 def current_name(target: Any) -> Any:
-    """Returns the present name of a class; what is no old name is returned as it is."""
+    """Returns the present name of a class; other values are returned unchanged."""
     package, _, name = target.partition(".") if isinstance(target, str) else ("", "", "")
-    old = next((old for old in sorted(MOVED, key=len, reverse=True) if name.startswith(f"{old}.")), None)
+    old = next((old for old in sorted(MOVED, key=len, reverse=True) if f"{name}.".startswith(f"{old}.")), None)
     return target if package != "ddpm_lightning" or old is None else f"{package}.{MOVED[old]}{name[len(old) :]}"

@@ -23,7 +23,7 @@ from ddpm_lightning.diffusion.likelihood import (
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import Epsilon
 from ddpm_lightning.diffusion.process import GaussianDiffusion
-from ddpm_lightning.diffusion.schedules import ConstantSchedule, LinearSchedule, Schedule, through
+from ddpm_lightning.diffusion.schedules import ConstantSchedule, LinearSchedule, Schedule, schedule_of_log_snr
 from ddpm_lightning.diffusion.variances import BetaTildeVariance, BetaVariance, LearnedVariance, Variance
 from tests.choices import SHORT_SCHEDULES, name
 from tests.diffusion.samplers.test_samplers import best_log_variance
@@ -102,7 +102,7 @@ def test_eq_16_is_the_bound_rewritten(schedule: Schedule, variance: Variance) ->
 def chain_between(T: int, shape: float) -> GaussianDiffusion:
     """T steps whose log SNR falls from 8 to −6, as a power of t: every schedule with the same ends."""
     u = torch.linspace(0, 1, T, dtype=torch.float64) ** shape
-    return GaussianDiffusion(through(8 - 14 * u))
+    return GaussianDiffusion(schedule_of_log_snr(8 - 14 * u))
 
 
 @pytest.mark.parametrize("shape", [0.7, 1.0, 2.0])

@@ -129,8 +129,8 @@ def test_coarse_chain_of_all_steps_is_the_fine_one() -> None:
 def test_the_place_on_a_coarse_chain_is_the_nearest_step() -> None:
     model = model_that_says(torch.zeros(1), Epsilon())
     coarse = model.coarsen([1, 10, 300, 301, 1000])
-    assert [coarse.place(t) for t in (1, 5, 6, 200, 301, 600, 700, 1000)] == [1, 1, 2, 3, 4, 4, 5, 5]
-    assert [model.place(t) for t in (1, 500, 1000)] == [1, 500, 1000]
+    assert [coarse.nearest_step(t) for t in (1, 5, 6, 200, 301, 600, 700, 1000)] == [1, 1, 2, 3, 4, 4, 5, 5]
+    assert [model.nearest_step(t) for t in (1, 500, 1000)] == [1, 500, 1000]
 
 
 def random_model(schedule: Schedule, parameterization: Parameterization, variance: Variance) -> DenoisingDiffusion:

@@ -7,7 +7,7 @@ from diffusers import EulerDiscreteScheduler, ScoreSdeVeScheduler
 from ddpm_lightning.diffusion.mixture import Mixture
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler
-from ddpm_lightning.diffusion.schedules import GeometricSchedule, LogSNRLinearSchedule, Schedule
+from ddpm_lightning.diffusion.schedules import LogSNRLinearSchedule, Schedule, geometric_schedule
 from ddpm_lightning.diffusion.variance_exploding import VarianceExploding
 from ddpm_lightning.diffusion.variances import BetaTildeVariance, BetaVariance
 from ddpm_lightning.errors import UserError
@@ -20,12 +20,12 @@ from tests.peers import in_float64
 def test_the_geometric_schedule_is_that_of_diffusers() -> None:
     scheduler = ScoreSdeVeScheduler(1000, sigma_min=0.01, sigma_max=50)
     scheduler.set_sigmas(1000, sigma_min=0.01, sigma_max=50, sampling_eps=0.001)
-    ours = VarianceExploding(GaussianDiffusion(GeometricSchedule())).sigma[1:]
+    ours = VarianceExploding(GaussianDiffusion(geometric_schedule())).sigma[1:]
     assert torch.allclose(ours, scheduler.discrete_sigmas.double(), rtol=1e-5)  # theirs are in float32
 
 
 def test_the_geometric_schedule_is_linear_in_log_snr() -> None:
-    process = GaussianDiffusion(GeometricSchedule(sigma_min=0.01, sigma_max=157.4))
+    process = GaussianDiffusion(geometric_schedule(sigma_min=0.01, sigma_max=157.4))
     steps = process.half_log_snr[1:].diff()
     assert torch.allclose(steps, steps[:1].expand_as(steps), rtol=1e-6)
     vdm = GaussianDiffusion(LogSNRLinearSchedule())  # from 9.21 to −10.118
@@ -94,6 +94,6 @@ def test_ddim_is_eulers_method_in_exploding_coordinates() -> None:
 
 def test_impossible_noise_is_refused() -> None:
     with pytest.raises(UserError, match="sigma_min=50 is not below sigma_max=1"):
-        GeometricSchedule(sigma_min=50, sigma_max=1)
+        geometric_schedule(sigma_min=50, sigma_max=1)
     with pytest.raises(UserError, match="sigma_min=0 is not a number above 0"):
-        GeometricSchedule(sigma_min=0)
+        geometric_schedule(sigma_min=0)

@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.utils import instantiate
 
+from ddpm_lightning.diffusion.process import GaussianDiffusion
+from ddpm_lightning.diffusion.variance_exploding import VarianceExploding
+from ddpm_lightning.diffusion.variances import LearnedRangeVariance, Sigmoid
 from ddpm_lightning.runtime.moved_names import current_name, current_names
 from ddpm_lightning.training.checkpoint import CONFIG, read_checkpoint
 from tests.commands import command, train
@@ -127,6 +131,18 @@ OLD = [
 def test_every_class_of_the_first_version_is_found(old: str) -> None:
     module, _, name = current_name(old).rpartition(".")
     assert getattr(import_module(module), name).__name__ == name
+
+
+def test_a_schedule_and_a_variance_that_became_options_of_another_class_are_built_as_before() -> None:
+    schedules, variances = "ddpm_lightning.diffusion.schedules", "ddpm_lightning.diffusion.variances"
+    node = {"_target_": f"{schedules}.GeometricSchedule", "T": 50, "sigma_min": 0.02, "sigma_max": 30.0}
+    sigma = VarianceExploding(GaussianDiffusion(instantiate(current_names(node)))).sigma[1:]
+    assert torch.allclose(sigma, 0.02 * (30 / 0.02) ** torch.linspace(0, 1, 50, dtype=torch.float64), rtol=1e-9)
+    interpolation = {"_target_": f"{variances}.Sigmoid"}
+    for old in ("LearnedSigmoidVariance", "LearnedRangeVariance"):
+        built = instantiate(current_names({"_target_": f"{variances}.{old}", "interpolation": interpolation}))
+        assert (built, built.name) == (LearnedRangeVariance(Sigmoid()), "learned_sigmoid")
+    assert LearnedRangeVariance().name == "learned_range"
 
 
 def test_present_names_and_those_of_others_stay() -> None:

@@ -102,7 +102,7 @@ def bomb(path: Path, name: str, size: int) -> None:
 
 
 def test_a_file_that_inflates_to_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(npz, "ROOM", 2**23)  # of 2^30: a bomb of that takes seconds to make
+    monkeypatch.setattr(npz, "INFLATED_BYTES", 2**23)  # of 2^30: a bomb of that takes seconds to make
     path = tmp_path / "bomb.npz"
     bomb(path, "images.npy", 2**24)
     assert path.stat().st_size < 2**17

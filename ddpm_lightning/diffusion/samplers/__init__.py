@@ -1,7 +1,7 @@
-"""From x_T ~ N(0, I) to x_0: one sampler a file, on the loop in `base`."""
+"""Samplers, which generate x_0 from x_T ~ N(0, I): one file each, on the loop in `base`."""
 
 from ddpm_lightning.diffusion.samplers.ancestral import AncestralSampler
-from ddpm_lightning.diffusion.samplers.base import RandnLike, Sampler, Step, end_of
+from ddpm_lightning.diffusion.samplers.base import RandnLike, Sampler, Step, Traits, end_of
 from ddpm_lightning.diffusion.samplers.ddim import DDIMSampler
 from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver
 from ddpm_lightning.diffusion.samplers.langevin import LangevinSampler, PredictorCorrector
@@ -27,6 +27,7 @@ __all__ = [
     "Spacing",
     "Step",
     "TrailingSpacing",
+    "Traits",
     "UniPC",
     "UniformSpacing",
     "end_of",

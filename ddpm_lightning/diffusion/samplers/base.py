@@ -1,4 +1,4 @@
-"""The loop from x_T ~ N(0, I) to x_0, and the one step that each sampler defines."""
+"""The loop from x_T ~ N(0, I) to x_0, and the interface of the step that each sampler defines."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -12,18 +12,41 @@ from ddpm_lightning.diffusion.samplers.spacing import Spacing, UniformSpacing
 from ddpm_lightning.typing import Images, Timesteps
 
 RandnLike = Callable[[Images], Images]
+"""A function that draws ε ~ N(0, I) in the shape and dtype of its argument."""
 
 
 class Step(NamedTuple):
-    """One step of a trajectory: from x_t to x, which is x_{t−1}, by way of x̂_0 (Eq. 15). t counts the chain walked."""
+    """One step of a trajectory, from x_t to x_{t−1}.
+
+    Args:
+        t: the step in the chain of the sampler, in 1..K.
+        x: x_{t−1}, [b, *d].
+        x_0_hat: x̂_0 at x_t  (Eq. 15), [b, *d].
+    """
 
     t: int
     x: Images
     x_0_hat: Images
 
 
+class Traits(NamedTuple):
+    """Facts about a sampler that its callers need.
+
+    Args:
+        random: whether one x_T can lead to several x_0.
+        follows_variance: whether the model's σ_t² has an effect.
+        calls_per_step: the number of network calls per step and image.
+        suffix: the end of the sampler's label, which names its own settings.
+    """
+
+    random: bool = True
+    follows_variance: bool = False
+    calls_per_step: int = 1
+    suffix: str = ""
+
+
 def end_of(steps: Iterable[Step]) -> Images:
-    """x_0: where a trajectory ends, [b, *d]. Keeps no step but the last."""
+    """Returns x of the last step of a trajectory: [b, *d]. It keeps no other step in memory."""
     x = torch.empty(0)
     for step in steps:
         x = step.x
@@ -32,10 +55,27 @@ def end_of(steps: Iterable[Step]) -> Images:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler(ABC):
-    """Walks the reverse chain.
+    """Generates images by a chain of steps from x_T to x_0.
 
-    num_steps: how many of the T steps are visited; None visits all. spacing: which ones.
-    clip_x_0: whether x̂_0 is brought into [−1, 1] before it is used, as the official code does.
+    A subclass defines one step. It overrides `traits` if the defaults do not describe it.
+
+    Args:
+        num_steps: the number K of steps to visit, in 1..T; None visits all T.
+        spacing: which K steps to visit.
+        clip_x_0: whether to clip x̂_0 to [−1, 1] before it is used, as the official code does.
+
+    Attributes:
+        name: the start of the sampler's label.
+
+    Example:
+        >>> class MeanSampler(Sampler):
+        ...     '''Takes the mean of p_θ(x_{t−1} | x_t), without noise.'''
+        ...
+        ...     name = "mean"
+        ...     traits = Traits(random=False)
+        ...
+        ...     def step(self, model, x_t, t, before=None):
+        ...         return model.denoise(x_t, t, self.clip_x_0)
     """
 
     num_steps: int | None = None
@@ -45,47 +85,48 @@ class Sampler(ABC):
     name: ClassVar[str]
 
     @property
-    def random(self) -> bool:
-        """Whether one x_T can lead to several x_0."""
-        return True
-
-    @property
-    def follows_variance(self) -> bool:
-        """Whether the model's own σ_t² has a part in the walk."""
-        return False
-
-    @property
-    def calls_per_step(self) -> int:
-        """How often the network is asked at each step."""
-        return 1
-
-    def correct(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps, randn_like: RandnLike) -> Images:
-        """x_t moved on within q(x_t), before the step from it, for samplers that correct: [b, *d]; t: [b] in 1..T."""
-        return x_t
+    def traits(self) -> Traits:
+        """What callers need to know about this sampler."""
+        return Traits()
 
     @abstractmethod
     def step(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps, before: Images | None = None) -> Denoised:
-        """x̂_0 and the distribution of x_{t−1} given x_t: [b, *d], at t: [b] in 1..T of the chain walked.
+        """Returns x̂_0 and the distribution of x_{t−1}.
 
-        before: x̂_0 of the step before this one, for samplers that look back.
+        Args:
+            model: the reverse process on the visited steps.
+            x_t: [b, *d].
+            t: [b] in 1..K.
+            before: x̂_0 of the step before this one, [b, *d]; None at the first step.
         """
 
+    def correct(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps, randn_like: RandnLike) -> Images:
+        """Moves x_t within q(x_t) before the step from it: [b, *d]. By default it returns x_t.
+
+        Args:
+            model: the reverse process on the visited steps.
+            x_t: [b, *d].
+            t: [b] in 1..K.
+            randn_like: draws ε ~ N(0, I) in the shape of its argument.
+        """
+        return x_t
+
     def label(self, model: DenoisingDiffusion) -> str:
-        """What tells this walk from the paper's, "ancestral": ddim50, ancestral100_unclipped …; fit for file names."""
+        """Returns the sampler's name in results and file names, such as "ancestral" or "ddim50_unclipped"."""
         steps = "" if self.num_steps in (None, model.process.T) else str(self.chain(model).process.T)
         spaced = self.spacing.label if steps else ""
-        return f"{self.name}{steps}{spaced}" + ("" if self.clip_x_0 else "_unclipped")
+        return f"{self.name}{steps}{spaced}" + ("" if self.clip_x_0 else "_unclipped") + self.traits.suffix
 
     def calls(self, model: DenoisingDiffusion) -> int:
-        """How many network calls an image costs."""
-        return self.chain(model).process.T * self.calls_per_step
+        """Returns the number of network calls per image."""
+        return self.chain(model).process.T * self.traits.calls_per_step
 
     def at_most_all(self, model: DenoisingDiffusion) -> "Sampler":
-        """This sampler; where it has more steps than the model, one that visits all of them."""
+        """Returns this sampler with num_steps lowered to the T of the model, if it is larger."""
         return replace(self, num_steps=None) if (self.num_steps or 0) > model.process.T else self
 
     def chain(self, model: DenoisingDiffusion) -> DenoisingDiffusion:
-        """The model on the steps that this sampler visits. Raises UserError where there are no such steps."""
+        """Returns the model on the steps that this sampler visits. Raises UserError if it cannot have them."""
         if self.num_steps is None:
             return model
         return model.coarsen(self.spacing.steps(model.process.T, self.num_steps))
@@ -93,9 +134,13 @@ class Sampler(ABC):
     def trajectory(
         self, model: DenoisingDiffusion, x_T: Images, *, randn_like: RandnLike, start: int | None = None
     ) -> Iterator[Step]:
-        """Every step from x_T down to x_0; the last step adds no noise.
+        """Yields every step from x_T to x_0; the last one adds no noise.
 
-        start: where in the chain walked x_T really stands, 1..T, if it is an x_t: then the rest of the way.
+        Args:
+            model: the reverse process on all T steps.
+            x_T: noise, [b, *d].
+            randn_like: draws ε ~ N(0, I) in the shape of its argument.
+            start: the step in 1..K of the chain at which x_T stands, to begin from an x_t; None begins at K.
         """
         model = self.chain(model)
         x, x_0_hat = x_T, None
@@ -104,9 +149,15 @@ class Sampler(ABC):
                 steps = torch.full((len(x),), t, device=x.device)
                 x = self.correct(model, x, steps, randn_like)
                 x_0_hat, reverse = self.step(model, x, steps, x_0_hat)
-                x = reverse.sample(randn_like(x)) if self.random and t > 1 else reverse.mean
+                x = reverse.sample(randn_like(x)) if self.traits.random and t > 1 else reverse.mean
             yield Step(t, x, x_0_hat)
 
     def sample(self, model: DenoisingDiffusion, x_T: Images, *, randn_like: RandnLike) -> Images:
-        """x_0, the end of the trajectory: [b, *d], on the scale of the data, not clipped."""
+        """Returns x_0, the end of the trajectory: [b, *d], on the scale of the data, not clipped.
+
+        Args:
+            model: the reverse process on all T steps.
+            x_T: noise ~ N(0, I), [b, *d].
+            randn_like: draws ε ~ N(0, I) in the shape of its argument.
+        """
         return end_of(self.trajectory(model, x_T, randn_like=randn_like))

@@ -1,29 +1,35 @@
-"""A solver of second order for the probability flow: good samples from 10 to 50 network calls."""
+"""DPM-Solver++ (Lu et al., 2022): a second-order solver that needs 10 to 50 network calls."""
 
 from dataclasses import dataclass
 
 from ddpm_lightning.diffusion.gaussian import Gaussian
 from ddpm_lightning.diffusion.model import Denoised, DenoisingDiffusion
 from ddpm_lightning.diffusion.process import GaussianDiffusion, at
-from ddpm_lightning.diffusion.samplers.base import Sampler
+from ddpm_lightning.diffusion.samplers.base import Sampler, Traits
 from ddpm_lightning.typing import Images, Table, Timesteps
 
 
 @dataclass(frozen=True, kw_only=True)
 class DPMSolver(Sampler):
-    """DPM-Solver++(2M) (Lu et al., 2022, "DPM-Solver++", Algorithm 2), s the step before t:
+    """DPM-Solver++(2M): steps from t to s, the visited step before it, along x̂_0 extrapolated from two steps.
 
-    x_s = σ_s/σ_t x_t + (α_s − α_t σ_s/σ_t) D,  D = x̂_0 + h/(2h′) (x̂_0 − x̂_0′),
+        x_s = σ_s/σ_t x_t + (α_s − α_t σ_s/σ_t) D,  D = x̂_0 + h/(2h′) (x̂_0 − x̂_0′)   (Algorithm 2 of the reference)
 
-    α = √ᾱ, σ = √(1 − ᾱ), h = λ_s − λ_t for λ = log α/σ; a prime means the step before this one. Of first order, which
-    is DDIM, at the first step, which has none before it, and at the last, where λ_s = ∞.
+    Here α = √ᾱ, σ = √(1 − ᾱ), λ = log α/σ and h = λ_s − λ_t; a prime marks the previous step. The first step, which
+    has no previous one, and the last, where λ_s = ∞, are of first order: D = x̂_0, which is DDIM. It is deterministic.
+
+    Args:
+        num_steps, spacing, clip_x_0: see `Sampler`.
+
+    References:
+        Lu et al. (2022), "DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models".
     """
 
     name = "dpm_solver"
 
     @property
-    def random(self) -> bool:
-        return False
+    def traits(self) -> Traits:
+        return Traits(random=False)
 
     def step(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps, before: Images | None = None) -> Denoised:
         x_0_hat = model.predict_x_0(x_t, t, self.clip_x_0)
@@ -32,7 +38,14 @@ class DPMSolver(Sampler):
     def predicted(
         self, model: DenoisingDiffusion, x_t: Images, t: Timesteps, x_0_hat: Images, before: Images | None
     ) -> Gaussian:
-        """x_s, which is certain."""
+        """Returns x_s as a Gaussian of variance 0.
+
+        Args:
+            model: the reverse process on the visited steps.
+            x_t, x_0_hat: x_t and x̂_0 at it, [b, *d].
+            t: [b] in 1..K.
+            before: x̂_0 of the previous step, [b, *d]; None makes the step of first order.
+        """
         alpha_bar = model.process.alpha_bar
         alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
         shrink = sigma.roll(1) / sigma
@@ -44,7 +57,7 @@ class DPMSolver(Sampler):
 
 
 def _look_ahead(process: GaussianDiffusion) -> Table:
-    """h/(2h′) for t = 1..T−1 of the chain; 0 at t = 1."""
+    """Returns h/(2h′) for t = 1..K−1, and 0 at t = 1: [K+1]."""
     half_log_snr = process.half_log_snr
     h = half_log_snr.roll(1) - half_log_snr
     factor = h / (2 * h.roll(-1))

@@ -1,4 +1,4 @@
-"""Samplers that move by the score within one noise level: annealed Langevin dynamics, and predictor–corrector."""
+"""Samplers that take Langevin steps at each noise level: annealed Langevin dynamics, and predictor–corrector."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -8,24 +8,28 @@ import torch
 from ddpm_lightning.diffusion.gaussian import Gaussian
 from ddpm_lightning.diffusion.model import Denoised, DenoisingDiffusion
 from ddpm_lightning.diffusion.process import GaussianDiffusion, at
-from ddpm_lightning.diffusion.samplers.base import RandnLike, Sampler
+from ddpm_lightning.diffusion.samplers.base import RandnLike, Sampler, Traits
 from ddpm_lightning.diffusion.samplers.ddim import DDIMSampler
-from ddpm_lightning.errors import UserError, check_at_most, check_whole
+from ddpm_lightning.errors import check_interval, check_whole
 from ddpm_lightning.typing import Images, Table, Timesteps
 
-TO_THE_MEAN = 2.0
-"""The size of a Langevin step whose mean is √ᾱ_t x̂_0 (Tweedie's formula)."""
-
-MOST = 10_000
-"""Langevin steps at one t."""
+DENOISING_SIZE = 2.0
+"""The size of a Langevin step whose mean is √ᾱ_t x̂_0 (Tweedie's formula); a longer one moves past it."""
 
 
 def langevin_step(
     model: DenoisingDiffusion, x_t: Images, t: Timesteps, size: Table, clip_x_0: bool = False
 ) -> Denoised:
-    """x̂_0 at x_t, and N(x_t + a/2 s_θ(x_t, t), a I): a step towards q(x_t) of length a = size_t (1 − ᾱ_t).
+    """Returns x̂_0 at x_t, and the distribution after one Langevin step towards q(x_t).
 
-    size: [T+1], in units of the variance of the noise in x_t. t: [b] in 1..T. s_θ follows from the clipped x̂_0.
+        N(x_t + a/2 s_θ(x_t, t), a I),  a = size_t (1 − ᾱ_t)
+
+    Args:
+        model: the reverse process.
+        x_t: [b, *d].
+        t: [b] in 1..T.
+        size: the step's size in units of the noise variance in x_t, [T+1].
+        clip_x_0: whether to clip x̂_0 to [−1, 1]; s_θ is computed from the clipped x̂_0.
     """
     noise = 1 - model.process.alpha_bar
     x_0_hat = model.predict_x_0(x_t, t, clip_x_0)
@@ -36,25 +40,34 @@ def langevin_step(
 
 @dataclass(frozen=True, kw_only=True)
 class CorrectingSampler(Sampler):
-    """Makes `corrections` Langevin steps at each t, before the step to t − 1."""
+    """A sampler that takes Langevin steps at each t before the step to t − 1.
+
+    Args:
+        corrections: the number of Langevin steps at each t, in 0..10,000.
+
+    Example:
+        >>> class HalfwayCorrector(CorrectingSampler, DDIMSampler):
+        ...     '''DDIM after Langevin steps half as long as one that denoises.'''
+        ...
+        ...     name = "halfway_corrector"
+        ...
+        ...     def size(self, process):
+        ...         return torch.full_like(process.alpha_bar, DENOISING_SIZE / 2)
+    """
 
     corrections: int
 
     def __post_init__(self) -> None:
-        check_whole("sampler.corrections", self.corrections, 0, "it counts Langevin steps at each t")
-        check_at_most("sampler.corrections", self.corrections, MOST, "more steps of t help sooner")
+        advice = "it counts Langevin steps at each t; more steps of t help sooner"
+        check_whole("sampler.corrections", self.corrections, 0, advice, most=10_000)
 
     @property
-    def random(self) -> bool:
-        return True
-
-    @property
-    def calls_per_step(self) -> int:
-        return self.corrections + 1
+    def traits(self) -> Traits:
+        return Traits(calls_per_step=self.corrections + 1)
 
     @abstractmethod
     def size(self, process: GaussianDiffusion) -> Table:
-        """Of a Langevin step at each t, in units of 1 − ᾱ_t: [T+1]."""
+        """Returns the size of a Langevin step at each t, in units of 1 − ᾱ_t: [T+1]."""
 
     def correct(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps, randn_like: RandnLike) -> Images:
         size = self.size(model.process)
@@ -65,13 +78,21 @@ class CorrectingSampler(Sampler):
 
 @dataclass(frozen=True, kw_only=True)
 class LangevinSampler(CorrectingSampler):
-    """Annealed Langevin dynamics (Song & Ermon, 2019, Algorithm 1), which knows nothing of the chain but its q(x_t):
-    corrections + 1 steps of Langevin dynamics at each noise level, then on to the next from where they led.
+    """Annealed Langevin dynamics: corrections + 1 Langevin steps at each noise level, from high to low.
 
-    There the data stay and the noise grows, y_t = x_0 + σ_t ε (`VarianceExploding`), and a step has the length
-    ϵ σ_t²/σ_1². Here x_t = √ᾱ_t y_t, so the same step has ᾱ_t times that, step_size · (1 − ᾱ_t) for step_size = ϵ/σ_1²;
-    and y_{t−1} := y_t is x_{t−1} := x_t/√α_t, α_t = 1 − β_t. The very last step leads to x̂_0 (Song & Ermon, 2020).
-    step_size: theirs is 2e-5/0.01² = 0.2. Too long a step leaves noise: at 0.2, 5 % of the variance.
+    It uses only the scores of q(x_t), and no transition of the chain. In the reference, y_t = x_0 + σ_t ε
+    (`VarianceExploding`), and a step has the size ϵ σ_t²/σ_1². Since x_t = √ᾱ_t y_t, the same step here has the size
+    step_size · (1 − ᾱ_t) with step_size = ϵ/σ_1². The next level starts from y_{t−1} = y_t, which is
+    x_{t−1} = x_t/√(1 − β_t). The very last step returns x̂_0, as in Song & Ermon (2020).
+
+    Args:
+        num_steps, spacing, clip_x_0: see `Sampler`.
+        corrections: the number of Langevin steps at each level before its last one, in 0..10,000.
+        step_size: in (0, 2]. The reference has 2e-5/0.01² = 0.2, which leaves 5 % too much variance.
+
+    References:
+        Song & Ermon (2019), "Generative Modeling by Estimating Gradients of the Data Distribution", Algorithm 1.
+        Song & Ermon (2020), "Improved Techniques for Training Score-Based Generative Models".
     """
 
     corrections: int = 9
@@ -81,21 +102,20 @@ class LangevinSampler(CorrectingSampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.step_size <= TO_THE_MEAN:
-            raise UserError(
-                f"sampler.step_size={self.step_size} lies outside (0, {TO_THE_MEAN:g}]: a longer step leads past the "
-                "mean; Song & Ermon have 0.2"
-            )
+        advice = "a longer step moves past the mean; Song & Ermon have 0.2"
+        check_interval("sampler.step_size", self.step_size, 0, DENOISING_SIZE, advice, ends="(]")
 
-    def label(self, model: DenoisingDiffusion) -> str:
-        return f"{super().label(model)}_{self.calls_per_step}each_step{self.step_size:g}"
+    @property
+    def traits(self) -> Traits:
+        calls = self.corrections + 1
+        return Traits(calls_per_step=calls, suffix=f"_{calls}each_step{self.step_size:g}")
 
     def size(self, process: GaussianDiffusion) -> Table:
         return torch.full_like(process.alpha_bar, self.step_size)
 
     def step(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps, before: Images | None = None) -> Denoised:
         size = self.size(model.process)
-        size[1] = TO_THE_MEAN
+        size[1] = DENOISING_SIZE
         x_0_hat, moved = langevin_step(model, x_t, t, size, self.clip_x_0)
         alpha = at(model.process.alpha, t, x_t)
         return Denoised(x_0_hat, Gaussian(moved.mean / alpha.sqrt(), moved.log_variance - alpha.log()))
@@ -103,13 +123,25 @@ class LangevinSampler(CorrectingSampler):
 
 @dataclass(frozen=True, kw_only=True)
 class PredictorCorrector(CorrectingSampler, DDIMSampler):
-    """Steps from t to t − 1 that a solver predicts, each after Langevin steps at t that correct what the one before it
-    did wrong (Song et al., 2021, Algorithms 3 and 5; the correction at t = T comes on top, and none is left at t = 0).
+    """Predictor–corrector sampling: at each t, Langevin steps correct x_t, and a DDIM step predicts x_{t−1}.
 
-    The predictor is DDIM's step: η = 1 is the ancestral one with β̃, η = 0 that of the probability flow. The corrector
-    moves by ϵ s_θ + √(2ϵ) z, ϵ = 2 α_t (r ‖z‖/‖s_θ‖)². There the two norms are means over a batch; here they are what
-    they are on average, √d and √d/√(1 − ᾱ_t), so that no image depends on others and none is thrown far where
-    s_θ = 0, as happens in few dimensions. snr: r, theirs is 0.16 for CIFAR-10 of exploding variance.
+    η = 1 makes the predictor ancestral sampling with σ_t² = β̃_t, and η = 0 a step of the probability flow. The
+    corrector moves x_t by
+
+        ϵ s_θ + √(2ϵ) z,  ϵ = 2 α_t (r ‖z‖/‖s_θ‖)²                       (Algorithms 3 and 5 of the reference)
+
+    The reference takes both norms as means over a batch. Here they are their expectations, √d and √d/√(1 − ᾱ_t). So
+    no image depends on others, and small norms of s_θ in few dimensions cause no long steps. The reference corrects
+    after each prediction; here the corrections come before it, at t = T too and not at t = 0.
+
+    Args:
+        num_steps, spacing, clip_x_0: see `Sampler`.
+        corrections: the number of Langevin steps at each t, in 1..10,000.
+        eta: η of the predictor, in [0, 1]; see `DDIMSampler`.
+        snr: r, in (0, 0.7]; the reference has 0.16 for CIFAR-10 with variance-exploding noise.
+
+    References:
+        Song et al. (2021), "Score-Based Generative Modeling through Stochastic Differential Equations".
     """
 
     corrections: int = 1
@@ -122,14 +154,14 @@ class PredictorCorrector(CorrectingSampler, DDIMSampler):
         check_whole("sampler.corrections", self.corrections, 1, "without corrections it is sampler=ddim")
         super().__post_init__()
         DDIMSampler.__post_init__(self)
-        if not 0 < self.snr <= 0.7:
-            raise UserError(
-                f"sampler.snr={self.snr} lies outside (0, 0.7]: a correction would lead past the mean; Song et al. "
-                "have 0.16"
-            )
+        advice = "a correction would move past the mean; Song et al. have 0.16"
+        check_interval("sampler.snr", self.snr, 0, 0.7, advice, ends="(]")
 
-    def label(self, model: DenoisingDiffusion) -> str:
-        return f"{super().label(model)}_{self.corrections}corrections_snr{self.snr:g}"
+    @property
+    def traits(self) -> Traits:
+        predictor = DDIMSampler(eta=self.eta).traits
+        suffix = f"{predictor.suffix}_{self.corrections}corrections_snr{self.snr:g}"
+        return super().traits._replace(suffix=suffix)
 
     def size(self, process: GaussianDiffusion) -> Table:
         return 4 * self.snr**2 * process.alpha

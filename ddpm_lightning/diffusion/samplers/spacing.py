@@ -1,4 +1,4 @@
-"""Which steps a shortened chain visits."""
+"""Spacings: which K of the T steps a sampler visits."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -11,11 +11,24 @@ from ddpm_lightning.errors import UserError
 
 @dataclass(frozen=True)
 class Spacing(ABC):
-    """Chooses K of the steps 1..T, ascending. x_T ~ N(0, I) is taken to stand at the last of them, which is T unless
-    the class says otherwise.
+    """Chooses K of the steps 1..T, ascending. Sampling starts from x_T ~ N(0, I) at the last of them.
 
-    skip_first: chooses K + 1 steps and leaves out the first, as diffusers does for DPM-Solver++ and UniPC.
-    suffix: what the names of results add for the class.
+    Args:
+        skip_first: chooses K + 1 steps and leaves out the first, as diffusers does for DPM-Solver++ and UniPC.
+
+    Attributes:
+        suffix: the spacing's part of a sampler's label.
+
+    Example:
+        >>> class LogSpacing(Spacing):
+        ...     '''Evenly in log t from 1 to T.'''
+        ...
+        ...     suffix = "_log"
+        ...
+        ...     def _chosen(self, T, K):
+        ...         return [round(T ** (i / (K - 1))) for i in range(K)]
+        >>> LogSpacing().steps(1000, 4)
+        [1, 10, 100, 1000]
     """
 
     skip_first: bool = False
@@ -24,11 +37,19 @@ class Spacing(ABC):
 
     @property
     def label(self) -> str:
-        """What the names of results add for the spacing."""
+        """The spacing's part of a sampler's label, settings included."""
         return self.suffix + ("_skip_first" if self.skip_first else "")
 
     def steps(self, T: int, K: int) -> list[int]:
-        """K distinct steps of 1..T; 1 ≤ K ≤ T, or K < T with skip_first."""
+        """Returns K distinct steps, ascending in 1..T.
+
+        Args:
+            T: the number of steps of the whole chain.
+            K: how many to choose, in 1..T, or in 1..T−1 with skip_first.
+
+        Raises:
+            UserError: K is out of its range.
+        """
         most = T - self.skip_first
         if not 1 <= K <= most:
             raise UserError(
@@ -41,10 +62,10 @@ class Spacing(ABC):
 
     @abstractmethod
     def _chosen(self, T: int, K: int) -> list[int]:
-        """K ≥ 2 steps, ascending in 1..T; two may be the same."""
+        """Returns K ≥ 2 steps, ascending in 1..T; `steps` moves apart those that are equal."""
 
     def _only(self, T: int) -> int:
-        """The one step that is visited where K = 1."""
+        """Returns the step to visit if K = 1."""
         return T
 
     @staticmethod
@@ -56,7 +77,7 @@ class Spacing(ABC):
 
 @dataclass(frozen=True)
 class UniformSpacing(Spacing):
-    """Evenly from 1 to T. Halves are rounded to the even number of 1..T."""
+    """Evenly from 1 to T, rounded; halves are rounded to the even number of 1..T."""
 
     suffix = ""
 
@@ -66,18 +87,25 @@ class UniformSpacing(Spacing):
 
 @dataclass(frozen=True)
 class LinspaceSpacing(Spacing):
-    """Evenly from 1 to T as "linspace" in diffusers, which counts from 0: halves are rounded to the even number of
-    0..T−1. So with an odd K the middle step can be one more than that of `UniformSpacing`."""
+    """Evenly from 1 to T, rounded as "linspace" of diffusers, which counts from 0.
+
+    Halves are rounded to the even number of 0..T−1. So if K is odd, the middle step can be one more than that of
+    `UniformSpacing`.
+    """
 
     suffix = "_linspace"
 
     def _chosen(self, T: int, K: int) -> list[int]:
-        return [1 + place for place in _rounded(torch.linspace(0, T - 1, K, dtype=torch.float64))]
+        return [1 + step for step in _rounded(torch.linspace(0, T - 1, K, dtype=torch.float64))]
 
 
 @dataclass(frozen=True)
 class QuadraticSpacing(Spacing):
-    """√t evenly from 1 to √T: denser at small t (Song et al., 2021, App. D.2; they stop at 0.8 T, we go on to T)."""
+    """Evenly in √t from 1 to T: denser at small t.
+
+    References:
+        Song et al. (2021), "Denoising Diffusion Implicit Models", App. D.2; their last step is 0.8 T.
+    """
 
     suffix = "_quadratic"
 
@@ -87,8 +115,13 @@ class QuadraticSpacing(Spacing):
 
 @dataclass(frozen=True)
 class LeadingSpacing(Spacing):
-    """1, 1 + r, 1 + 2r, … with r = ⌊T/K⌋ (Song et al., 2021, App. D.2; "leading", the default, in diffusers). The last
-    step is 1 + (K − 1) r, not T, so x_T is taken for an x_t of less noise: published DDIM numbers are of this walk."""
+    """1, 1 + r, 1 + 2r, … with r = ⌊T/K⌋: the spacing of published DDIM results, and "leading" of diffusers.
+
+    The last step is 1 + (K − 1) r, not T. So noise N(0, I) is taken for an x_t with less noise.
+
+    References:
+        Song et al. (2021), "Denoising Diffusion Implicit Models", App. D.2.
+    """
 
     suffix = "_leading"
 
@@ -101,7 +134,11 @@ class LeadingSpacing(Spacing):
 
 @dataclass(frozen=True)
 class TrailingSpacing(Spacing):
-    """Evenly from T/K to T, and from T/K to 0 in one step (Lin et al., 2024): no call is spent where little is left."""
+    """Evenly from T/K to T, rounded; the last step of the sampler goes from T/K to 0.
+
+    References:
+        Lin et al. (2024), "Common Diffusion Noise Schedules and Sample Steps are Flawed".
+    """
 
     suffix = "_trailing"
 
@@ -109,5 +146,5 @@ class TrailingSpacing(Spacing):
         return _rounded(torch.linspace(T / K, T, K, dtype=torch.float64))
 
 
-def _rounded(places: torch.Tensor) -> list[int]:
-    return [round(place) for place in places.tolist()]
+def _rounded(steps: torch.Tensor) -> list[int]:
+    return [round(step) for step in steps.tolist()]

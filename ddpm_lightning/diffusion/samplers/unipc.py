@@ -1,4 +1,4 @@
-"""A predictor and corrector for the probability flow: good samples from about 10 network calls."""
+"""UniPC (Zhao et al., 2023): a predictor and corrector that needs about 10 network calls."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver
 from ddpm_lightning.typing import Images
 
 
-class Past(NamedTuple):
-    """A step that was made: its t in the chain walked, x_t as it was corrected, and x̂_0."""
+class _Past(NamedTuple):
+    """A previous step: its t in the visited chain, the corrected x_t, and x̂_0 at the predicted x_t."""
 
     t: int
     x_t: Images
@@ -23,14 +23,23 @@ class Past(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class UniPC(DPMSolver):
-    """UniPC-2 with B(h) = e^h − 1 (Zhao et al., 2023, "UniPC", Algorithm 5): DPM-Solver++(2M), of second order,
-    predicts x_s; then x̂_0 at x_s, which the next step asks for anyway, corrects it, which makes it of third, at no
-    further network call. With D = x̂_0(s) − x̂_0(t), D′ = x̂_0(t) − x̂_0(t′),
+    """UniPC-2 with B(h) = e^h − 1: DPM-Solver++(2M) predicts x_s, and x̂_0 at the prediction corrects it.
 
-    x_s = σ_s/σ_t x_t + α_s (1 − e^−h) (x̂_0(t) + ρ D + ρ′ D′),
+        x_s = σ_s/σ_t x_t + α_s (1 − e^−h) (x̂_0(t) + ρ D + ρ′ D′)              (Algorithm 5 of the reference)
+        D = x̂_0(s) − x̂_0(t),  D′ = x̂_0(t) − x̂_0(t′)
 
-    where ρ and ρ′ make it exact for an x̂_0 that is quadratic in λ; at the second step, which has no D′, ρ = ½.
-    Step.x is x_s as predicted; `step` alone is the predictor.
+    Here t′, t, s are successive visited steps and h = λ_s − λ_t; see `DPMSolver`. ρ and ρ′ make the result exact for
+    an x̂_0 that is quadratic in λ. The second step has no D′, and ρ = ½. The correction raises the order from two to
+    three. It costs no network call, because the next step needs x̂_0(s) anyway.
+
+    `step` is the predictor alone, and `Step.x` the predicted x_s. The trajectory has a loop of its own, because a
+    correction uses the network call of the step after it.
+
+    Args:
+        num_steps, spacing, clip_x_0: see `Sampler`.
+
+    References:
+        Zhao et al. (2023), "UniPC: A Unified Predictor-Corrector Framework for Fast Sampling of Diffusion Models".
     """
 
     name = "unipc"
@@ -39,21 +48,21 @@ class UniPC(DPMSolver):
         self, model: DenoisingDiffusion, x_T: Images, *, randn_like: RandnLike, start: int | None = None
     ) -> Iterator[Step]:
         model = self.chain(model)
-        x, past = x_T, list[Past]()
+        x, past = x_T, list[_Past]()
         for t in range(model.process.T if start is None else start, 0, -1):
             with torch.no_grad():
                 steps = torch.full((len(x),), t, device=x.device)
                 x_0_hat = model.predict_x_0(x, steps, self.clip_x_0)
                 if past:
                     x = _corrected(model, t, x_0_hat, past)
-                past = [*past[-1:], Past(t, x, x_0_hat)]
+                past = [*past[-1:], _Past(t, x, x_0_hat)]
                 before = past[0].x_0_hat if len(past) > 1 else None
                 x = self.predicted(model, x, steps, x_0_hat, before).mean
             yield Step(t, x, x_0_hat)
 
 
-def _corrected(model: DenoisingDiffusion, s: int, x_0_hat: Images, past: list[Past]) -> Images:
-    """x_s, now that x̂_0 at the predicted x_s is known."""
+def _corrected(model: DenoisingDiffusion, s: int, x_0_hat: Images, past: list[_Past]) -> Images:
+    """Returns the corrected x_s, from x̂_0 at the predicted x_s and one or two previous steps."""
     t, x_t, at_t = past[-1]
     alpha_bar = model.process.alpha_bar
     half_log_snr = model.process.half_log_snr
@@ -69,8 +78,11 @@ def _corrected(model: DenoisingDiffusion, s: int, x_0_hat: Images, past: list[Pa
 
 
 def _weights(h: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
-    """ρ and ρ′, for a step h in λ and the one before of r·h: ρ + r ρ′ = b_1 and ρ − r² ρ′ = b_2, the first and the
-    second moment of where in the step x̂_0 counts."""
+    """Returns ρ and ρ′ for a step of length h in λ after one of length r·h.
+
+    They solve ρ + r ρ′ = b_1 and ρ − r² ρ′ = b_2, the first two moments of the place in the step under the weight that
+    the exact solution gives x̂_0.
+    """
     phi_1 = -torch.expm1(-h)
     b_1 = 1 / phi_1 - 1 / h
     b_2 = 1 / phi_1 - 2 / h * b_1

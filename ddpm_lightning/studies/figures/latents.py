@@ -54,7 +54,7 @@ class Chain:
 
     def place(self, t: int) -> int:
         """Returns the visited step that is nearest to t."""
-        return self.walked.place(t)
+        return self.walked.nearest_step(t)
 
     def nearest(self, t: int) -> int:
         """Returns the visited t that is nearest to this one; 0 for 0."""

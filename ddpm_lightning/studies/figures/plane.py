@@ -18,7 +18,7 @@ from ddpm_lightning.studies.figures.abstract_figure import Records, SingleProces
 from ddpm_lightning.studies.figures.canvas import draw_by_t
 from ddpm_lightning.studies.figures.latents import Chain
 from ddpm_lightning.training.generate import evaluating
-from ddpm_lightning.typing import Images, OtherVectors, PointCloud, Points, Ways
+from ddpm_lightning.typing import Images, OtherVectors, PointCloud, Points, Trajectories
 
 BLOCKS = 10
 """Number of disjoint blocks of points. The distances of the blocks give a standard error."""
@@ -172,7 +172,7 @@ def are_points(trained: Trained) -> bool:
     return (trained.data.channels, *trained.data.size) == (2, 1, 1)
 
 
-def draw_paths(paths: Ways) -> Any:
+def draw_paths(paths: Trajectories) -> Any:
     """Returns a matplotlib figure of paths from x_T, the first of the places, to x_0, the last."""
     figure, (axes,) = panels(1, width=6, height=6.4)
     places = paths.flatten(2).cpu()

@@ -51,7 +51,7 @@ class SharedLatents(SingleProcessFigure):
     def check(self, subject: Subject) -> None:
         trained = self.check_model(subject)
         self.check_steps("t", self.times(subject), trained)
-        if not self.generated(subject).sampler.random:
+        if not self.generated(subject).sampler.traits.random:
             raise UserError(
                 "shared_latents draws several x_0 from one x_t, and this sampler would draw the same one each time; "
                 "take sampler=ancestral, or sampler=ddim sampler.eta=1"

@@ -240,7 +240,7 @@ def test_a_sampler_knows_whether_it_is_random(sampler: Sampler) -> None:
     model = random_model(BetaVariance())
     x_T = torch.randn(2, 2, 4, 4).double()
     one, other = (sampler.sample(model, x_T, randn_like=noise_from(seed)) for seed in (0, 1))
-    assert torch.equal(one, other) is not sampler.random
+    assert torch.equal(one, other) is not sampler.traits.random
 
 
 @pytest.mark.parametrize(
@@ -338,4 +338,4 @@ def test_a_sampler_follows_the_variance_where_it_says_so(sampler: Callable[..., 
         walker.sample(DenoisingDiffusion(network, process, Epsilon(), variance), x_T, randn_like=noise_from(0))
         for variance in (BetaVariance(), BetaTildeVariance())
     )
-    assert torch.equal(one, other) == (not walker.follows_variance)
+    assert torch.equal(one, other) == (not walker.traits.follows_variance)
