@@ -1,4 +1,4 @@
-"""The model card beside exported weights: what they are, how good, and where that comes from."""
+"""The model card of exported weights: what they are, how to use them, their metrics and the origin of these."""
 
 import json
 from pathlib import Path
@@ -11,12 +11,12 @@ from ddpm_lightning.errors import shown
 from ddpm_lightning.studies.interchange.pretrained import Pretrained, arguments_of
 from ddpm_lightning.training.run_results import read_outcome
 
-DIFFUSERS = """from diffusers import DDPMPipeline
+USAGE_OF_DIFFUSERS = """from diffusers import DDPMPipeline
 
 pipeline = DDPMPipeline.from_pretrained("PATH")
 images = pipeline(batch_size=4, num_inference_steps=pipeline.scheduler.config.num_train_timesteps).images"""
 
-SAFETENSORS = """python convert.py source=safetensors source.path=PATH target.path=checkpoints/last.ckpt
+USAGE_OF_SAFETENSORS = """python convert.py source=safetensors source.path=PATH target.path=checkpoints/last.ckpt
 python sample.py checkpoint=checkpoints/last.ckpt"""
 
 TEMPLATE = jinja2.Template(
@@ -60,8 +60,14 @@ No metrics are known of these weights.
 
 
 def card(pretrained: Pretrained, use_ema: bool, usage: str) -> str:
-    """README.md, with the way to use it."""
-    data = pretrained.made("data", ImageData)
+    """Returns the model card as Markdown.
+
+    Args:
+        pretrained: The weights and their model.
+        use_ema: Whether the averaged weights are exported, or the raw ones.
+        usage: Commands or code that use the weights.
+    """
+    data = pretrained.build("data", ImageData)
     results = pretrained.facts.get("results", {})
     parts = [(name, node["_target_"].rpartition(".")[2], _options(node)) for name, node in pretrained.parts.items()]
     page: str = TEMPLATE.render(
@@ -78,17 +84,16 @@ def card(pretrained: Pretrained, use_ema: bool, usage: str) -> str:
 
 
 def _options(node: dict[str, Any]) -> str:
-    return ", ".join(
-        f"`{name}={shown(value)}`" for name, value in arguments_of(node).items() if name not in ("root", "seed")
-    )
+    told = {name: value for name, value in arguments_of(node).items() if name not in ("root", "seed")}
+    return ", ".join(f"`{name}={shown(value)}`" for name, value in told.items())
 
 
 def facts_of_run(checkpoint: Path, config: dict[str, Any], step: int) -> dict[str, Any]:
-    """What a checkpoint's configuration says besides, and the results.json of its run, as far as it is of this step."""
+    """Returns the `facts` of a checkpoint's configuration, and those results of its run that belong to this step."""
     facts = dict(config.get("facts", {}))
     results = read_outcome({"run_dir": checkpoint.parent.parent}) if checkpoint.parent.name == "checkpoints" else {}
     try:
         of_step = {name: metric for name, metric in results["metrics"].items() if metric["step"] == step}
-    except (KeyError, TypeError, AttributeError):  # none, or damaged
+    except (KeyError, TypeError, AttributeError):  # no results, or damaged ones
         return facts
     return {**facts, "results": {**results, "metrics": of_step}} if of_step else facts

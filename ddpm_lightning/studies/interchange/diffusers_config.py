@@ -1,4 +1,4 @@
-"""diffusers' config.json and scheduler_config.json, and our parts of a model: each from the other."""
+"""Translates between diffusers' config.json and scheduler_config.json and our nodes of a model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +24,7 @@ from ddpm_lightning.studies.interchange.pretrained import Node, arguments_of, no
 
 Config = Mapping[str, Any]
 
-PAPERS = {
+PAPER_SETTINGS = {
     "act_fn": "silu",
     "add_attention": True,
     "attention_head_dim": None,
@@ -44,22 +44,22 @@ PAPERS = {
     "time_embedding_type": "positional",
     "upsample_type": "conv",
 }
-"""What diffusers calls the paper's choices, which our U-Net has and theirs may have."""
+"""The settings of a UNet2DModel that make it the paper's U-Net."""
 
-UNSAID = {
+OTHER_DEFAULTS = {
     "attention_head_dim": 8,
     "downsample_padding": 1,
     "flip_sin_to_cos": True,
     "freq_shift": 0,
     "norm_eps": 1e-5,
 }
-"""What an absent key means, where that is not the paper's choice."""
+"""diffusers' defaults of these settings, where they are not the paper's."""
 
 SCHEDULERS = ("DDPMScheduler", "DDIMScheduler")
-"""Those that walk the paper's chain."""
+"""diffusers' schedulers that walk the paper's chain."""
 
-CHAIN = {"clip_sample": True, "clip_sample_range": 1.0, "thresholding": False, "rescale_betas_zero_snr": False}
-"""How our samplers walk it, and a scheduler of theirs may not."""
+CHAIN_SETTINGS = {"clip_sample": True, "clip_sample_range": 1.0, "thresholding": False, "rescale_betas_zero_snr": False}
+"""The settings of a scheduler that make it walk the chain as our samplers do."""
 
 SCHEDULES: dict[type[Schedule], str] = {
     LinearSchedule: "linear",
@@ -75,13 +75,20 @@ VARIANCES: dict[type[Variance], str] = {
 
 
 def unet_config(network: Config, in_channels: int, out_channels: int, size: tuple[int, int]) -> dict[str, Any]:
-    """config.json of a node that builds our U-Net."""
+    """Returns the config.json of a UNet2DModel that equals our U-Net.
+
+    Args:
+        network: The node of our U-Net.
+        in_channels: Number of input channels.
+        out_channels: Number of output channels.
+        size: Height and width of the images.
+    """
     options = arguments_of(network)
     levels = range(len(options["multipliers"]))
     attend = [max(size) // 2**level in options["attention"] for level in levels]
     return {
         "_class_name": "UNet2DModel",
-        **PAPERS,
+        **PAPER_SETTINGS,
         "block_out_channels": [options["channels"] * multiple for multiple in options["multipliers"]],
         "down_block_types": ["AttnDownBlock2D" if yes else "DownBlock2D" for yes in attend],
         "dropout": options["dropout"],
@@ -95,17 +102,17 @@ def unet_config(network: Config, in_channels: int, out_channels: int, size: tupl
 
 
 def size_of(config: Config, source: str) -> tuple[int, int]:
-    """Height and width of the images."""
+    """Returns height and width of the images of a config.json. Raises UserError if they are missing."""
     size = config.get("sample_size")
     pair = [size, size] if isinstance(size, int) else size
     if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(side, int) and side > 0 for side in pair)):
-        raise UserError(f"{source} has sample_size={shown(size)}, no size of images; write the size that it was for")
+        raise UserError(f"{source} has sample_size={shown(size)}, not a size of images; write that of training")
     return (pair[0], pair[1])
 
 
 def network_of(config: Config, source: str) -> Node:
-    """The node of our U-Net for a config.json. Raises UserError where it describes another network."""
-    _check_same(config, PAPERS, UNSAID, source, "the paper's U-Net has")
+    """Returns the node of our U-Net that equals a config.json. Raises UserError if it describes another network."""
+    _check_same(config, PAPER_SETTINGS, OTHER_DEFAULTS, source, "the paper's U-Net has")
     widths, types = _list(config, "block_out_channels", source), _list(config, "down_block_types", source)
     mirrored = [str(each).replace("Down", "Up") for each in reversed(types)]
     if any(t not in ("DownBlock2D", "AttnDownBlock2D") for t in types) or config.get("up_block_types") != mirrored:
@@ -113,7 +120,7 @@ def network_of(config: Config, source: str) -> Node:
             f"{source} has blocks {shown(types)} on the way down, which the paper's U-Net lacks, or others up"
         )
     if len(widths) != len(types) or any(not isinstance(w, int) or w < 1 or w % widths[0] for w in widths):
-        raise UserError(f"{source} has block_out_channels={shown(widths)}, no multiples of the first, one a level")
+        raise UserError(f"{source} has block_out_channels={shown(widths)}, not a multiple of the first for each level")
     side = max(size_of(config, source))
     return node(
         UNet,
@@ -126,9 +133,10 @@ def network_of(config: Config, source: str) -> Node:
     )
 
 
-def _check_same(config: Config, ours: Config, unsaid: Config, source: str, who: str) -> None:
+def _check_same(config: Config, ours: Config, defaults: Config, source: str, who: str) -> None:
+    """Raises UserError if a setting differs from ours. defaults: of absent keys, if not ours."""
     for key, here in ours.items():
-        theirs = config.get(key, unsaid.get(key, here))
+        theirs = config.get(key, defaults.get(key, here))
         if theirs != here:
             raise UserError(f"{source} has {key}={shown(theirs)}, where {who} {here}; take another")
 
@@ -136,12 +144,12 @@ def _check_same(config: Config, ours: Config, unsaid: Config, source: str, who: 
 def _list(config: Config, key: str, source: str) -> list[Any]:
     found = config.get(key)
     if not isinstance(found, list) or not found:
-        raise UserError(f"{source} has {key}={shown(found)}, which is no list; take the file of a UNet2DModel")
+        raise UserError(f"{source} has {key}={shown(found)}, not a list; take the file of a UNet2DModel")
     return found
 
 
 def scheduler_config(schedule: Schedule, parameterization: Parameterization, variance: Variance) -> dict[str, Any]:
-    """scheduler_config.json. Raises UserError where diffusers has no such thing."""
+    """Returns the scheduler_config.json of these parts. Raises UserError if diffusers has no equal of one."""
     if type(parameterization) not in PREDICTIONS:
         raise UserError(
             f"diffusers has no {type(parameterization).__name__}: it knows networks that predict ε, x_0 or v; "
@@ -156,7 +164,7 @@ def scheduler_config(schedule: Schedule, parameterization: Parameterization, var
     return {
         "_class_name": "DDPMScheduler",
         **_betas(schedule),
-        **CHAIN,
+        **CHAIN_SETTINGS,
         "num_train_timesteps": schedule.T,
         "prediction_type": PREDICTIONS[type(parameterization)],
         "steps_offset": 0,
@@ -174,11 +182,15 @@ def _betas(schedule: Schedule) -> dict[str, Any]:
 
 
 def parts_of(config: Config, source: str) -> dict[str, Node]:
-    """The nodes schedule, parameterization and variance of a scheduler_config.json."""
+    """Returns the nodes schedule, parameterization and variance that equal a scheduler_config.json.
+
+    Raises:
+        UserError: The scheduler has no equal here. The message names the setting.
+    """
     kind = config.get("_class_name", SCHEDULERS[0])
     if kind not in SCHEDULERS:
         raise UserError(f"{source} has a {shown(kind)}, unknown here; take a folder with a {' or a '.join(SCHEDULERS)}")
-    _check_same(config, CHAIN, {}, source, "sampling here has")
+    _check_same(config, CHAIN_SETTINGS, {}, source, "sampling here has")
     return {
         "schedule": _schedule(config, source),
         "parameterization": node(
@@ -193,7 +205,7 @@ def _schedule(config: Config, source: str) -> Node:
     if config.get("trained_betas") is not None:
         betas = _list(config, "trained_betas", source)
         if len(betas) != T:
-            raise UserError(f"{source} has {len(betas)} trained_betas for num_train_timesteps={shown(T)}; mend one")
+            raise UserError(f"{source} has {len(betas)} trained_betas for num_train_timesteps={shown(T)}; correct one")
         return node(GivenSchedule, beta=betas)
     kind = _named(SCHEDULES, config.get("beta_schedule", "linear"), "beta_schedule", source)
     if kind is CosineSchedule:
@@ -202,13 +214,14 @@ def _schedule(config: Config, source: str) -> Node:
 
 
 def _variance(config: Config, source: str) -> Node:
-    said = config.get("variance_type", "fixed_small")
-    same = "fixed_small" if said == "fixed_small_log" else said  # another way to reckon it
+    name = config.get("variance_type", "fixed_small")
+    same = "fixed_small" if name == "fixed_small_log" else name  # the same variance, computed in log space
     kind = _named(VARIANCES, same, "variance_type", source)
     return node(kind, interpolation=node(LogSpace)) if kind is LearnedRangeVariance else node(kind)
 
 
 def _named(names: Mapping[Any, str], name: Any, key: str, source: str) -> Any:
+    """Returns the class of a name. Raises UserError if there is none."""
     found = next((kind for kind, theirs in names.items() if theirs == name), None)
     if found is None:
         raise UserError(f"{source} has {key}={shown(name)}, unknown here; there are {', '.join(names.values())}")

@@ -1,4 +1,4 @@
-"""A folder of diffusers, here or on the Hugging Face hub. diffusers itself is not needed."""
+"""The source of diffusers' weights: a folder, or a name on the Hugging Face hub. diffusers itself is not needed."""
 
 import re
 from dataclasses import dataclass
@@ -18,7 +18,11 @@ from ddpm_lightning.studies.interchange.source import SingleSource, required
 
 @dataclass(frozen=True)
 class DiffusersSource(SingleSource):
-    """path: the folder, or its name on the hub."""
+    """A folder of diffusers with a UNet2DModel and its scheduler.
+
+    Args:
+        path: The folder, or its name on the Hugging Face hub.
+    """
 
     def read(self, data: Node | None) -> Pretrained:
         images = make(dict(required(data)), ImageData)
@@ -29,10 +33,10 @@ class DiffusersSource(SingleSource):
         _check_images(images, config.get("in_channels", 3), diffusers_config.size_of(config, source))
         parts = diffusers_config.parts_of(read_json(scheduler / "scheduler_config.json"), self.path)
         parts = {**parts, "network": network, "data": required(data)}
-        weights, said = _weights_in(unet)
+        weights, metadata = _weights_in(unet)
         early = any(name.endswith(".query.weight") for name in weights)
         layout: Layout = EarlyDiffusersLayout() if early else DiffusersLayout()
-        return self.made(parts, to_ours(unet_of(parts), layout, weights, self.path), said)
+        return self.pretrained(parts, to_ours(unet_of(parts), layout, weights, self.path), metadata)
 
 
 def _check_images(data: ImageData, channels: object, size: tuple[int, int]) -> None:
@@ -44,7 +48,11 @@ def _check_images(data: ImageData, channels: object, size: tuple[int, int]) -> N
 
 
 def find_folder(path: str) -> Path:
-    """The folder, downloaded if it is none here but a name on the hub."""
+    """Returns the folder, which is downloaded if `path` is a name on the Hugging Face hub.
+
+    Raises:
+        UserError: There is no such folder and no such name, or the download failed.
+    """
     if Path(path).is_dir():
         return Path(path)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", path):
@@ -58,17 +66,18 @@ def find_folder(path: str) -> Path:
         ) from error
     try:
         return Path(snapshot_download(path, allow_patterns=["*.json", "*.safetensors", "*.bin"]))
-    except Exception as error:  # of the network, the hub, or the disk: each has its own kinds
-        said = str(error).partition("\n")[0]
-        raise UserError(f"there is no folder {path}, and the Hugging Face hub gives none ({said})") from error
+    except Exception as error:  # network, hub and disk have their own classes
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"there is no folder {path}, and the Hugging Face hub gives none ({reason})") from error
 
 
 def _component(folder: Path, name: str) -> Path:
-    """unet/ or scheduler/, which google's models have not."""
+    """Returns the subfolder of a component. Google's models have none, and keep all files in the folder."""
     return folder / name if (folder / name).is_dir() else folder
 
 
 def _weights_in(folder: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Returns the weights of a UNet2DModel by name, and the metadata of their file."""
     name = "diffusion_pytorch_model"
     if (folder / f"{name}.safetensors").is_file():
         return read_safetensors(folder / f"{name}.safetensors")

@@ -1,4 +1,4 @@
-"""Reads what others wrote, as data and never as code."""
+"""Reads JSON, safetensors and PyTorch files of other projects. No file can run code."""
 
 import json
 import pickle
@@ -14,7 +14,7 @@ from ddpm_lightning.training.checkpoint import unwrapped
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """An object. Raises UserError where there is none."""
+    """Returns the JSON object in a file. Raises UserError if there is none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -25,25 +25,27 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The tensors, and what the file says of them."""
+    """Returns the tensors of a safetensors file by name, and its metadata. Raises UserError if it cannot be read."""
     try:
         with safe_open(path, "pt") as file:
-            said = file.metadata() or {}
-        return unwrapped(load_file(path)), said
+            metadata = file.metadata() or {}
+        return unwrapped(load_file(path)), metadata
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} cannot be read as safetensors ({shown(error)}); take another file") from error
 
 
 def read_pickle(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a file by torch.save, by name."""
+    """Returns the tensors of a file by torch.save, by name.
+
+    Raises:
+        UserError: The file cannot be read, or holds something else than tensors by name.
+    """
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path} is no file of tensors alone, and what else is in it could run any program; take another"
-        ) from error
-    except Exception as error:  # a damaged file can make zipfile and torch say nearly anything
-        raise UserError(f"{path} cannot be read as a file of PyTorch ({shown(error)}); take another file") from error
+        raise UserError(f"{path} holds more than tensors, and the rest could run any program; take another") from error
+    except Exception as error:  # a damaged file can raise nearly anything in zipfile and torch
+        raise UserError(f"{path} cannot be read as a PyTorch file ({shown(error)}); take another file") from error
     if not isinstance(found, dict) or not all(isinstance(w, torch.Tensor) for w in found.values()):
         raise UserError(f"{path} holds no tensors by name; take a state_dict")
     return unwrapped({str(name): weight for name, weight in found.items()})

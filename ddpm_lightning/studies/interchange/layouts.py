@@ -1,4 +1,4 @@
-"""How other projects name and shape the weights of the same U-Net."""
+"""Layouts: how other projects name and shape the weights of the same U-Net."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -11,9 +11,13 @@ from ddpm_lightning.studies.interchange.places import Place, Way, resamplings, s
 
 
 class Pair(NamedTuple):
-    """A parameter of ours and what it is called elsewhere; part: 0, 1 or 2 where it is q, k or v of our one layer.
+    """A parameter of ours, and its name in another project.
 
-    attends: whether it belongs to an attention, whose layers some projects make dense.
+    Args:
+        ours: Its name in our network.
+        theirs: Its name in the other project.
+        part: 0, 1 or 2 if theirs is the q, k or v of our joint layer, otherwise None.
+        attends: Whether it belongs to an attention. Some projects have dense layers there.
     """
 
     ours: str
@@ -23,51 +27,71 @@ class Pair(NamedTuple):
 
 
 BLOCK = {"norm_0": "norm1", "conv_0": "conv1", "norm_1": "norm2", "conv_1": "conv2"}
-"""What every project calls alike in a ResBlock."""
+"""Layers of a ResBlock that all projects name alike, by our names."""
 
 
 class Layout(ABC):
-    """One project's names. The mappings lead from our layers to theirs."""
+    """Names and shapes of a U-Net's weights in one project.
+
+    Attributes:
+        outside: Names of the layers outside blocks, by our names.
+        block: Names of the layers of a ResBlock, by our names.
+        attention: Names of the layers norm, q, k, v and project of an attention.
+        separator: Stands between a layer and its parameter.
+
+    Example:
+        >>> class FlatLayout(DiffusersLayout):
+        ...     '''Names blocks by level and index alone, and the rest as diffusers does.'''
+        ...
+        ...     def name_of_block(self, place, levels):
+        ...         return f"{place.way.value}_{place.level}_{place.index}"
+        ...
+        ...     def name_of_attention(self, place, levels):
+        ...         return self.name_of_block(place, levels) + "_attention"
+        ...
+        ...     def name_of_resampling(self, place, levels):
+        ...         return f"{place.way.value}_{place.level}_resample"
+        >>> network = UNet(1, 1, (8, 8), channels=8, multipliers=(1, 2), attention=(4,), groups=4)
+        >>> [pair.theirs for pair in FlatLayout().pairs(network) if pair.ours == "down.0.block.conv_0.weight"]
+        ['down_0_0.conv1.weight']
+    """
 
     outside: ClassVar[Mapping[str, str]]
     block: ClassVar[Mapping[str, str]]
     attention: ClassVar[Mapping[str, str]]
-    """norm, q, k, v, project."""
-
     separator: ClassVar[str] = "."
 
     @abstractmethod
     def name_of_block(self, place: Place, levels: int) -> str:
-        """A ResBlock."""
+        """Returns the name of the ResBlock at a place. levels: the number of levels of the U-Net."""
 
     @abstractmethod
     def name_of_attention(self, place: Place, levels: int) -> str:
-        """What follows it."""
+        """Returns the name of the attention after the ResBlock at a place."""
 
     @abstractmethod
     def name_of_resampling(self, place: Place, levels: int) -> str:
-        """The convolution of a halving or doubling."""
+        """Returns the name of the convolution that downsamples or upsamples at a place."""
 
     def name_of_parameter(self, layer: nn.Module, name: str) -> str:
-        """weight or bias, as they call it."""
+        """Returns their name of a layer's parameter. name: weight or bias."""
         return name
 
     def shaped(self, weight: Tensor, attends: bool) -> Tensor:
-        """A parameter of ours in their shape."""
+        """Converts a parameter of ours to their shape."""
         return weight
 
     def unshaped(self, weight: Tensor, like: Tensor) -> Tensor:
-        """A parameter of theirs in our shape."""
+        """Converts a parameter of theirs to our shape, which is that of `like`."""
         return weight.reshape(like.shape)
 
     def pairs(self, network: UNet) -> Iterator[Pair]:
-        """Every parameter of ours, q, k and v apart, with its name there."""
+        """Yields every parameter of our network with its name in the other project. q, k and v are separate."""
         for ours, theirs, part, attends in self._layers(network):
             layer = network.get_submodule(ours)
             for name, _ in layer.named_parameters(recurse=False):
-                yield Pair(
-                    f"{ours}.{name}", theirs + self.separator + self.name_of_parameter(layer, name), part, attends
-                )
+                full_name = theirs + self.separator + self.name_of_parameter(layer, name)
+                yield Pair(f"{ours}.{name}", full_name, part, attends)
 
     def _layers(self, network: UNet) -> Iterator[tuple[str, str, int | None, bool]]:
         levels = 1 + max(place.level for place, _ in stages(network))
@@ -89,7 +113,7 @@ class Layout(ABC):
 
 
 class DiffusersLayout(Layout):
-    """diffusers' UNet2DModel; attention is dense there."""
+    """The layout of diffusers' UNet2DModel. Its attention consists of dense layers."""
 
     outside: ClassVar = {
         "time.dense_0": "time_embedding.linear_1",
@@ -117,18 +141,18 @@ class DiffusersLayout(Layout):
     def _part(place: Place, levels: int) -> str:
         if place.way is Way.MIDDLE:
             return "mid_block"
-        # The way up is counted from its start, the level of the fewest pixels.
+        # On the way up, diffusers counts levels from the one with the fewest pixels.
         return f"down_blocks.{place.level}" if place.way is Way.DOWN else f"up_blocks.{levels - 1 - place.level}"
 
 
 class EarlyDiffusersLayout(DiffusersLayout):
-    """As diffusers named attention before version 0.15, and as google's files on the hub still do."""
+    """The layout of diffusers before version 0.15, and of google's files on the hub."""
 
     attention: ClassVar = {"norm": "group_norm", "q": "query", "k": "key", "v": "value", "project": "proj_attn"}
 
 
 class PesserLayout(Layout):
-    """pesser/pytorch_diffusion, the first translation of the official weights."""
+    """The layout of pesser/pytorch_diffusion, which first translated the official weights to PyTorch."""
 
     outside: ClassVar = {
         "time.dense_0": "temb.dense.0",
@@ -157,7 +181,10 @@ class PesserLayout(Layout):
 
 
 class OfficialLayout(PesserLayout):
-    """The official TensorFlow code: [h, w, in, out] convolutions, [in, out] dense layers and 1×1 convolutions."""
+    """The layout of the official TensorFlow code.
+
+    Convolutions are [h, w, in, out]. Dense layers and 1×1 convolutions are [in, out].
+    """
 
     separator: ClassVar = "/"
 

@@ -1,4 +1,4 @@
-"""The official weights, which come without a configuration: the network is read off their names and shapes."""
+"""Reads the official weights. They have no configuration: the network follows from their names and shapes."""
 
 import re
 from collections.abc import Mapping
@@ -14,22 +14,31 @@ from ddpm_lightning.studies.interchange.carry import Weights
 from ddpm_lightning.studies.interchange.pretrained import Node, node
 
 AVERAGE = "/ExponentialMovingAverage"
-"""What TensorFlow adds to the name of a weight for that of its average."""
+"""The end of the name of an averaged weight in TensorFlow."""
 
-BESIDES = re.compile(r"(/Adam(_\d+)?|^beta[12]_power|^global_step)$")
-"""What else lies in an official checkpoint."""
+NOT_WEIGHTS = re.compile(r"(/Adam(_\d+)?|^beta[12]_power|^global_step)$")
+"""Matches the variables of an official checkpoint that are not weights."""
 
 IN_LEVEL = re.compile(r"down[._](\d+)[./](block|attn)[._](\d+)[./]")
 
 
 def fixed_parts() -> dict[str, Node]:
-    """What all official models have in common."""
+    """Returns the nodes that all official models share: linear schedule and ε-prediction."""
     schedule = node(LinearSchedule, T=1000, beta_1=1e-4, beta_T=0.02)
     return {"schedule": schedule, "parameterization": node(Epsilon)}
 
 
 def network_of(weights: Weights, size: tuple[int, int], source: str) -> Node:
-    """The node of the U-Net. Raises UserError where the names are not those of the official U-Net."""
+    """Returns the node of the U-Net that has these weights.
+
+    Args:
+        weights: The weights, by the names of the official code or of pesser/pytorch_diffusion.
+        size: Height and width of the images.
+        source: The file of the weights, for messages.
+
+    Raises:
+        UserError: The names are not those of the official U-Net.
+    """
     check_kind(weights, source)
     blocks = [(int(m[1]), int(m[3])) for m in map(IN_LEVEL.search, weights) if m and m[2] == "block"]
     attended = {int(m[1]) for m in map(IN_LEVEL.search, weights) if m and m[2] == "attn"}
@@ -48,7 +57,7 @@ def network_of(weights: Weights, size: tuple[int, int], source: str) -> Node:
 
 
 def _width(weights: Weights, layer: str, source: str) -> int:
-    """How many channels leave a layer: as many as its bias has."""
+    """Returns the output channels of a layer, from the length of its bias."""
     found = next((w for name, w in weights.items() if re.search(layer + r"(bias|b)$", name)), None)
     if found is None or found.ndim != 1 or not len(found):
         raise UserError(f"{source} has no bias like {layer}: these are no weights of the official U-Net")
@@ -56,35 +65,42 @@ def _width(weights: Weights, layer: str, source: str) -> int:
 
 
 def check_kind(weights: Weights, source: str) -> None:
-    """Raises UserError where the weights are of improved-diffusion, whose U-Net is never the paper's."""
+    """Raises UserError if the weights are of improved-diffusion, whose U-Net is never the paper's."""
     if any(name.startswith("input_blocks.") for name in weights):
         raise UserError(
-            f"{source} is of improved-diffusion or its successors, whose U-Net pads on all sides where it halves, has "
-            "another time embedding and GroupNorm with ε = 1e-5: here the same weights would be another function"
+            f"{source} is of improved-diffusion or a successor. Its U-Net pads on all sides where it downsamples, has "
+            "another time embedding and GroupNorm with ε = 1e-5, so here the weights would be another function"
         )
 
 
 def sorted_out(variables: Mapping[str, Tensor], source: str) -> tuple[dict[str, Tensor], dict[str, Tensor], int]:
-    """Raw weights, averaged weights and the step, from all variables of an official checkpoint."""
+    """Splits the variables of an official checkpoint into raw weights, averaged weights and the step."""
     step = variables.get("global_step", torch.tensor(0))
     if step.numel() != 1 or step.is_floating_point():
-        raise UserError(f"{source} has a global_step that is no whole number; take another file")
-    raw = {n: v for n, v in variables.items() if not n.endswith(AVERAGE) and not BESIDES.search(n)}
+        raise UserError(f"{source} has a global_step that is not a whole number; take another file")
+    raw = {n: v for n, v in variables.items() if not n.endswith(AVERAGE) and not NOT_WEIGHTS.search(n)}
     averaged = {name.removesuffix(AVERAGE): v for name, v in variables.items() if name.endswith(AVERAGE)}
     return raw, averaged, int(step)
 
 
 def read_tensorflow(prefix: str) -> dict[str, Tensor]:
-    """The variables of a TensorFlow checkpoint, by name. Needs TensorFlow."""
+    """Returns the variables of a TensorFlow checkpoint by name.
+
+    Args:
+        prefix: The path of the checkpoint without the suffixes of its files.
+
+    Raises:
+        UserError: TensorFlow is not installed, or the checkpoint cannot be read.
+    """
     try:
         from tensorflow.train import load_checkpoint
     except ImportError as error:
         raise UserError(
             f"{prefix} is a checkpoint of TensorFlow, which is not installed; install it, or save the variables as an "
-            ".npz where it is: np.savez(PATH, **{n: r.get_tensor(n) for n in r.get_variable_to_shape_map()})"
+            ".npz where it is installed: np.savez(PATH, **{n: r.get_tensor(n) for n in r.get_variable_to_shape_map()})"
         ) from error
     try:
         reader = load_checkpoint(prefix)
         return {name: torch.as_tensor(reader.get_tensor(name)) for name in reader.get_variable_to_shape_map()}
-    except Exception as error:  # TensorFlow's own kinds, which cannot be named where it is not installed
+    except Exception as error:  # TensorFlow's own classes cannot be named unless it is installed
         raise UserError(f"{prefix} cannot be read as a checkpoint of TensorFlow ({shown(error)})") from error

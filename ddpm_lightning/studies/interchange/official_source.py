@@ -1,4 +1,4 @@
-"""The official weights: as TensorFlow wrote them, or as pesser/pytorch_diffusion translated them."""
+"""Sources of the official weights: TensorFlow's, or their translation by pesser/pytorch_diffusion."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,27 +21,36 @@ from ddpm_lightning.studies.interchange.source import SingleSource, Source, requ
 
 @dataclass(frozen=True, kw_only=True)
 class PesserSource(SingleSource):
-    """path: a .ckpt of pesser/pytorch_diffusion. variance: β for CIFAR-10, β̃ for 256×256, as the official code has."""
+    """A file of pesser/pytorch_diffusion.
+
+    Args:
+        path: The .ckpt file.
+        variance: In the official code β for CIFAR-10 and β̃ for 256×256.
+    """
 
     variance: Variance
 
     def read(self, data: Node | None) -> Pretrained:
         weights = read_pickle(Path(self.path))
         parts = _parts(weights, self.variance, data, self.path)
-        return self.made(parts, to_ours(unet_of(parts), PesserLayout(), weights, self.path), {})
+        return self.pretrained(parts, to_ours(unet_of(parts), PesserLayout(), weights, self.path), {})
 
 
 @dataclass(frozen=True, kw_only=True)
 class TensorFlowSource(Source):
-    """path: the prefix of an official checkpoint (…/model.ckpt-790000), or an .npz of its variables. variance: see
-    PesserSource. step: how long it was trained, where it does not say so."""
+    """A checkpoint of the official code, with raw and averaged weights.
 
-    path: str
+    Args:
+        path: The prefix of the checkpoint (…/model.ckpt-790000), or an .npz of its variables.
+        variance: In the official code β for CIFAR-10 and β̃ for 256×256.
+        step: Number of training steps, if the checkpoint does not say so.
+    """
+
     variance: Variance
     step: int = 0
 
     def __post_init__(self) -> None:
-        check_whole("source.step", self.step, 0, "leave it out where it is not known")
+        check_whole("source.step", self.step, 0, "leave it out if it is unknown")
 
     def read(self, data: Node | None) -> Pretrained:
         raw, averaged, step = sorted_out(self._variables(), self.path)

@@ -1,4 +1,4 @@
-"""Our own weights: a checkpoint of train.py, or what target=safetensors wrote."""
+"""Sources of our own weights: a checkpoint of train.py, or a folder of target=safetensors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,9 +21,7 @@ PARTS = (*MODEL_PARTS, "data")
 
 @dataclass(frozen=True)
 class CheckpointSource(Source):
-    """path: a checkpoint of train.py."""
-
-    path: str
+    """A checkpoint of train.py, with raw and averaged weights."""
 
     def read(self, data: Node | None) -> Pretrained:
         checkpoint = read_checkpoint(Path(self.path))
@@ -36,6 +34,7 @@ class CheckpointSource(Source):
 
 
 def _fitting(tensors: Mapping[str, Tensor], prefix: str, expected: Weights, source: str) -> Weights | None:
+    """Returns the weights whose names begin with the prefix, without it; None if there are none."""
     weights = {name.removeprefix(prefix): w for name, w in unwrapped(tensors).items() if name.startswith(prefix)}
     if not weights:
         return None
@@ -45,7 +44,7 @@ def _fitting(tensors: Mapping[str, Tensor], prefix: str, expected: Weights, sour
 
 @dataclass(frozen=True)
 class SafetensorsSource(SingleSource):
-    """path: a folder that target=safetensors wrote."""
+    """A folder that target=safetensors wrote."""
 
     def read(self, data: Node | None) -> Pretrained:
         folder = Path(self.path)
@@ -55,6 +54,6 @@ class SafetensorsSource(SingleSource):
             raise UserError(f"{folder / 'config.json'} lacks {', '.join(missing)}; take a folder of target=safetensors")
         parts = {part: config[part] for part in PARTS}
         check_model_parts(parts, str(folder))
-        weights, said = read_safetensors(folder / "model.safetensors")
+        weights, metadata = read_safetensors(folder / "model.safetensors")
         check_fit(weights, dict(unet_of(parts).named_parameters()), str(folder))
-        return self.made(parts, weights, said)
+        return self.pretrained(parts, weights, metadata)

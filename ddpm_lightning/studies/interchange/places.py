@@ -1,4 +1,4 @@
-"""Where the layers of our U-Net are, in words that every project shares: on the way down, in the middle, up."""
+"""Places of layers in our U-Net, in terms that every project shares: way, level, and index in the level."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,14 @@ class Way(Enum):
 
 @dataclass(frozen=True)
 class Place:
-    """ours: the name of the layer in our network. level: 0 has the most pixels. index: of the block in its level."""
+    """The place of a layer in the U-Net.
+
+    Args:
+        ours: The name of the layer in our network.
+        way: On the way down, in the middle, or on the way up.
+        level: The level; 0 has the most pixels.
+        index: The index of the block in its level.
+    """
 
     ours: str
     way: Way
@@ -27,32 +34,24 @@ class Place:
 
 
 def stages(network: UNet) -> Iterator[tuple[Place, Stage]]:
-    """Every ResBlock with its attention."""
+    """Yields every ResBlock with its attention, and its place."""
     for place, layer in _layers(network):
         if isinstance(layer, Stage):
             yield place, layer
 
 
 def resamplings(network: UNet) -> Iterator[Place]:
-    """Every halving, at the level that it leaves, and every doubling likewise."""
+    """Yields the places of all downsampling and upsampling layers, each at the level of its input."""
     for place, layer in _layers(network):
         if not isinstance(layer, Stage):
             yield place
 
 
 def _layers(network: UNet) -> Iterator[tuple[Place, Stage | Downsample | Upsample]]:
-    level, index = 0, 0
-    for number, layer in enumerate(network.down):
-        yield Place(f"down.{number}", Way.DOWN, level, index), _known(layer)
-        level, index = (level, index + 1) if isinstance(layer, Stage) else (level + 1, 0)
-    for number, layer in enumerate(network.middle):
-        yield Place(f"middle.{number}", Way.MIDDLE, level, number), _known(layer)
-    index = 0
-    for number, layer in enumerate(network.up):
-        yield Place(f"up.{number}", Way.UP, level, index), _known(layer)
-        level, index = (level, index + 1) if isinstance(layer, Stage) else (level - 1, 0)
-
-
-def _known(layer: object) -> Stage | Downsample | Upsample:
-    assert isinstance(layer, Stage | Downsample | Upsample)
-    return layer
+    level = 0
+    for way, layers, change in ((Way.DOWN, network.down, 1), (Way.MIDDLE, network.middle, 0), (Way.UP, network.up, -1)):
+        index = 0
+        for number, layer in enumerate(layers):
+            assert isinstance(layer, Stage | Downsample | Upsample)
+            yield Place(f"{way.value}.{number}", way, level, index), layer
+            level, index = (level, index + 1) if isinstance(layer, Stage) else (level + change, 0)

@@ -1,4 +1,4 @@
-"""What travels between projects: weights by our names, and the model that they belong to."""
+"""Weights by our names, with the model that they belong to."""
 
 import inspect
 from collections.abc import Mapping
@@ -18,13 +18,22 @@ from ddpm_lightning.networks.unet import UNet
 from ddpm_lightning.studies.interchange.carry import Weights
 
 Node = dict[str, Any]
-"""A part of a configuration that builds something: a `_target_` and its arguments."""
+"""A node of a configuration that builds an object: a `_target_` and its arguments."""
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """parts: the nodes schedule, parameterization, variance, network and data. raw, averaged: the network's weights by
-    our names; one of the two may be unknown. step: how long they were trained. facts: what else is known, for the card.
+    """Weights of a network, and the model that they belong to.
+
+    Args:
+        parts: The nodes schedule, parameterization, variance, network and data.
+        raw: The network's weights by our names. None if they are unknown.
+        averaged: Their average over training, likewise.
+        step: Number of training steps; 0 if it is unknown.
+        facts: What else is known, for the model card.
+
+    Raises:
+        UserError: The parts do not make a model.
     """
 
     parts: Mapping[str, Node]
@@ -34,16 +43,15 @@ class Pretrained:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raises UserError where the parts make no model."""
-        GaussianDiffusion(self.made("schedule", Schedule))
-        self.made("parameterization", Parameterization)
+        GaussianDiffusion(self.build("schedule", Schedule))
+        self.build("parameterization", Parameterization)
 
-    def made(self, part: str, kind: Any) -> Any:
-        """What a node builds."""
+    def build(self, part: str, kind: Any) -> Any:
+        """Builds the node of a part. kind: the class that the result must have."""
         return make(dict(self.parts[part]), kind)
 
     def weights(self, use_ema: bool) -> Weights:
-        """The averaged weights, or the raw ones. Raises UserError where these are not known."""
+        """Returns the averaged weights or the raw ones. Raises UserError if they are unknown."""
         found = self.averaged if use_ema else self.raw
         if found is None:
             raise UserError(
@@ -54,19 +62,19 @@ class Pretrained:
 
 
 def node(made: type, **arguments: Any) -> Node:
-    """The node that builds a class of ours."""
+    """Returns the node that builds a class with these arguments."""
     return {"_target_": f"{made.__module__}.{made.__qualname__}", **arguments}
 
 
 def arguments_of(part: Mapping[str, Any]) -> dict[str, Any]:
-    """A node's arguments with the defaults of its class."""
+    """Returns the arguments of a node, with the defaults of its class."""
     taken = inspect.signature(find_known(part["_target_"])).parameters
     defaults = {name: each.default for name, each in taken.items() if each.default is not inspect.Parameter.empty}
     return {**defaults, **{name: value for name, value in part.items() if not name.startswith("_")}}
 
 
 def unet_of(parts: Mapping[str, Node]) -> UNet:
-    """The U-Net of these parts, without memory for its weights. Raises UserError where there is another network."""
+    """Builds the U-Net of these parts on the meta device. Raises UserError if the network is not a U-Net of ours."""
     shape = network_shape(make(dict(parts["variance"]), Variance), make(dict(parts["data"]), ImageData))
     with torch.device("meta"):
         network = make(dict(parts["network"]), UNet, **shape)

@@ -1,4 +1,4 @@
-"""Something that weights can be read from."""
+"""The base classes of all sources of weights."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -8,53 +8,92 @@ from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.studies.interchange.carry import Weights
 from ddpm_lightning.studies.interchange.pretrained import Node, Pretrained
 
-KINDS = {"ema": True, "raw": False}
-"""What files of ours say of their weights, and whether they are averaged."""
+IS_AVERAGED = {"ema": True, "raw": False}
+"""Whether weights are averaged, by the `weights` in the metadata of files that we wrote."""
 
 
+@dataclass(frozen=True)
 class Source(ABC):
-    """Something that weights can be read from."""
+    """A place that weights can be read from.
+
+    Args:
+        path: The file or folder.
+
+    Example:
+        >>> from ddpm_lightning.studies.interchange.files import read_safetensors
+        >>> class WeightsFile(SingleSource):
+        ...     '''A safetensors file with our names, of a model that the class knows.'''
+        ...
+        ...     parts = {}  # the nodes schedule, parameterization, variance and network
+        ...
+        ...     def read(self, data):
+        ...         weights, metadata = read_safetensors(self.path)
+        ...         return self.pretrained({**self.parts, "data": required(data)}, weights, metadata)
+        >>> WeightsFile("weights.safetensors", averaged=True).path
+        'weights.safetensors'
+    """
+
+    path: str
 
     @abstractmethod
     def read(self, data: Node | None) -> Pretrained:
-        """The weights and their model; data: the node of a DataModule, for sources that do not say what their images
-        are. Raises UserError where they are not of the paper's U-Net."""
+        """Reads the weights and their model.
+
+        Args:
+            data: The node of a DataModule. Sources that do not describe their images need it.
+
+        Raises:
+            UserError: The weights cannot be read, or are not of the paper's U-Net.
+        """
 
 
 @dataclass(frozen=True)
 class SingleSource(Source):
-    """One set of weights. path: see each. averaged: whether they are an average over training; null where the file says
-    so itself. step: how long they were trained; 0 where that is not known."""
+    """A source of one set of weights.
 
-    path: str
+    Args:
+        path: The file or folder.
+        averaged: Whether the weights are an average over training. None if the file says so itself.
+        step: Number of training steps; 0 if it is unknown, or the file says so itself.
+    """
+
     averaged: bool | None = None
     step: int = 0
 
     def __post_init__(self) -> None:
-        check_whole("source.step", self.step, 0, "leave it out where it is not known")
+        check_whole("source.step", self.step, 0, "leave it out if it is unknown")
 
-    def made(self, parts: Mapping[str, Node], weights: Weights, said: Mapping[str, str]) -> Pretrained:
-        """said: what the file says of its weights. Raises UserError where nobody says which they are, or file and user
-        say otherwise."""
-        averaged = self._averaged(KINDS.get(said.get("weights", "")))
-        step = self.step or _whole(said.get("step", "0"), self.path)
+    def pretrained(self, parts: Mapping[str, Node], weights: Weights, metadata: Mapping[str, str]) -> Pretrained:
+        """Returns the weights with their model.
+
+        Args:
+            parts: The nodes of the model.
+            weights: The weights by our names.
+            metadata: The `weights` (ema or raw) and `step` that the file states, if it does.
+
+        Raises:
+            UserError: Neither file nor user says whether the weights are averaged, or they contradict each other.
+        """
+        averaged = self._averaged(IS_AVERAGED.get(metadata.get("weights", "")))
+        step = self.step or _whole(metadata.get("step", "0"), self.path)
         facts = {"imported_from": self.path}
         return Pretrained(parts, None if averaged else weights, weights if averaged else None, step, facts)
 
-    def _averaged(self, said: bool | None) -> bool:
-        if said is None and self.averaged is None:
+    def _averaged(self, stated: bool | None) -> bool:
+        """Returns whether the weights are averaged. stated: what the file says."""
+        if stated is None and self.averaged is None:
             raise UserError(
                 f"{self.path} does not say whether its weights are averaged, and samples of the two differ much; say "
                 "source.averaged=true (google/ddpm-ema-…) or source.averaged=false (google/ddpm-cifar10-32)"
             )
-        if None not in (said, self.averaged) and said != self.averaged:
-            which = "averaged" if said else "raw"
+        if None not in (stated, self.averaged) and stated != self.averaged:
+            which = "averaged" if stated else "raw"
             raise UserError(f"{self.path} says that its weights are {which}; leave out source.averaged={self.averaged}")
-        return bool(said if self.averaged is None else self.averaged)
+        return bool(stated if self.averaged is None else self.averaged)
 
 
 def required(data: Node | None) -> Node:
-    """The node. Raises UserError where there is none."""
+    """Returns the node. Raises UserError if there is none."""
     if data is None:
         raise UserError(
             "the weights do not say what their images are; say data=cifar10, or data=image_folder data.root=PATH "
@@ -65,5 +104,5 @@ def required(data: Node | None) -> Node:
 
 def _whole(step: str, source: str) -> int:
     if not step.isdecimal():
-        raise UserError(f"{source} says that its weights are of step {step!r}, which is no number; take another file")
+        raise UserError(f"{source} says that its weights are of step {step!r}, not a whole number; take another file")
     return int(step)

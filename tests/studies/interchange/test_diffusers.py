@@ -193,8 +193,8 @@ def test_export_and_import_lose_nothing(tmp_path: Path, name: str) -> None:
     assert after.raw is None
     assert equal(after, before)
     for part, kind in (("parameterization", Parameterization), ("variance", Variance)):
-        assert after.made(part, kind) == before.made(part, kind)
-    assert torch.equal(after.made("schedule", Schedule).betas(), before.made("schedule", Schedule).betas())
+        assert after.build(part, kind) == before.build(part, kind)
+    assert torch.equal(after.build("schedule", Schedule).betas(), before.build("schedule", Schedule).betas())
 
 
 def equal(one: Pretrained, other: Pretrained) -> bool:
