@@ -40,7 +40,7 @@ def test_a_broken_network_is_told_and_its_checkpoint_kept(tmp_path: Path, capsys
     broken = f"++network={{_target_:{__name__}.{AnswersAConstant.__name__}}}"
     small = [option for option in OVERFIT if not option.startswith("network.")]
     said = " ".join(error_of(capsys, "train", f"hydra.run.dir={tmp_path}", *small, broken).split())
-    assert "of that of a network that answers 0, and should be below 30% after 100 steps" in said
+    assert "of a zero network's, and should be below 30% after 100 steps" in said
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
 
 

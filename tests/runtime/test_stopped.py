@@ -314,7 +314,7 @@ def test_too_many_in_a_row_end_the_run_with_what_one_needs_to_know(
     spoil = spoiled(what, "[3,4,5,6,7,8,9]")
     where = [f"hydra.run.dir={tmp_path}", *SMALL, "trainer.max_steps=50", "module.max_skipped=3"]
     said = error_of(capsys, "train", *where, *spoil)
-    assert "4 steps in a row had a loss or gradient that is no number" in said
+    assert "4 steps in a row had a loss or gradient that is NaN or infinite" in said
     assert "with images [" in said
     assert "at t = [" in said
     assert finite(read_checkpoint(tmp_path / "checkpoints" / "last.ckpt"))

@@ -1,4 +1,4 @@
-"""Keeps checkpoints/last.ckpt, from which a run resumes, and on request the best one and some for good."""
+"""Saves checkpoints/last.ckpt, from which a run resumes, and on request the best checkpoint and periodic ones."""
 
 import logging
 import math
@@ -22,66 +22,81 @@ BEST = "best.ckpt"
 
 
 class Best:
-    """Remembers the lowest value of a metric. metric: its name among what is logged; None watches nothing.
+    """Tracks the lowest value of a logged metric.
 
-    record: the lowest value so far, and its step. heard: a value that nobody has compared with it yet.
+    Args:
+        metric: its name among the logged numbers; None tracks nothing.
+
+    Attributes:
+        record: the lowest value so far, its step and the name of its checkpoint; {} before the first value.
+        latest: the newest logged value that has not been compared with the record yet.
+        is_logged: whether the metric has been logged since the command started, or a warning said that it has not.
     """
 
     def __init__(self, metric: str | None) -> None:
         self.metric = metric
         self.record: dict[str, Any] = {}
-        self.heard: float | None = None
-        self.is_known = metric is None
+        self.latest: float | None = None
+        self.is_logged = metric is None
 
     def watch(self, metrics: dict[str, float]) -> None:
-        """Hears what was logged."""
+        """Takes the metric from the logged numbers, if it is among them."""
         if self.metric in metrics:
-            self.heard, self.is_known = metrics[self.metric], True
+            self.latest, self.is_logged = metrics[self.metric], True
 
     def is_here(self, trainer: L.Trainer, module: DDPM) -> bool:
-        """Whether the step that the trainer has made is the best so far. Asked on every process after each step."""
-        if self.heard is None:
+        """Returns whether the current step has the lowest value so far. Every process calls it after each step."""
+        if self.latest is None:
             return False
-        value, self.heard = trainer.strategy.broadcast(self.heard), None
+        value, self.latest = trainer.strategy.broadcast(self.latest), None
         if not (value < self.record.get("value", math.inf) and module.is_sound()):
             return False
         self.record = {"metric": self.metric, "value": value, "step": trainer.global_step, "checkpoint": BEST}
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        return {} if self.metric is None else {"best": self.metric, "record": self.record, "heard": self.heard}
+        return {} if self.metric is None else {"best": self.metric, "record": self.record, "heard": self.latest}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict["best"] == self.metric:
-            self.record, self.heard = dict(state_dict["record"]), state_dict["heard"]
+            self.record, self.latest = dict(state_dict["record"]), state_dict["heard"]
 
     def warn_if_unknown(self, trainer: L.Trainer) -> None:
-        """Says once that no such number has been logged, and which ones have."""
-        if not self.is_known:
-            self.is_known = True
+        """Warns once if the metric has not been logged, and names the numbers that have been."""
+        if not self.is_logged:
+            self.is_logged = True
             log.warning(
-                "callbacks.checkpoint.best=%s has not been logged so far, and best.ckpt waits for it; logged were: %s",
+                "callbacks.checkpoint.best=%s has not been logged so far, so there is no best.ckpt; logged were: %s",
                 self.metric,
                 ", ".join(sorted(trainer.callback_metrics)) or "none",
             )
 
 
 def last_checkpoint(run_dir: str | Path) -> Path:
-    """Where a run keeps its newest checkpoint."""
+    """Returns the path of the checkpoint from which a run resumes."""
     return checkpoint_of(run_dir, LAST)
 
 
 def checkpoint_of(run_dir: str | Path, name: str) -> Path:
-    """Where a run keeps the checkpoint of this name."""
+    """Returns the path of a run's checkpoint by its file name."""
     return Path(run_dir) / "checkpoints" / name
 
 
 class LastCheckpoint(Checkpoint):
-    """Saves every so many optimizer steps and at the end, early or not; Lightning runs it last, so it saves what the
-    others did.
+    """Saves checkpoints/last.ckpt every `every_n_steps` optimizer steps and at the end of training, early or not.
 
-    keep_every: after how many steps a checkpoint is kept for good, as step_0001000.ckpt. best: the name of a logged
-    number, lower is better; the checkpoint with its lowest value is kept as best.ckpt.
+    It is a `Checkpoint` so that Lightning runs it after other callbacks and it saves their current state. Weights that
+    are NaN or infinite are never saved.
+
+    Args:
+        every_n_steps: optimizer steps between two saves, at least 1.
+        keep_every: optimizer steps between two checkpoints that are never overwritten, such as step_0001000.ckpt; None
+            keeps none.
+        best: the name of a logged number, of which lower is better. The checkpoint with its lowest value is kept as
+            best.ckpt. None keeps none.
+
+    Raises:
+        UserError: if a number of steps is below 1.
     """
 
     def __init__(self, every_n_steps: int = 1000, keep_every: int | None = None, best: str | None = None) -> None:
@@ -100,16 +115,18 @@ class LastCheckpoint(Checkpoint):
         self.best.load_state_dict(state_dict)
 
     def on_train_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
-        if self.best.is_here(trainer, module):  # measured just before the run was stopped, or just now
+        if self.best.is_here(trainer, module):  # measured after the last save, before the interruption
             self._save(trainer, module, [BEST])
 
     def on_train_batch_end(self, trainer: L.Trainer, module: DDPM, outputs: Any, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
         self.stop_is_waiting = self.stop_is_waiting or trainer.should_stop
-        trainer.should_stop = self.stop_is_waiting and stepped(trainer, batch_idx)  # for gradients are not saved
+        trainer.should_stop = self.stop_is_waiting and stepped(
+            trainer, batch_idx
+        )  # accumulated gradients are not saved
         self._save(trainer, module, list(self._due(trainer, module, batch_idx)))
 
     def on_train_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
-        if self.saved_at != trainer.global_step:  # what ended the training did so after this had its turn
+        if self.saved_at != trainer.global_step:  # a later callback ended the training
             self._save(trainer, module, [LAST])
 
     def on_fit_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
@@ -122,7 +139,7 @@ class LastCheckpoint(Checkpoint):
         if self.best.is_here(trainer, module):
             yield BEST
         if is_due(trainer, batch_idx, self.every_n_steps) or ends_here(trainer):
-            yield LAST  # after the others, so that a run which is killed between them makes them again
+            yield LAST  # last: a run that is killed before it saves the others again
 
     def _save(self, trainer: L.Trainer, module: DDPM, names: list[str]) -> None:
         if not names or not module.is_sound():
@@ -136,21 +153,24 @@ class LastCheckpoint(Checkpoint):
 
 
 def keeps_checkpoints(trainer: L.Trainer) -> bool:
-    """Whether the run keeps any."""
+    """Returns whether the run saves checkpoints."""
     return any(isinstance(callback, LastCheckpoint) for callback in trainer.callbacks)  # type: ignore[attr-defined]
 
 
 def best_kept(trainer: L.Trainer) -> dict[str, Any]:
-    """What best.ckpt is the best of, by "best"; empty where the run keeps none."""
+    """Returns the record of best.ckpt as {"best": record} for results.json, or {} if the run keeps none."""
     found = [c.best.record for c in trainer.callbacks if isinstance(c, LastCheckpoint)]  # type: ignore[attr-defined]
     return {"best": found[0]} if found and found[0] else {}
 
 
 class SelfDescription(L.Callback):
-    """Puts the run's resolved configuration, a plain dict, into every checkpoint, and what was typed into .hydra.
+    """Stores the run's configuration in every checkpoint and in the run directory's .hydra/.
 
-    typed: the files of .hydra by their names. They are written when training or testing begins, so that a command which
-    is refused before leaves those of the run that is there.
+    The files are written when training or testing begins. A command that is refused before then leaves them unchanged.
+
+    Args:
+        config: the resolved configuration as a plain dict.
+        typed: the contents of the files of .hydra/ by their names.
     """
 
     def __init__(self, config: dict[str, Any], typed: Mapping[str, str]) -> None:
@@ -161,7 +181,7 @@ class SelfDescription(L.Callback):
         self._write(trainer)
 
     def on_test_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self._write(trainer)  # of a run that was trained before and is measured further
+        self._write(trainer)  # a trained run that is measured further has no training
 
     def _write(self, trainer: L.Trainer) -> None:
         folder = Path(trainer.default_root_dir) / ".hydra"

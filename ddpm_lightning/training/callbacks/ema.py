@@ -1,4 +1,8 @@
-"""The exponential moving average of the weights, from its birth to the checkpoint and back."""
+"""The exponential moving average (EMA) of the weights: its update, its use, its place in checkpoints.
+
+Lightning's own `WeightAveraging` is not used: it scores raw weights in `fit` followed by `test`, loses the average with
+`save_weights_only=True`, and averages integer buffers.
+"""
 
 import logging
 from collections.abc import Iterator
@@ -18,20 +22,35 @@ from ddpm_lightning.training.module import DDPM
 
 log = logging.getLogger(__name__)
 
-FIRST_SHARE = 0.01
-"""A larger share of the first weights in the final average is told."""
+WARN_ABOVE = 0.01
+"""Share of the first weights in the final average above which a run warns."""
 
 
 class EMA(L.Callback):
-    """θ̄ ← decay·θ̄ + (1 − decay)·θ after each optimizer step, in float32. The first step copies; a skipped step
-    leaves θ̄ as it is.
+    """Keeps an exponential moving average θ̄ of the model's weights θ, as in Appendix B of Ho et al. (2020).
 
-    warmup: the n-th step after the first has the decay min(decay, (1 + n) / (10 + n)), as TensorFlow's `num_updates`
-    and diffusers' EMAModel have it; so the first weights leave the average of a short run soon. The paper's decay is
-    constant.
+    After each optimizer step, in float32:
 
-    Testing and validation run on θ̄; so does whatever runs inside `average_parameters`. A checkpoint holds θ as its
-    weights and θ̄ under a key of its own, also when it is written while θ̄ is in use.
+        θ̄ ← decay · θ̄ + (1 − decay) · θ
+
+    The first step copies θ. A skipped step leaves θ̄ unchanged. Only parameters are averaged, not buffers.
+
+    Use: testing, validation and everything inside `average_parameters` run on θ̄; training never does.
+
+    Checkpoints: "state_dict" holds θ and "ema" holds θ̄, even if the checkpoint is saved while the model runs on θ̄.
+
+    Args:
+        decay: in [0, 1). The share of the first weights in the average after n steps is decay^n.
+        warmup: whether the n-th update has the decay min(decay, (1 + n) / (10 + n)), as in TensorFlow's `num_updates`
+            and diffusers' EMAModel. The first weights then soon leave the average of a short run. The paper's decay is
+            constant.
+
+    Raises:
+        UserError: if decay lies outside [0, 1) or warmup is no boolean.
+
+    Example:
+        >>> [round(EMA(decay=0.9999, warmup=True).decay_of(n), 4) for n in (1, 10, 100)]
+        [0.1818, 0.55, 0.9182]
     """
 
     def __init__(self, decay: float = 0.9999, warmup: bool = False) -> None:
@@ -43,18 +62,18 @@ class EMA(L.Callback):
         self.decay = decay
         self.warmup = warmup
         self.updates = 0
-        self.weights: dict[str, Tensor] = {}  # θ itself
+        self.weights: dict[str, Tensor] = {}  # θ, the model's own tensors
         self.shadow: dict[str, Tensor] = {}  # θ̄
-        self.raw: dict[str, Tensor] | None = None
+        self.raw: dict[str, Tensor] | None = None  # a copy of θ while the model runs on θ̄
         self.swapped = ExitStack()
 
     def decay_of(self, n: int) -> float:
-        """The decay of the n-th step after the one that copied, from 1."""
+        """Returns the decay of the n-th update, counted from 1; the copy at the first step is no update."""
         return min(self.decay, (1 + n) / (10 + n)) if self.warmup else self.decay
 
     def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         share = 0.0 if self.warmup else self.decay**trainer.max_steps
-        if share > FIRST_SHARE and trainer.is_global_zero:
+        if share > WARN_ABOVE and trainer.is_global_zero:
             log.warning(
                 "At the end %.0f %% of the average will still be the first weights (callbacks.ema.decay=%g to the "
                 "power of trainer.max_steps=%d); lower the decay, train longer, or use callbacks.ema.warmup=true",
@@ -68,7 +87,7 @@ class EMA(L.Callback):
         self.updates = state_dict["updates"]
 
     def start(self, module: L.LightningModule) -> None:
-        """Lets the average of a new run start from the weights that the model now has."""
+        """Starts the average as a copy of the model's current weights."""
         self.shadow = {name: weight.detach().float().clone() for name, weight in _weights(module).items()}
 
     def on_train_batch_end(  # type: ignore[override]
@@ -76,15 +95,15 @@ class EMA(L.Callback):
     ) -> None:
         if not stepped(trainer, batch_idx):
             return
-        self.weights = self.weights or _weights(module)  # once: the walk through a model takes longer than its update
+        self.weights = self.weights or _weights(module)  # once: collecting them takes longer than the update
         if self.shadow:
-            self._update(module.skips)
-        elif not module.skips:
+            self._update(module.skips_step)
+        elif not module.skips_step:
             self.start(module)
 
     @torch.no_grad()
     def _update(self, skips: Tensor) -> None:
-        """Moves θ̄ towards θ; where the step is skipped, towards itself, so that nothing waits for the device."""
+        """Moves θ̄ towards θ, or, if the step is skipped, towards θ̄ itself: so the loop does not wait for the device."""
         self.updates += 1
         average = [self.shadow[name] for name in self.weights]
         now = [torch.where(skips, old, new.float()) for old, new in zip(average, self.weights.values(), strict=True)]
@@ -93,7 +112,7 @@ class EMA(L.Callback):
 
     @contextmanager
     def average_parameters(self, module: L.LightningModule) -> Iterator[None]:
-        """Inside, the model's weights are θ̄; after, θ again, whatever happened. Before the first step, θ̄ is θ."""
+        """Swaps θ̄ into the model and, on exit or exception, θ back. Does nothing before the first optimizer step."""
         if not self.shadow or self.raw is not None:
             yield
             return
@@ -128,13 +147,13 @@ class EMA(L.Callback):
             checkpoint["state_dict"][f"model.{name}"] = weight
 
     def on_load_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        self.updates = checkpoint["global_step"] - 1  # where the checkpoint is too old to have counted them
+        self.updates = checkpoint["global_step"] - 1  # for old checkpoints, which lack it; else load_state_dict follows
         self.shadow = dict(checkpoint.get(KEY, {}))
         if self.shadow:
             check_average(self.shadow, _weights(module))
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.weights = {}  # those of another module, perhaps
+        self.weights = {}  # they may be of an earlier module
         self.shadow = {name: weight.to(module.device) for name, weight in self.shadow.items()}
 
 
@@ -150,8 +169,7 @@ def _fill(weights: dict[str, Tensor], values: dict[str, Tensor]) -> None:
 
 
 def distance(trainer: L.Trainer) -> float | None:
-    """‖θ̄ − θ‖ / ‖θ‖: how far the trainer's averaged weights are behind; None where it keeps none, or has not yet seen
-    any since the run goes on."""
+    """Returns ‖θ̄ − θ‖ / ‖θ‖, or None without averaged weights or before the first optimizer step of this process."""
     keeper = _keeper(trainer)
     if keeper is None or not keeper.shadow or not keeper.weights:
         return None
@@ -161,13 +179,13 @@ def distance(trainer: L.Trainer) -> float | None:
 
 
 def averaged(trainer: L.Trainer, module: L.LightningModule) -> AbstractContextManager[None]:
-    """The context in which the model's weights are the trainer's averaged ones, if an EMA callback keeps any."""
+    """Returns a context in which the model runs on averaged weights, or on its own if no EMA callback keeps any."""
     keeper = _keeper(trainer)
     return keeper.average_parameters(module) if keeper else nullcontext()
 
 
 def keeps_average(trainer: L.Trainer) -> bool:
-    """Whether testing runs on averaged weights."""
+    """Returns whether an EMA callback keeps averaged weights, so that testing runs on them."""
     keeper = _keeper(trainer)
     return keeper is not None and len(keeper.shadow) > 0
 

@@ -1,4 +1,4 @@
-"""At which t the loss is, as a picture: the quartiles of TrainingMetrics, but finer."""
+"""Draws the mean loss as a function of t while the model trains."""
 
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,20 @@ from ddpm_lightning.training.module import DDPM
 
 
 class LossByT(Periodic):
-    """Every so many optimizer steps, draws the mean loss of the steps since, unweighted, by `bins` equal parts of 1..T,
-    as samples/loss_by_t_STEP.png and for the loggers; and at the end those that are left, as …_final.png."""
+    """Draws the unweighted mean loss by t every `every_n_steps` optimizer steps, over the steps since the last picture.
+
+    The pictures are samples/loss_by_t_STEP.png, and go to the loggers. At the end of training, the steps since the last
+    picture become samples/loss_by_t_final.png.
+
+    Args:
+        every_n_steps: optimizer steps between two pictures, at least 1.
+        bins: number of equal parts of 1..T, from 1 to 10,000.
+    """
 
     def __init__(self, every_n_steps: int = 1000, bins: int = 50) -> None:
         super().__init__("callbacks.loss_by_t", every_n_steps)
         check_whole("callbacks.loss_by_t.bins", bins, 1, "give a number of parts of 1..T; use 50")
-        check_at_most("callbacks.loss_by_t.bins", bins, 10_000, "no eye tells so many apart; use 50")
+        check_at_most("callbacks.loss_by_t.bins", bins, 10_000, "a picture shows no more; use 50")
         self.sums = new_sums(bins)
 
     def state_dict(self) -> dict[str, Any]:
@@ -36,11 +43,11 @@ class LossByT(Periodic):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
-        if state_dict["sums"].shape == self.sums.shape:  # else the run has another number of bins from here on
+        if state_dict["sums"].shape == self.sums.shape:  # else the run resumes with another number of bins
             self.sums = state_dict["sums"]
 
     def on_train_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
-        # What all processes had counted is not to count for each.
+        # The checkpoint has the sums over all processes, so only the first one resumes them.
         self.sums = (self.sums if trainer.is_global_zero else torch.zeros_like(self.sums)).to(module.device)
         super().on_train_start(trainer, module)
 
@@ -58,13 +65,13 @@ class LossByT(Periodic):
         self._show(trainer, module, f"{trainer.global_step:07d}")
         self.sums = torch.zeros_like(self.sums)
 
-    def _show(self, trainer: L.Trainer, module: DDPM, when: str) -> None:
+    def _show(self, trainer: L.Trainer, module: DDPM, label: str) -> None:
         losses, counts = add_up(trainer, self.sums)
-        path = Path(trainer.default_root_dir) / "samples" / f"loss_by_t_{when}.png"
+        path = Path(trainer.default_root_dir) / "samples" / f"loss_by_t_{label}.png"
         if not trainer.is_global_zero:
             return
         if counts.sum() == 0:
-            path.unlink(missing_ok=True)  # of a run that has gone further since
+            path.unlink(missing_ok=True)  # from an earlier, shorter training of this run
             return
         image = draw(losses / counts, module.model.process.T, trainer.global_step)
         save(image, path)
@@ -72,7 +79,7 @@ class LossByT(Periodic):
 
 
 def draw(means: Tensor, T: int, step: int) -> Image.Image:
-    """A step a bin; empty bins (NaN) are left out."""
+    """Returns a step plot of the mean loss by t, with one step per bin and a gap for each empty bin (NaN)."""
     figure, axes = new_figure()
     edges = torch.linspace(1, T + 1, len(means) + 1)
     axes.stairs(means.tolist(), edges.tolist())

@@ -1,4 +1,4 @@
-"""The loss curve as a picture, from the run's metrics.csv."""
+"""Draws the loss curve of a run from its metrics.csv."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from ddpm_lightning.training.loggers.metrics_csv import METRICS_FILE, read_rows
 
 
 class LossCurve(L.Callback):
-    """At the end of training, draws loss.png beside metrics.csv: the loss, and the loss by quartile of t."""
+    """Draws the loss and the loss by quartile of t as loss.png, at the end of training."""
 
     def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         metrics = Path(trainer.default_root_dir) / METRICS_FILE
@@ -26,7 +26,12 @@ LABELS = {
 
 
 def draw_loss(metrics: Path, path: Path) -> None:
-    """Draws the columns train/loss and train/loss_q1 … q4 of metrics.csv against the optimizer step."""
+    """Draws the columns train/loss and train/loss_q1 … q4 of metrics.csv against the optimizer step.
+
+    Args:
+        metrics: the path of metrics.csv.
+        path: the path of the PNG to write.
+    """
     from matplotlib.figure import Figure
 
     rows = read_rows(metrics)

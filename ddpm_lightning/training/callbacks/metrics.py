@@ -1,4 +1,4 @@
-"""What a training step tells the loggers: loss, loss by quartile of t, gradient norm, learning rate, images/s."""
+"""Logs training: the loss, the loss by quartile of t, the gradient norm, the learning rate, speed and memory."""
 
 import math
 import resource
@@ -18,13 +18,18 @@ from ddpm_lightning.training.module import DDPM
 
 
 def new_sums(parts: int, device: torch.device | str = "cpu") -> Tensor:
-    """[2, parts], for equal parts of 1..T: of losses, and how many."""
+    """Returns zeros, [2, parts]: the sums and the counts of losses by equal parts of 1..T."""
     return torch.zeros(2, parts, dtype=torch.float64, device=device)
 
 
 def add_step(sums: Tensor, outputs: dict[str, Tensor], T: int) -> None:
-    """Counts a step in, by what the module's training_step returned. A loss that is no number is left out: its step is
-    skipped, and spoils no mean."""
+    """Adds the losses of one batch to `sums`, in place. Losses that are NaN or infinite are left out.
+
+    Args:
+        sums: sums and counts by part of 1..T, [2, parts].
+        outputs: what `DDPM.training_step` returned.
+        T: number of diffusion steps.
+    """
     part = (outputs["t"] - 1) * sums.shape[1] // T
     losses = outputs["loss_per_example"].double()
     known = losses.isfinite()
@@ -38,19 +43,27 @@ LOGGED = (
     *("train/lr", "train/images_per_s", "train/memory_gib", "train/ema_distance"),
     *(f"time/{phase}_s" for phase in ("train", "measure", "draw", "save", "rest")),
 )
-"""The names of what a training step can tell."""
+"""The names of the numbers that TrainingMetrics may log every `every_n_steps` steps."""
 
 
 class TrainingMetrics(L.Callback):
-    """Every so many optimizer steps, and at the end, logs the mean over the window that has passed, by optimizer step.
+    """Logs training metrics every `every_n_steps` optimizer steps, and at the end of training.
 
-    train/loss; train/loss_q1 … q4, unweighted, by quartile of t (q1: the least noise); train/grad_norm before clipping,
-    train/lr and train/ema_distance (‖θ̄ − θ‖ / ‖θ‖) at the window's end; train/images_per_s over all processes, while
-    nothing is measured, drawn or saved;
-    train/memory_gib, the most that this process had in use so far; time/train_s, time/measure_s, time/draw_s,
-    time/save_s, and time/rest_s, which is waiting for data above all: where the window's seconds went;
-    time/after_…_s: those after the last window, of the final pictures above all. The clocks of a window that was open
-    when the run stopped continue when it resumes: the time between is not counted.
+    A window is the steps since the last log. Each row of metrics.csv has, over its window:
+
+    - train/loss: the mean loss; train/loss_q1 … q4: the unweighted mean loss by quartile of t, of which q1 has the
+      least noise.
+    - train/grad_norm (before clipping), train/lr and train/ema_distance (‖θ̄ − θ‖ / ‖θ‖): at the last step.
+    - train/skipped_steps: the number of skipped steps since the run began.
+    - train/images_per_s: over all processes, without the time to measure, draw and save.
+    - train/memory_gib: the peak memory of this process so far.
+    - time/train_s, measure_s, draw_s, save_s and rest_s: seconds by phase. The rest is mostly waiting for data.
+
+    time/after_…_s are seconds after the last window, mostly for the final pictures. A run that is interrupted within a
+    window continues the window's clocks when it resumes, without the time in between.
+
+    Args:
+        every_n_steps: optimizer steps per window, at least 1.
     """
 
     def __init__(self, every_n_steps: int = 50) -> None:
@@ -60,7 +73,7 @@ class TrainingMetrics(L.Callback):
         self.before = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """The window that is open, so that a run that goes on logs what it would have logged."""
+        """Returns the current window, so that a resumed run logs what an uninterrupted one logs."""
         clocks = {"passed": self._passed(), "elapsed": time.perf_counter() - self.closed, "spent": PHASES.so_far()}
         return {**self._window(self.by_t, self.losses), "batches": self.batches, **clocks}
 
@@ -79,8 +92,8 @@ class TrainingMetrics(L.Callback):
         self._open_window(module.device)
         self.began = time.perf_counter()
         self.closed = self.began - self.loaded.get("elapsed", 0.0)
-        PHASES.restart(self.loaded.get("spent", {}))  # without what an earlier run of this process left there
-        if self.loaded and trainer.is_global_zero:  # else what all processes had counted would count for each
+        PHASES.restart(self.loaded.get("spent", {}))  # drops the times of an earlier run of this process
+        if self.loaded and trainer.is_global_zero:  # the checkpoint has the sums over all processes
             self.by_t = torch.stack([self.loaded["sums"], self.loaded["counts"]]).to(module.device)
             self.losses = self.loaded["losses"].to(module.device)
         self.batches = self.loaded.get("batches", 0)
@@ -88,7 +101,7 @@ class TrainingMetrics(L.Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         self.began = time.perf_counter()
-        if self.opened is None:  # so that pictures drawn between two windows do not count as time to train
+        if self.opened is None:  # at a batch, to leave out pictures between two windows
             self.opened, self.apart = self.began, PHASES.besides("train")
 
     def on_train_batch_end(  # type: ignore[override]
@@ -112,12 +125,12 @@ class TrainingMetrics(L.Callback):
 
     def _open_window(self, device: torch.device) -> None:
         self.by_t = new_sums(QUARTILES, device)
-        self.losses = torch.zeros(2, device=device)  # their sum, and how many
+        self.losses = torch.zeros(2, device=device)  # their sum and count
         self.batches = 0
         self.before, self.opened, self.apart = 0.0, None, 0.0
 
     def _passed(self) -> float:
-        """Seconds of the open window in which nothing was measured, drawn or saved."""
+        """Returns the seconds of the current window without those of measuring, drawing and saving."""
         if self.opened is None:
             return self.before
         return self.before + time.perf_counter() - self.opened - (PHASES.besides("train") - self.apart)
@@ -128,7 +141,7 @@ class TrainingMetrics(L.Callback):
 
     def _metrics(self, trainer: L.Trainer, module: DDPM) -> dict[str, float]:
         sums, counts = add_up(trainer, self.by_t)
-        total, batches = add_up(trainer, self.losses).tolist()  # waits for the device, so the clock is right
+        total, batches = add_up(trainer, self.losses).tolist()  # waits for the device before the clock is read
         passed = self._passed()
         return {
             "train/loss": total / batches if batches else math.nan,
@@ -142,7 +155,7 @@ class TrainingMetrics(L.Callback):
         }
 
     def _seconds(self) -> dict[str, float]:
-        """By phase, since the last window closed: pictures that were drawn between the two are of this one."""
+        """Returns seconds by phase since the last window closed, including pictures drawn between the two windows."""
         now = time.perf_counter()
         spent = PHASES.take()
         rest = now - self.closed - sum(spent.values())
@@ -151,7 +164,7 @@ class TrainingMetrics(L.Callback):
 
 
 def memory_gib(device: torch.device) -> float:
-    """The most that was in use so far: of the GPU by tensors, or of the machine by this process."""
+    """Returns the peak memory so far in GiB: of tensors on a GPU, or of this process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

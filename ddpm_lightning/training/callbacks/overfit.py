@@ -1,4 +1,4 @@
-"""Tells a broken network: at the end of training on a few images, the loss must be near zero (debug=overfit)."""
+"""Detects a broken network: after training on a few images, the loss must be near zero (debug=overfit)."""
 
 import logging
 from typing import Any
@@ -18,10 +18,17 @@ log = logging.getLogger(__name__)
 
 
 class OverfitCheck(L.Callback):
-    """At the end of training, compares the loss on the training images with that of a network that answers 0.
+    """Compares the loss on the training images with that of a network whose output is 0, at the end of training.
 
-    Raises UserError unless the loss is below `bound` times the other. Both are means over num_draws draws of t and ε
-    for each image, without dropout, of the weights as the optimizer left them.
+    Both are means over `num_draws` draws of t and ε per image, without dropout, of the raw weights.
+
+    Args:
+        bound: the largest accepted ratio of the two losses, above 0.
+        num_draws: draws of t and ε per image, at least 1.
+        seed: seed of the draws.
+
+    Raises:
+        UserError: at the end of training, if the ratio is not below `bound`.
     """
 
     def __init__(self, bound: float = 0.1, num_draws: int = 64, seed: int = 0) -> None:
@@ -35,15 +42,13 @@ class OverfitCheck(L.Callback):
         x_0 = torch.cat([batch.x_0 for batch in data_of(trainer).in_order("train", module.device, first=images)])
         with evaluating(module.model):
             ours = self._mean_loss(module, module.model, x_0)
-        share = ours / self._mean_loss(module, answering_zero(module.model), x_0)
-        found = (
-            f"the loss on the {images} training images is {ours:.3g}, {share:.1%} of that of a network that answers 0"
-        )
+        share = ours / self._mean_loss(module, with_zero_output(module.model), x_0)
+        found = f"the loss on the {images} training images is {ours:.3g}, {share:.1%} of a zero network's"
         if not share < self.bound:
             raise UserError(
                 f"{found}, and should be below {self.bound:.0%} after {trainer.global_step} steps: the network, the "
                 "loss or the optimizer is broken, or needs more trainer.max_steps or another optimizer.lr; "
-                "train/grad_norm in metrics.csv tells whether gradients arrive"
+                "train/grad_norm in metrics.csv shows whether there are gradients"
             )
         log.info("Overfitted, as it should: %s (below %s)", found, f"{self.bound:.0%}")
 
@@ -58,7 +63,7 @@ class OverfitCheck(L.Callback):
         return (weight * module.loss(model, x_0, t, eps)).mean()
 
 
-class AnswersZero(nn.Module):
+class ZeroNetwork(nn.Module):
     """A network whose output is 0 everywhere."""
 
     def __init__(self, channels_per_channel: int) -> None:
@@ -69,8 +74,8 @@ class AnswersZero(nn.Module):
         return torch.zeros_like(x).repeat(1, self.channels_per_channel, *[1] * (x.dim() - 2))
 
 
-def answering_zero(model: DenoisingDiffusion) -> DenoisingDiffusion:
-    """The same model around a network that answers 0."""
-    network = AnswersZero(2 if model.variance.learned else 1)
+def with_zero_output(model: DenoisingDiffusion) -> DenoisingDiffusion:
+    """Returns a copy of the model with a network whose output is 0 everywhere."""
+    network = ZeroNetwork(2 if model.variance.learned else 1)
     zero = DenoisingDiffusion(network, model.process, model.parameterization, model.variance, model.levels)
     return zero.to(model.process.alpha_bar.device)

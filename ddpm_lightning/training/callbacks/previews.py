@@ -1,4 +1,4 @@
-"""Pictures while it trains: a grid of samples and a strip of x̂_0 along t, from averaged weights and fixed noise."""
+"""Draws pictures while the model trains: a grid of samples, and strips of x̂_0 and x_t along t."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -24,20 +24,44 @@ from ddpm_lightning.training.loggers.media import media_of
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.typing import Images, Pixels
 
-PerImage = tuple[np.ndarray, np.ndarray]
-"""Brightness and contrast of each of some images."""
+PixelStatistics = tuple[np.ndarray, np.ndarray]
+"""The brightness and the contrast of each image, [n] each: mean and standard deviation of its pixels, in 0..255."""
 
 
 class Preview(Periodic):
-    """Draws a picture every so many optimizer steps, with DDIM on a few of the steps, and at the end with the module's
-    own sampler. The noise has its own seed, so training is not disturbed and pictures of different steps compare.
+    """Base class of callbacks that draw generated images every `every_n_steps` optimizer steps.
+
+    During training, DDIM generates the images in a few steps. At the end, the module's own sampler does. The model runs
+    on averaged weights, if there are any. All pictures start from the same noise, so that they compare.
+
+    Args:
+        num_images: number of images, from 1 to 4096.
+        every_n_steps: optimizer steps between two pictures, at least 1.
+        num_steps: DDIM steps of each picture during training, at least 1.
+        seed: seed of the noise, which is independent of training.
+
+    Raises:
+        UserError: if a number is out of bounds.
+
+    Example:
+        >>> class LastImages(Preview):
+        ...     name = "last"
+        ...
+        ...     def draw(
+        ...         self, trainer: L.Trainer, module: DDPM, sampler: Sampler, ending: str
+        ...     ) -> dict[str, Image.Image]:
+        ...         x_0 = end_of(self.walk(trainer, module, sampler))
+        ...         return {self.name: picture(to_bytes(trainer, x_0))}
+        >>> LastImages(num_images=16).every_n_steps
+        1000
     """
 
     name: str
+    """Key of the callback in the configuration, under `callbacks`."""
 
     def __init__(self, num_images: int, every_n_steps: int = 1000, num_steps: int = 50, seed: int = 0) -> None:
         check_whole(f"callbacks.{self.name}.num_images", num_images, 1, "give a number of images")
-        check_at_most(f"callbacks.{self.name}.num_images", num_images, 4096, "no eye takes in more; use 64")
+        check_at_most(f"callbacks.{self.name}.num_images", num_images, 4096, "a picture shows no more; use 64")
         check_whole(f"callbacks.{self.name}.num_steps", num_steps, 1, "give a number of DDIM steps")
         super().__init__(f"callbacks.{self.name}", every_n_steps)
         self.num_images = num_images
@@ -49,45 +73,54 @@ class Preview(Periodic):
         check_drawable(image_shape(trainer)[0], advice)
 
     @abstractmethod
-    def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler, called: str) -> dict[str, Image.Image]:
-        """Pictures of the model as it now is, by name. called: what the names of numbers end in."""
+    def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler, ending: str) -> dict[str, Image.Image]:
+        """Returns pictures of the model with its current weights, by name.
+
+        Args:
+            trainer: the trainer, with its data.
+            module: the module that is trained.
+            sampler: generates the images.
+            ending: ends the names of logged numbers: "" during training, "_final" at the end.
+        """
 
     def walk(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> Iterator[Step]:
-        """The steps of the chain for the fixed noise, with a bar, for there may be many."""
+        """Yields the sampler's steps from the fixed noise to images, with a progress bar."""
         steps = walk(module.model, sampler, image_shape(trainer), self.num_images, seed=self.seed)
         length = sampler.chain(module.model).process.T
         return iter(progress_bar(iterable=steps, total=length, desc=f"Drawing {self.name}", unit="step", leave=False))
 
     def on_fit_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
-        # Not on_train_end: a run that was stopped here has no step left to train, and still wants its pictures.
+        # Not on_train_end: Lightning skips it when a resumed run has no step left to train.
         with PHASES.timed(self.phase):
-            self._show(trainer, module, module.sampler, called="_final")
+            self._show(trainer, module, module.sampler, ending="_final")
 
     def act(self, trainer: L.Trainer, module: DDPM) -> None:
         self._show(trainer, module, DDIMSampler(num_steps=self.num_steps).at_most_all(module.model))
 
-    def _show(self, trainer: L.Trainer, module: DDPM, sampler: Sampler, called: str = "") -> None:
+    def _show(self, trainer: L.Trainer, module: DDPM, sampler: Sampler, ending: str = "") -> None:
         if not trainer.is_global_zero:
             return
         with averaged(trainer, module):
-            drawn = self.draw(trainer, module, sampler, called)
+            drawn = self.draw(trainer, module, sampler, ending)
         for name, image in drawn.items():
-            file = f"{name}{called or f'_{trainer.global_step:07d}'}.png"
+            file = f"{name}{ending or f'_{trainer.global_step:07d}'}.png"
             save(image, Path(trainer.default_root_dir) / "samples" / file)
-            log_picture(trainer, f"samples/{name}{called}", image)
+            log_picture(trainer, f"samples/{name}{ending}", image)
 
 
 class SampleGrid(Preview):
-    """num_images samples of the same noise each time, as one grid; and their brightness and contrast against those of
-    as many training images, where a shift of all colours shows before an eye sees it."""
+    """Draws samples as one grid, and logs how their brightness and contrast differ from those of training images.
+
+    The arguments are those of `Preview`. The difference shows a shift of all colours before it is visible.
+    """
 
     name = "grid"
-    of_data: PerImage | None = None
+    of_data: PixelStatistics | None = None
 
-    def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler, called: str) -> dict[str, Image.Image]:
+    def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler, ending: str) -> dict[str, Image.Image]:
         samples = to_bytes(trainer, end_of(self.walk(trainer, module, sampler)))
-        self.of_data = self.of_data or brightness_and_contrast(self._real(trainer))  # the images are always the same
-        compare_pixels(trainer, brightness_and_contrast(samples), self.of_data, called)
+        self.of_data = self.of_data or brightness_and_contrast(self._real(trainer))  # always of the same images
+        compare_pixels(trainer, brightness_and_contrast(samples), self.of_data, ending)
         return {self.name: picture(samples)}
 
     def _real(self, trainer: L.Trainer) -> Pixels:
@@ -96,8 +129,15 @@ class SampleGrid(Preview):
 
 
 class DenoisingStrip(Preview):
-    """The way from noise on the left to the sample on the right, a row an image: as "strip" x̂_0 along t (Eq. 15; the
-    paper's Fig. 6), as "chain" x_t itself."""
+    """Draws the chain from noise on the left to the sample on the right, one image per row.
+
+    The picture "strip" shows x̂_0 along t (Eq. 15, the paper's Fig. 6), and "chain" shows x_t.
+
+    Args:
+        num_images: number of rows, from 1 to 4096.
+        num_columns: number of moments of the chain, at least 2.
+        options: further arguments of `Preview`.
+    """
 
     name = "strip"
 
@@ -106,7 +146,7 @@ class DenoisingStrip(Preview):
         check_whole("callbacks.strip.num_columns", num_columns, 2, "a strip has a start and an end")
         self.num_columns = num_columns
 
-    def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler, called: str) -> dict[str, Image.Image]:
+    def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler, ending: str) -> dict[str, Image.Image]:
         last = sampler.chain(module.model).process.T - 1
         shown = torch.linspace(0, last, min(self.num_columns, last + 1)).round().long().tolist()
         steps = [step for i, step in enumerate(self.walk(trainer, module, sampler)) if i in shown]
@@ -117,34 +157,40 @@ class DenoisingStrip(Preview):
 
 
 def in_columns(trainer: L.Trainer, moments: list[Images]) -> Image.Image:
-    """A column a moment, a row an image."""
+    """Returns a picture with one column per moment and one row per image."""
     rows = torch.stack(moments, dim=1)
     return picture(to_bytes(trainer, rows.flatten(0, 1)), columns=len(moments))
 
 
-def compare_pixels(trainer: L.Trainer, ours: PerImage, theirs: PerImage, called: str) -> None:
-    """Logs how much brighter (train-set mean taken off) and richer in contrast the samples are, of 0..255, and to W&B
-    the histograms of both by image. called: what the names end in."""
+def compare_pixels(trainer: L.Trainer, ours: PixelStatistics, theirs: PixelStatistics, ending: str) -> None:
+    """Logs the difference in mean brightness and contrast, and shows histograms of both over images.
+
+    Args:
+        trainer: logs at its current optimizer step.
+        ours: statistics of generated images.
+        theirs: statistics of training images.
+        ending: ends the names of the generated images' numbers.
+    """
     for name, our, their in zip(("brightness", "contrast"), ours, theirs, strict=True):
         shift = float(our.mean() - their.mean())
         for logger in trainer.loggers:
-            logger.log_metrics({f"samples/{name}_shift{called}": shift}, step=trainer.global_step)
-            histograms = {f"samples/{name}{called}": our.tolist(), f"data/{name}": their.tolist()}
+            logger.log_metrics({f"samples/{name}_shift{ending}": shift}, step=trainer.global_step)
+            histograms = {f"samples/{name}{ending}": our.tolist(), f"data/{name}": their.tolist()}
             media_of(logger).show_histograms(histograms, trainer.global_step)
 
 
-def brightness_and_contrast(images: Pixels) -> PerImage:
-    """Mean and standard deviation of each image's pixels."""
+def brightness_and_contrast(images: Pixels) -> PixelStatistics:
+    """Returns the mean and the standard deviation of each image's pixels."""
     flat = images.cpu().float().flatten(1)
     return flat.mean(1).numpy(), flat.std(1).numpy()
 
 
 def image_shape(trainer: L.Trainer) -> tuple[int, ...]:
-    """(c, h, w) of the trainer's data."""
+    """Returns the shape (c, h, w) of the trainer's images."""
     data = data_of(trainer)
     return (data.channels, *data.size)
 
 
 def to_bytes(trainer: L.Trainer, x: torch.Tensor) -> torch.Tensor:
-    """From the model's scale to 0..255, as the trainer's data are."""
+    """Returns images on the model's scale as pixels in 0..255, converted as the trainer's data are."""
     return data_of(trainer).pixels.to_bytes(x)

@@ -1,4 +1,4 @@
-"""One bar for the whole training, in steps, as the paper counts; and one for testing."""
+"""A progress bar for the whole training, in optimizer steps, and one for testing."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from tqdm import tqdm
 
 from ddpm_lightning.runtime.progress_bars import progress_bar
 
-REFRESH = 10
-"""Batches between two looks at the loss, each of which waits for the device."""
+REFRESH_EVERY = 10
+"""Batches between two updates of the bar. Each reads the loss, which waits for the device."""
 
 
 class StepProgressBar(ProgressBar):
-    """Steps done of max_steps, time left, steps/s and the latest loss."""
+    """Shows the optimizer steps done out of max_steps, the time left, steps per second and the newest loss."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class StepProgressBar(ProgressBar):
         self.bar: tqdm[Any] | None = None
 
     def disable(self) -> None:
-        """Called by Lightning on every process but the first."""
+        """Hides the bar. Lightning calls it on every process but the first."""
         self.enabled = False
 
     def enable(self) -> None:
@@ -41,7 +41,7 @@ class StepProgressBar(ProgressBar):
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert self.bar is not None
-        if batch_idx % REFRESH == 0 or trainer.global_step >= trainer.max_steps:
+        if batch_idx % REFRESH_EVERY == 0 or trainer.global_step >= trainer.max_steps:
             self.bar.set_postfix(loss=f"{float(outputs['loss_of_batch']):.4f}", refresh=False)
             self.bar.update(trainer.global_step - self.bar.n)
 

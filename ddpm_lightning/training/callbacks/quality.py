@@ -1,4 +1,4 @@
-"""How good the images are while it trains: a Fréchet distance to the training images."""
+"""Measures the quality of generated images while the model trains, as a Fréchet distance to the training images."""
 
 import math
 from typing import Any
@@ -19,10 +19,22 @@ from ddpm_lightning.training.module import DDPM
 
 
 class SampleQuality(PeriodicMeasurement):
-    """Every so many optimizer steps and at the end, all processes together make num_images images of one seed.
+    """Logs the Fréchet distance of generated images every `every_n_steps` optimizer steps and at the end of training.
 
-    name: what the distance is called with this extractor: fid, fd_digits … sampler: a cheap one, whose name the result
-    bears; of a shorter chain it visits all steps. batch_size: images that a process makes at once.
+    All processes together generate `num_images` images, always from the same noise.
+
+    Args:
+        name: name of the distance with this extractor, such as "fid" or "fd_digits".
+        extractor: computes the features that are compared.
+        sampler: generates the images. The result's name contains its label. It uses all steps of a shorter chain.
+        num_images: number of images, more than the extractor has features.
+        every_n_steps: optimizer steps between two measurements, at least 1.
+        batch_size: images that a process generates at once, at least 1.
+        raw: whether to measure the raw weights in addition to the averaged ones.
+        seed: seed of the images' noise.
+
+    Raises:
+        UserError: if a number is out of bounds, or the training images are too few for the extractor.
     """
 
     def __init__(
@@ -37,7 +49,7 @@ class SampleQuality(PeriodicMeasurement):
         seed: int = 0,
     ) -> None:
         super().__init__("callbacks.quality", every_n_steps, raw)
-        check_whole("callbacks.quality.batch_size", batch_size, 1, "give a number of images to make at once")
+        check_whole("callbacks.quality.batch_size", batch_size, 1, "give a number of images to generate at once")
         check_whole(
             "callbacks.quality.num_images",
             num_images,
@@ -47,7 +59,7 @@ class SampleQuality(PeriodicMeasurement):
         check_at_most("callbacks.quality.num_images", num_images, 1_000_000, "the paper has 50000")
         self.name, self.extractor, self.sampler = name, extractor, sampler
         self.num_images, self.batch_size, self.seed = num_images, batch_size, seed
-        # Our Inception resizes as torch-fidelity does, which for torchmetrics' own is antialias=False.
+        # Like torch-fidelity, our Inception resizes without antialiasing.
         self.distance = FrechetInceptionDistance(extractor, reset_real_features=False, antialias=False)
 
     def on_fit_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
@@ -58,8 +70,10 @@ class SampleQuality(PeriodicMeasurement):
                 f"{self.extractor.num_features} features, so no Fréchet distance to them exists; use quality=none"
             )
         self.sampler = self.sampler.at_most_all(module.model)
-        self.sampler.chain(module.model)  # raises where there is no such chain
-        self.extractor.extract(torch.zeros(1, data.channels, *data.size, dtype=torch.uint8))  # and here
+        self.sampler.chain(module.model)  # raises UserError if the model has no such chain
+        self.extractor.extract(
+            torch.zeros(1, data.channels, *data.size, dtype=torch.uint8)
+        )  # raises if it takes no such images
 
     @torch.no_grad()
     def measure(self, trainer: L.Trainer, module: DDPM, suffix: str) -> None:
@@ -72,7 +86,7 @@ class SampleQuality(PeriodicMeasurement):
         self.log_and_keep(trainer, {self.result_name(module.model, suffix): record})
 
     def result_name(self, model: DenoisingDiffusion, suffix: str) -> str:
-        """The name of the distance in results.json. suffix: what it adds for raw weights."""
+        """Returns the name of the distance, such as fid_5k_train_ddim50, and the suffix, "_raw" for raw weights."""
         how = f"{self.extractor.suffix}_{self.sampler.at_most_all(model).label(model)}{suffix}"
         return metric_name(self.name, self.num_images, "train", how)
 
@@ -84,7 +98,7 @@ class SampleQuality(PeriodicMeasurement):
             self.distance.update(images, real=True)
 
     def _see_generated_images(self, trainer: L.Trainer, module: DDPM) -> bool:
-        """This process's share of them. False where, on any process, the model makes NaN: which bytes cannot show."""
+        """Generates this process's share. Returns whether all images of all processes are finite."""
         failed = torch.zeros(())
         for first in range(0, self.num_images, self.batch_size)[trainer.global_rank :: trainer.world_size]:
             numbers = range(first, min(first + self.batch_size, self.num_images))

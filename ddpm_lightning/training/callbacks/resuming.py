@@ -1,4 +1,4 @@
-"""What a resumed run tells, keeps and changes: its history, optimizer options, and errors while it is restored."""
+"""Callbacks of a resumed run: its history, its changed optimizer options, and clear errors while it is restored."""
 
 import logging
 import traceback
@@ -25,10 +25,11 @@ HISTORY = "history"
 
 
 class History(L.Callback):
-    """Keeps the events of a run in its checkpoints, each with its step.
+    """Keeps the events of a run, each with its optimizer step, in its checkpoints.
 
-    changed: the keys that differ from the checkpoint that is resumed. events: of a new run, what came before its
-    first step.
+    Args:
+        changed: the configuration keys that differ from the checkpoint that is resumed.
+        events: the first events of a new run, such as the weights that it starts from.
     """
 
     def __init__(self, changed: Sequence[Difference] = (), events: Sequence[dict[str, Any]] = ()) -> None:
@@ -40,7 +41,7 @@ class History(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         for change in self.changed:
-            log.info("From step %d on with another %s", trainer.global_step, change)
+            log.info("From step %d on, the run has another %s", trainer.global_step, change)
             self.events.append({"step": trainer.global_step, **change._asdict()})
 
     def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -49,16 +50,19 @@ class History(L.Callback):
 
 
 def history_of(trainer: L.Trainer) -> dict[str, Any]:
-    """The events as results.json has them; {} where there are none."""
+    """Returns the events of the run as {"history": [...]} for results.json, or {} if there are none."""
     found = next((c.events for c in trainer.callbacks if isinstance(c, History)), [])  # type: ignore[attr-defined]
     return {HISTORY: found} if found else {}
 
 
 class OptimizerOptions(L.Callback):
-    """Puts changed options of the optimizer into the checkpoint before Lightning restores the optimizer from it, which
-    would bring the earlier options back.
+    """Applies changed optimizer options to a resumed run.
 
-    changed: the keys that differ from the checkpoint that is resumed.
+    Lightning restores the options from the checkpoint. This callback writes the new ones into the loaded checkpoint
+    before that.
+
+    Args:
+        changed: the configuration keys that differ from the checkpoint that is resumed.
     """
 
     def __init__(self, changed: Sequence[Difference] = ()) -> None:
@@ -77,21 +81,25 @@ class OptimizerOptions(L.Callback):
                 group |= options
 
 
-LOADING = {"load_state_dict", "on_load_checkpoint", "restore_training_state", "resume_start", "resume_end"}
-"""Functions that read what a checkpoint holds."""
+RESTORING_FUNCTIONS = {"load_state_dict", "on_load_checkpoint", "restore_training_state", "resume_start", "resume_end"}
+"""Functions of Lightning and PyTorch that read the state in a checkpoint."""
 
-OURS = tuple(f"ddpm_lightning.training.{name}" for name in ("callbacks", "module", "phases"))
+STATEFUL_MODULES = (
+    *("lightning.pytorch.loops", "torch.optim", "ddpm_lightning.runtime.phases"),
+    *(f"ddpm_lightning.training.{name}" for name in ("callbacks", "module", "skipped_steps")),
+)
+"""Modules that use restored state at the first step."""
 
-STATEFUL = ("lightning.pytorch.loops", "torch.optim", *OURS)
-"""Modules that use it for the first time at the first step."""
-
-
-SCALARS = {"step", "eta", "mu", "mu_product"}
-"""What PyTorch's optimizers keep as one number for a weight; all else has the weight's shape."""
+SCALAR_STATES = {"step", "eta", "mu", "mu_product"}
+"""The states that PyTorch's optimizers keep as one number per weight. All others have the weight's shape."""
 
 
 class FirstStep(L.Callback):
-    """Checks the optimizer's state in a checkpoint, and knows whether this process has made a step."""
+    """Checks the optimizer state of the checkpoint that is resumed, and records whether a batch was trained on since.
+
+    Attributes:
+        made: whether this process has trained on a batch.
+    """
 
     def __init__(self) -> None:
         self.made = False
@@ -104,40 +112,53 @@ class FirstStep(L.Callback):
 
 
 def check_shapes(saved: dict[str, Any], optimizer: Optimizer) -> None:
-    """Raises ValueError where the saved state of an optimizer has other shapes than the weights. PyTorch does not look
-    when it loads the state, and its fused steps would crash the process."""
+    """Raises ValueError if the saved state of an optimizer has other shapes than its weights.
+
+    PyTorch does not check this on loading, and its fused steps would crash the process.
+
+    Args:
+        saved: the state_dict of an optimizer.
+        optimizer: a new optimizer of the weights that the state belongs to.
+    """
     if not type(optimizer).__module__.startswith("torch.optim") or isinstance(optimizer, Adafactor | LBFGS):
         return
     numbers = [number for group in saved["param_groups"] for number in group["params"]]
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    for number, weight in zip(numbers, weights, strict=False):  # PyTorch counts them
+    for number, weight in zip(numbers, weights, strict=False):  # PyTorch checks their number
         for name, value in saved["state"].get(number, {}).items():
-            shape = torch.Size() if name in SCALARS else weight.shape
+            shape = torch.Size() if name in SCALAR_STATES else weight.shape
             if isinstance(value, torch.Tensor) and value.shape != shape:
-                raise ValueError(f"the optimizer's {name} has the shape {[*value.shape]}, and its weight {[*shape]}")
+                raise ValueError(f"the optimizer's {name} has shape {[*value.shape]}, but its weight {[*shape]}")
 
 
 @contextmanager
 def restoring(trainer: L.Trainer, checkpoint: Path | None) -> Iterator[None]:
-    """Inside, what fails before the first step because of the checkpoint is told as that."""
+    """Turns errors before the first step that come from the checkpoint's state into a UserError.
+
+    Args:
+        trainer: the trainer that fits inside the context.
+        checkpoint: the checkpoint that is resumed; None for a new run, which changes no error.
+    """
     first_step = FirstStep()
-    trainer.callbacks.append(first_step)  # type: ignore[attr-defined]  # the last, for others fail at a step's end
+    trainer.callbacks.append(first_step)  # type: ignore[attr-defined]  # last: callbacks before it may fail
     try:
         yield
     except (Interrupted, UserError, OSError, torch.OutOfMemoryError, MisconfigurationException):
         raise
-    except Exception as error:  # states of any shape can make optimizers and callbacks raise nearly anything
-        if checkpoint is None or first_step.made or not is_of_state(error):
+    except Exception as error:  # a wrong state can raise any exception
+        if checkpoint is None or first_step.made or not is_from_state(error):
             raise
         raise UserError(
-            f"{relative(checkpoint)} cannot be resumed from: what it holds does not fit ({type(error).__name__}: "
-            f"{shown(error)}); begin anew in another hydra.run.dir="
+            f"{relative(checkpoint)} cannot be resumed from: its state does not fit this run ({type(error).__name__}: "
+            f"{shown(error)}); start a new run with another hydra.run.dir="
         ) from error
 
 
-def is_of_state(error: BaseException) -> bool:
-    """Whether the error was raised while a checkpoint was loaded, or by a line that uses what was loaded: not by data,
-    networks, drivers or callbacks of the user's own, which fail without a checkpoint, too."""
+def is_from_state(error: BaseException) -> bool:
+    """Returns whether an error was raised while a checkpoint was restored, or by code that uses the restored state.
+
+    Errors of data, networks, drivers and the user's own callbacks do not count: they occur without a checkpoint too.
+    """
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     names = {frame.f_code.co_name for frame in frames}
-    return bool(names & LOADING) or frames[-1].f_globals["__name__"].startswith(STATEFUL)
+    return bool(names & RESTORING_FUNCTIONS) or frames[-1].f_globals["__name__"].startswith(STATEFUL_MODULES)

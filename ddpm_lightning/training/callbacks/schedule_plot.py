@@ -1,4 +1,4 @@
-"""The schedule as a picture, at the start."""
+"""Draws the noise schedule when training starts."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from ddpm_lightning.training.module import DDPM
 
 
 class SchedulePlot(L.Callback):
-    """When training starts, draws β_t, ᾱ_t and log SNR(t) as schedule.png and for the loggers."""
+    """Draws β_t, ᾱ_t and log SNR(t) when a new run starts, as schedule.png and in the loggers."""
 
     def on_train_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
         if trainer.is_global_zero and trainer.global_step == 0:
@@ -23,7 +23,7 @@ class SchedulePlot(L.Callback):
 
 
 def draw(process: GaussianDiffusion) -> Image.Image:
-    """The three of them by t = 1..T."""
+    """Returns a picture of β_t, ᾱ_t and log SNR(t) for t = 1..T."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 3.6), layout="constrained")

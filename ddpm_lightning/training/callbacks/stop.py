@@ -1,4 +1,4 @@
-"""Ends a run that was asked to stop, or whose time is over, after the step; records that a callback ended it."""
+"""Stops a run after the current step, on a signal or a time limit; records that a callback ended the training."""
 
 from typing import Any, cast
 
@@ -12,13 +12,14 @@ from ddpm_lightning.training.callbacks.optimizer_steps import ends_here, stepped
 from ddpm_lightning.training.module import DDPM
 
 ENDED_EARLY = "ended_early"
-"""The key of checkpoints and of results.json which says that a callback ended the training before its last step."""
+"""The key in checkpoints and results.json that marks a run whose training a callback ended before its last step."""
 
 
 class EarlyEnd(L.Callback):
     """Records in the checkpoint that a callback, such as EarlyStopping, ended the training.
 
-    has_ended: whether the run that is resumed was ended so. It is then measured, but trains no further.
+    Args:
+        has_ended: whether the resumed checkpoint records that. The run is then measured, but does not train further.
     """
 
     def __init__(self, has_ended: bool) -> None:
@@ -33,7 +34,7 @@ class EarlyEnd(L.Callback):
 
 
 def ended_early(trainer: L.Trainer) -> bool:
-    """Whether a callback ends the training before its last step. One that only limits the time does not count."""
+    """Returns whether a callback has ended the training before its last step. A time limit does not count."""
     if trainer.global_step >= trainer.max_steps or not ends_here(trainer):
         return False
     timers = [each for each in trainer.callbacks if isinstance(each, Timer)]  # type: ignore[attr-defined]
@@ -41,7 +42,10 @@ def ended_early(trainer: L.Trainer) -> bool:
 
 
 class StopOnSignal(Checkpoint):
-    """A Checkpoint only so that Lightning runs it last. All processes stop at the same place."""
+    """Raises Interrupted on all processes after the same step, if one of them received a signal to stop.
+
+    It is a `Checkpoint` so that Lightning runs it after all other callbacks.
+    """
 
     def __init__(self) -> None:
         self.in_training = False
@@ -53,7 +57,7 @@ class StopOnSignal(Checkpoint):
         self.in_training = True
 
     def on_train_batch_end(self, trainer: L.Trainer, module: DDPM, outputs: Any, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
-        if stepped(trainer, batch_idx):  # not between batches that are accumulated, for gradients are not saved
+        if stepped(trainer, batch_idx):  # accumulated gradients are not saved
             stop_if_asked(trainer)
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -63,24 +67,30 @@ class StopOnSignal(Checkpoint):
         stop_if_asked(trainer)
 
     def on_exception(self, trainer: L.Trainer, module: DDPM, exception: BaseException) -> None:  # type: ignore[override]
-        # The step is done; what was due after it, and was broken off, is done when the run goes on.
+        # The step is complete. A callback that was interrupted after it acts when the run resumes.
         if isinstance(exception, Interrupted) and self.in_training and module.is_sound() and keeps_checkpoints(trainer):
             trainer.save_checkpoint(last_checkpoint(trainer.default_root_dir))
 
 
 class TimeLimit(Timer):
-    """Ends the training of one command after this time. The same command trains for as long again, so that jobs with a
-    limit can follow each other; Lightning's own would count what the earlier ones took, and never get further."""
+    """Ends the training of one command after a time limit; the same command then resumes for as long again.
+
+    Lightning's `Timer` keeps the elapsed time in checkpoints, so that a resumed run would end at once. This one does
+    not.
+    """
 
     def state_dict(self) -> dict[str, Any]:
         return {}
 
 
 def stop_if_asked(trainer: L.Trainer) -> None:
-    """Raises Interrupted on all processes if one of them was asked to stop; by its signal, for only a warning puts the
-    job into the queue again, and it need not have come to the first process yet."""
+    """Raises Interrupted on all processes if one of them received a signal to stop.
+
+    The exception carries that signal, because Slurm's warning signals put the job back into the queue and the first
+    process may not have received it yet.
+    """
     asked = STOP.signum or 0
-    if trainer.world_size > 1:  # one process alone does not wait for its device
+    if trainer.world_size > 1:  # a single process does not wait for its device
         signum = torch.tensor(asked, device=trainer.strategy.root_device)
         asked = int(cast(torch.Tensor, trainer.strategy.reduce(signum, reduce_op="max")))
     if asked:

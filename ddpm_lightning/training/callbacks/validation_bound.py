@@ -1,4 +1,4 @@
-"""Bits/dim while it trains: always of the same test images, at the same t and ε."""
+"""Measures the variational bound while the model trains, always on the same test images, t and ε."""
 
 import lightning as L
 import torch
@@ -15,10 +15,17 @@ from ddpm_lightning.training.module import DDPM
 
 
 class ValidationBound(PeriodicMeasurement):
-    """Every so many optimizer steps and at the end, logs val/bpd_VARIANCE of the first num_images test images, shared
-    by all processes.
+    """Logs the bound (Eq. 5) in bits/dim every `every_n_steps` optimizer steps and at the end of training.
 
-    strata: draws of t an image.
+    The bound is estimated on the first `num_images` test images, which all processes share. Its name is
+    val/bpd_VARIANCE, because bounds of different variances do not compare.
+
+    Args:
+        num_images: number of test images, at least 1.
+        strata: draws of t per image, each from one of as many strata; 2 to 10,000.
+        every_n_steps: optimizer steps between two measurements, at least 1.
+        raw: whether to measure the raw weights in addition to the averaged ones.
+        seed: seed of t and ε.
     """
 
     def __init__(
@@ -31,7 +38,7 @@ class ValidationBound(PeriodicMeasurement):
         self.num_images, self.strata, self.seed = num_images, strata, seed
 
     def on_fit_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
-        data_of(trainer).images("test")  # a missing file is better told now than at the first measurement
+        data_of(trainer).images("test")  # raises before training if the files are missing
 
     @torch.no_grad()
     def measure(self, trainer: L.Trainer, module: DDPM, suffix: str) -> None:
@@ -46,5 +53,5 @@ class ValidationBound(PeriodicMeasurement):
         log_metrics(trainer, {self.result_name(model, suffix): bound.mean})
 
     def result_name(self, model: DenoisingDiffusion, suffix: str) -> str:
-        """The name of the bound among what is logged. suffix: what it adds for raw weights."""
+        """Returns val/bpd_VARIANCE and the suffix, which is "_raw" for raw weights."""
         return f"val/bpd_{model.variance.name}{suffix}"
