@@ -65,9 +65,9 @@ from ddpm_lightning.training.run_results import (
 )
 from ddpm_lightning.training.same_run import (
     Difference,
+    allows_more_training,
     check_allowed,
     check_same_run,
-    lets_training_go_on,
     settled,
 )
 from ddpm_lightning.training.trainer import check_trainer
@@ -252,5 +252,5 @@ def resumable(config: dict[str, Any]) -> Resumed:
         return Resumed(None, [], None)
     path, checkpoint = found
     changed = check_same_run(checkpoint, config, path)
-    has_ended = ENDED_EARLY in checkpoint and not any(map(lets_training_go_on, changed))
+    has_ended = ENDED_EARLY in checkpoint and not any(map(allows_more_training, changed))
     return Resumed(path, changed, checkpoint["global_step"] if has_ended else None)

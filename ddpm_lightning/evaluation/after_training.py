@@ -24,7 +24,7 @@ from ddpm_lightning.evaluation.measure import (
 from ddpm_lightning.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.callbacks.checkpoints import last_checkpoint
 from ddpm_lightning.training.callbacks.stop import stop_if_asked
-from ddpm_lightning.training.run_results import has_all_steps, read_outcome, wanted
+from ddpm_lightning.training.run_results import has_all_steps, read_results, wanted
 from ddpm_lightning.typing import Pixels
 
 MOVABLE = ("root", "num_workers", "eval_batch_size")
@@ -50,7 +50,7 @@ def options_of(config: dict[str, Any]) -> dict[str, Any]:
 
 def measured_before(config: dict[str, Any], steps: int) -> dict[str, Any]:
     """Returns what results.json has of the model after this many steps, as {"metrics", "evaluated"}."""
-    options, outcome = options_of(config), read_outcome(config)
+    options, outcome = options_of(config), read_results(config)
     kept: dict[str, Any] = {"metrics": {}, "evaluated": {}}
     evaluated = outcome.get("evaluated")
     records: dict[str, Any] = evaluated if isinstance(evaluated, dict) else {}
@@ -65,7 +65,7 @@ def measured_before(config: dict[str, Any], steps: int) -> dict[str, Any]:
 
 def is_finished(config: dict[str, Any], steps: int) -> bool:
     """Whether the run has measured all that it is asked to after this many steps, which are all that it makes."""
-    has_numbers = has_all_steps(read_outcome(config), steps)
+    has_numbers = has_all_steps(read_results(config), steps)
     return has_numbers and (not wanted(config) or wanted(config) == set(measured_before(config, steps)["evaluated"]))
 
 

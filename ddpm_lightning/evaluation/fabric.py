@@ -41,7 +41,7 @@ def together(fabric: Fabric, failure: UserError | Interrupted | None) -> None:
     if isinstance(failure, UserError):
         raise failure
     if divergences > 0:
-        raise AnotherDiverged("the images of another process have pixels that are no numbers")
+        raise AnotherDiverged("the images of another process have pixels that are NaN or infinite")
     if failures > 0:
         raise AnotherFailed("another process could not go on; it says why")
     if stops > 0:

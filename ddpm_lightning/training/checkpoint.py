@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, self-describing, and read as data, never as code."""
+"""Reads and writes checkpoints: atomically written, self-describing, and loaded as data, never as code."""
 
 import logging
 import pickle
@@ -26,25 +26,27 @@ from ddpm_lightning.runtime.moved_names import current_names
 log = logging.getLogger(__name__)
 
 CONFIG = "config"
-"""The checkpoint's key of the run's resolved configuration, a plain dict."""
+"""The checkpoint's key for the run's resolved configuration, a plain dict."""
 
 EMA = "ema"
-"""The checkpoint's key of the averaged weights, by the names of the model's parameters."""
+"""The checkpoint's key for the averaged weights, by the names of the model's parameters."""
 
 WRAPPERS = ("_orig_mod", "module")
-"""What torch.compile and DistributedDataParallel put into the names of what they wrap."""
+"""The parts that torch.compile and DistributedDataParallel add to the names of the weights that they wrap."""
 
 LAST = "last.ckpt"
-"""The checkpoint from which a run resumes."""
+"""File name of the checkpoint from which a run resumes."""
 
 PREVIOUS = "previous.ckpt"
-"""What becomes of it when the next one takes its name."""
+"""File name of the checkpoint before it."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, syncs, renames: a reader sees the old file or the new one, both whole. An old last.ckpt
-    stays as previous.ckpt, unless it is damaged: then what is there as previous.ckpt is the better one. Where the old
-    one cannot stay, a warning says so once, and the new one is saved all the same."""
+    """Writes checkpoints atomically: a reader sees the old file or the new one, each complete.
+
+    An existing last.ckpt is kept as previous.ckpt, unless it is damaged. If it cannot be kept, one warning says so and
+    the new checkpoint is saved nevertheless.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,13 +56,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         target = Path(path)
         try:
-            target.parent.mkdir(exist_ok=True)  # but not the run directory: where that vanished, something is wrong
+            target.parent.mkdir(exist_ok=True)  # not the run directory: if that vanished, something is wrong
             with atomic_write(target, rename=self._rename) as file:
                 torch.save(checkpoint, file)
-        except (OSError, RuntimeError) as error:  # a full disk is the latter, in torch's words
+        except (OSError, RuntimeError) as error:  # torch raises RuntimeError on a full disk
             raise UserError(
-                f"the checkpoint {target} cannot be written ({error}); make room or choose another folder with "
-                "hydra.run.dir=, then give the same command to go on from the last whole one"
+                f"the checkpoint {target} cannot be written ({error}); free some space or choose another "
+                "folder with hydra.run.dir=, then give the same command to resume from the last complete checkpoint"
             ) from error
 
     def _rename(self, temporary: Path, target: Path) -> None:
@@ -72,9 +74,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def _keep_old(self, target: Path) -> None:
         try:
             if not replace_by_link(target.with_name(PREVIOUS), target):
-                self._warn_once(f"{target.parent} has no hard links, so that {PREVIOUS} is a copy and takes time")
+                self._warn_once(f"{target.parent} has no hard links, so {PREVIOUS} is a copy, which takes time")
         except FileNotFoundError:
-            log.info("%s was moved away, so that it is not kept as %s", target, PREVIOUS)
+            log.info("%s was moved away, so it is not kept as %s", target, PREVIOUS)
         except OSError as error:
             self._warn_once(f"{target.parent} keeps no second checkpoint, {PREVIOUS} ({error})")
 
@@ -85,22 +87,28 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def is_whole(path: Path) -> bool:
-    """Whether there is a file whose checksums are right."""
+    """Returns whether the file exists and its checksums are right."""
     try:
         _check_sums(path)
-    except Exception:  # a damaged file can make zipfile say nearly anything
+    except Exception:  # zipfile raises many kinds of errors on a damaged file
         return False
     return True
 
 
 def found_at(path: Path) -> list[Path]:
-    """The checkpoint at this path and the one before, newest first, those of them that are there."""
+    """Returns the paths of the checkpoint and the one before it, newest first, as far as they exist."""
     return [each for each in (path, path.with_name(PREVIOUS)) if each.exists()]
 
 
 def newest_whole(path: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The checkpoint at this path, or the one before where it is damaged, and what is in it; None where there is none.
-    Raises UserError where there are only damaged ones."""
+    """Returns the path and the contents of the newest undamaged checkpoint, or None if there is no checkpoint.
+
+    Args:
+        path: the path of last.ckpt; previous.ckpt beside it is used if last.ckpt is damaged.
+
+    Raises:
+        UserError: if every checkpoint is damaged.
+    """
     candidates = found_at(path)
     for number, each in enumerate(candidates):
         try:
@@ -108,35 +116,39 @@ def newest_whole(path: Path) -> tuple[Path, dict[str, Any]] | None:
         except UserError as error:
             if number == len(candidates) - 1:
                 raise
-            log.warning("%s; the one before it is used, %s", error, PREVIOUS)
+            log.warning("%s; using the one before it, %s", error, PREVIOUS)
     return None
 
 
 def _check_sums(path: Path) -> None:
-    """Compares every part of the file, which is a zip, with the checksum beside it: PyTorch does not."""
+    """Raises an exception unless all checksums in the file, a zip, are right. torch.load does not check them."""
     with zipfile.ZipFile(path) as file:
         parts = file.infolist()
         if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
-            raise ValueError("it is compressed, as PyTorch's are not")
+            raise ValueError("it is compressed, which PyTorch never does")
         if sum(part.file_size for part in parts) > path.stat().st_size:
-            raise ValueError("its parts claim to be more than the whole")
+            raise ValueError("its parts claim to be larger than the file")
         damaged = file.testzip()
     if damaged is not None:
-        raise ValueError(f"checksum of {damaged} is wrong")
+        raise ValueError(f"the checksum of {damaged} is wrong")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The checkpoint as tensors and plain values. Raises UserError where the file is missing or is no checkpoint."""
+    """Returns the contents of a checkpoint: tensors on the CPU and plain values.
+
+    Raises:
+        UserError: if the file is missing, damaged or no checkpoint of this project.
+    """
     if not path.is_file():
-        raise UserError(f"there is no checkpoint {path.resolve()}; a run keeps its own at checkpoints/last.ckpt")
+        raise UserError(f"there is no checkpoint {path.resolve()}; a run saves its own as checkpoints/last.ckpt")
     try:
         _check_sums(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can make zipfile and torch say nearly anything
+    except Exception as error:  # zipfile and torch raise many kinds of errors on a damaged file
         reason = shown(str(error).partition(". ")[0].strip()) or type(error).__name__
         if isinstance(error, pickle.UnpicklingError):
-            reason = "it is no file of tensors and plain values"
-        raise UserError(f"{path} is damaged or no checkpoint of PyTorch ({reason})") from error
+            reason = "it holds more than tensors and plain values"
+        raise UserError(f"{path} is damaged or not a PyTorch checkpoint ({reason})") from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(CONFIG), dict):
         raise UserError(f"{path} holds no configuration of a run, so it was not written by this project's train.py")
     checkpoint[CONFIG] = current_names(checkpoint[CONFIG])
@@ -146,16 +158,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} lacks {', '.join(missing)}, so it was not written by this project's train.py")
     wrong = [key for key in ("state_dict", EMA) if not _are_weights(checkpoint.get(key, {}))]
     if wrong or not isinstance(checkpoint["global_step"], int):
-        raise UserError(f"{path} has something else for its {(wrong or ['global_step'])[0]}; take another checkpoint")
+        raise UserError(f"{path} has an invalid {(wrong or ['global_step'])[0]}; use another checkpoint")
     check_model_parts({part: checkpoint[CONFIG][part] for part in (*MODEL_PARTS, "data")}, source=str(path))
     return checkpoint
 
 
 def read_config(path: Path) -> dict[str, Any] | None:
-    """The configuration in a checkpoint, whose weights are not read; None where there is none."""
+    """Returns the configuration in a checkpoint without reading its weights, or None if it cannot be read."""
     try:
         config = torch.load(path, map_location="cpu", mmap=True, weights_only=True)[CONFIG]
-    except Exception:  # a damaged file can make zipfile and torch say nearly anything
+    except Exception:  # zipfile and torch raise many kinds of errors on a damaged file
         return None
     return current_names(config) if isinstance(config, dict) else None
 
@@ -171,36 +183,57 @@ def _are_weights(value: Any) -> bool:
 
 
 def model_weights(checkpoint: dict[str, Any], use_ema: bool, option: str = "use_ema") -> dict[str, torch.Tensor]:
-    """The model's weights by its parameters' names: averaged, or as the optimizer left them. option: which chooses."""
+    """Returns the model's weights from a checkpoint, by the names of the model's parameters and buffers.
+
+    Args:
+        checkpoint: the contents of a checkpoint.
+        use_ema: whether to take the averaged weights; otherwise the raw ones.
+        option: the option that sets use_ema, for error messages.
+
+    Raises:
+        UserError: if the checkpoint does not have these weights.
+    """
     state = unwrapped(checkpoint["state_dict"])
     raw = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
     if not use_ema:
         if not raw:
-            raise UserError(f"the checkpoint holds averaged weights alone; leave out {option}=false")
+            raise UserError(f"the checkpoint has only averaged weights; leave out {option}=false")
         return raw
     if EMA not in checkpoint:
-        raise UserError(f"the checkpoint holds no averaged weights; take the raw ones with {option}=false")
-    return {**raw, **unwrapped(checkpoint[EMA])}  # a buffer, if a network has one, is not averaged
+        raise UserError(f"the checkpoint has no averaged weights; use the raw ones with {option}=false")
+    return {**raw, **unwrapped(checkpoint[EMA])}  # buffers are not averaged
 
 
 def unwrapped(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights by the names that they have without compilers and several processes."""
+    """Returns the weights by their names without the prefixes of torch.compile and DistributedDataParallel."""
     found = {".".join(part for part in name.split(".") if part not in WRAPPERS): w for name, w in weights.items()}
     if len(found) < len(weights):
-        raise UserError("the weights have names that differ by torch.compile's or DDP's prefix alone; which are meant?")
+        raise UserError("some weights have names that differ only by the prefix of torch.compile or DDP")
     return found
 
 
 def check_average(average: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> None:
-    """Raises UserError where averaged weights are not of this model: one that is missing would pass for its raw one."""
+    """Raises UserError unless the averaged weights have the names and shapes of the model's weights."""
     if {k: v.shape for k, v in average.items()} != {k: v.shape for k, v in weights.items()}:
-        raise UserError("the checkpoint's averaged weights are not those of its network; take another checkpoint")
+        raise UserError("the checkpoint's averaged weights are not those of its network; use another checkpoint")
 
 
 def load_model(
     path: Path, use_ema: bool, **elsewhere: Any
 ) -> tuple[dict[str, Any], EvaluationData, DenoisingDiffusion]:
-    """The checkpoint, its data (which may lie `elsewhere` on this machine: root=…) and its model."""
+    """Loads a checkpoint and builds its data and its model, in evaluation mode.
+
+    Args:
+        path: the path of the checkpoint.
+        use_ema: whether the model gets the averaged weights; otherwise the raw ones.
+        elsewhere: options of the data that replace those in the checkpoint, such as root=FOLDER on this machine.
+
+    Returns:
+        The contents of the checkpoint, its data and its model on the CPU.
+
+    Raises:
+        UserError: if the checkpoint cannot be used.
+    """
     checkpoint = read_checkpoint(path)
     data = make({**checkpoint[CONFIG]["data"], **elsewhere}, EvaluationData)
     model = build_model(checkpoint[CONFIG], data)
@@ -211,13 +244,13 @@ def load_model(
 
 
 def _renamed(weights: Mapping[str, torch.Tensor], model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The weights by the model's own names, which have a compiler's prefix where a part of the network is compiled."""
+    """Returns the weights by the model's own names, which have a prefix if part of the network is compiled."""
     own = dict(zip(unwrapped(model.state_dict()), model.state_dict(), strict=True))
     return {own.get(name, name): weight for name, weight in weights.items()}
 
 
 def fill(weights: Mapping[str, torch.Tensor], average: Mapping[str, torch.Tensor]) -> None:
-    """Copies averaged weights over a model's. The average has a tied weight under one name, a state_dict under each."""
+    """Copies averaged weights into a model's parameters. Tied weights have one name here, unlike in a state_dict."""
     check_average(average, weights)
     with torch.no_grad():
         for name, weight in weights.items():

@@ -1,4 +1,4 @@
-"""What a model makes and what it costs, with noise that belongs to each image's number: samples, and bits/dim."""
+"""Generates images and estimates bits/dim, with noise that depends only on the seed and each image's number."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @contextmanager
 def evaluating(model: DenoisingDiffusion) -> Iterator[None]:
-    """Inside, every part of the model is in evaluation mode, without dropout; after, in the mode it had before."""
+    """Puts every submodule into evaluation mode, without dropout, and restores each mode on exit."""
     in_training = [part for part in model.modules() if part.training]
     model.eval()
     try:
@@ -32,7 +32,7 @@ def evaluating(model: DenoisingDiffusion) -> Iterator[None]:
 
 @contextmanager
 def frozen(model: DenoisingDiffusion) -> Iterator[None]:
-    """Inside, weights want no gradients, for which a pass back to x would keep activations; after, as before."""
+    """Disables the gradients of all weights, and restores them on exit. A backward pass to x then needs less memory."""
     wanting = [weight for weight in model.parameters() if weight.requires_grad]
     try:
         for weight in wanting:
@@ -46,15 +46,32 @@ def frozen(model: DenoisingDiffusion) -> Iterator[None]:
 def walk(
     model: DenoisingDiffusion, sampler: Sampler, shape: tuple[int, ...], count: int, *, seed: int, first: int = 0
 ) -> Iterator[Step]:
-    """The steps from x_T to x_0 for the images of numbers first..first+count−1 under this seed; shape: of one image."""
+    """Yields the sampler's steps from x_T to x_0 for the images numbered first..first+count−1.
+
+    Args:
+        model: the diffusion model; it is in evaluation mode during each step.
+        sampler: generates the images.
+        shape: the shape (c, h, w) of one image.
+        count: number of images.
+        seed: seed of the images' noise.
+        first: number of the first image.
+    """
     noise = NoisePerImage(seed, range(first, first + count), model.process.alpha_bar.device)
-    return onward(model, sampler, noise.randn(*shape), noise)
+    return walk_from(model, sampler, noise.randn(*shape), noise)
 
 
-def onward(
+def walk_from(
     model: DenoisingDiffusion, sampler: Sampler, x_t: Images, noise: NoisePerImage, start: int | None = None
 ) -> Iterator[Step]:
-    """The steps from x_t, which stands at step `start` of the chain walked (None: at its end, T), to x_0."""
+    """Yields the sampler's steps from x_t to x_0.
+
+    Args:
+        model: the diffusion model; it is in evaluation mode during each step.
+        sampler: generates the images.
+        x_t: noisy images, [b, c, h, w].
+        noise: the noise of each image.
+        start: the step of the sampler's chain at which x_t is; None for its end, T.
+    """
     with evaluating(model):
         for step in sampler.trajectory(model, x_t, randn_like=noise.randn_like, start=start):
             STOP.check()
@@ -71,8 +88,20 @@ def estimate_batch(
     purpose: str,
     clip_x_0: bool = True,
 ) -> Estimate:
-    """Eq. 5 for each image of a batch, estimated; the draws of t and ε belong to (seed, purpose, image), so it is the
-    same number at any batch size and for any number of processes."""
+    """Returns estimates of the bound (Eq. 5) in bits/dim for each image of a batch.
+
+    The draws of t and ε depend on (seed, purpose, image index), so the estimates are the same at any batch size and for
+    any number of processes.
+
+    Args:
+        model: the diffusion model.
+        batch: images on the model's scale, [b, c, h, w], and their indices, [b].
+        proposal: the distribution p(t) of the draws, [T + 1].
+        strata: draws of t per image, one from each of as many strata of p(t).
+        seed: seed of the draws.
+        purpose: names these draws, to keep them apart from others of the same seed.
+        clip_x_0: whether x̂_0 is clipped to [−1, 1], as in the paper's evaluation.
+    """
     STOP.check()
     draws = NoisePerImage(seed, batch.indices.tolist(), batch.x_0.device, purpose)
     return estimate_bound(
@@ -89,9 +118,18 @@ def make_images(
     seed: int,
     bar: "tqdm[Any] | None" = None,
 ) -> Pixels:
-    """The images of these numbers under this seed, in 0..255, on the model's device; the bar moves by image and step.
+    """Generates the images of these numbers as pixels in 0..255, [n, c, h, w], on the model's device.
 
-    Raises Diverged where the model makes something else.
+    Args:
+        model: the diffusion model.
+        sampler: generates the images.
+        data: defines the shape of the images and their pixels.
+        numbers: the numbers of the images. An image depends only on its number and the seed.
+        seed: seed of the images' noise.
+        bar: a progress bar that advances by one per image and step.
+
+    Raises:
+        Diverged: if an image has pixels that are NaN or infinite.
     """
     steps = walk(model, sampler, (data.channels, *data.size), len(numbers), seed=seed, first=numbers.start)
     x_0 = end_of(steps if bar is None else counted(steps, bar, len(numbers)))
@@ -100,17 +138,17 @@ def make_images(
 
 
 def check_finite(x_0: Images, numbers: Sequence[int], seed: int) -> None:
-    """Raises Diverged where the images of these numbers are something else."""
+    """Raises Diverged if one of the images has pixels that are NaN or infinite. `numbers` are those of the images."""
     finite = x_0.isfinite().flatten(1).all(1)
     if not finite.all():
         raise Diverged(
-            f"image {numbers[int((~finite).nonzero()[0])]} of seed {seed} has pixels that are no numbers: the weights "
-            "diverged in training, or are damaged; take an earlier checkpoint"
+            f"image {numbers[int((~finite).nonzero()[0])]} of seed {seed} has pixels that are NaN or infinite: the "
+            "weights diverged in training, or are damaged; use an earlier checkpoint"
         )
 
 
 def counted(steps: Iterable[T], bar: "tqdm[Any]", by: int = 1) -> Iterator[T]:
-    """The steps, each of which moves the bar; between two of them one can stop."""
+    """Yields the steps, advances the bar by `by` at each, and raises Interrupted if the run was asked to stop."""
     for step in steps:
         STOP.check()
         bar.update(by)

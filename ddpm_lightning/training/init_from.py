@@ -1,4 +1,4 @@
-"""Starts a run with the weights of a checkpoint (init_from=)."""
+"""Starts a new run from the weights of a checkpoint (init_from=PATH)."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -18,14 +18,24 @@ from ddpm_lightning.training.same_run import differences
 log = logging.getLogger(__name__)
 
 Event = dict[str, Any]
-"""An entry of the run's history."""
+"""An entry of the run's history in its checkpoints and results.json."""
 
 
 def start_from(config: dict[str, Any], module: DDPM, callbacks: Iterable[L.Callback]) -> list[Event]:
-    """Fills a new run's model with the weights of config["init_from"], and its average with the model's weights.
+    """Copies the weights of the checkpoint config["init_from"] into a new run's model and its average.
 
-    A weight is taken where name and shape are the model's; the others are named. Returns what was taken, for the
-    history. Raises UserError where nothing fits.
+    A weight is copied if the model has one of its name and shape. The log names the others.
+
+    Args:
+        config: the run's configuration; "init_use_ema" chooses averaged or raw weights.
+        module: the module of the new run.
+        callbacks: the run's callbacks; an EMA callback starts its average from the copied weights.
+
+    Returns:
+        The events for the run's history: one that describes the copied weights, or none without init_from.
+
+    Raises:
+        UserError: if the checkpoint cannot be read, or no weight fits.
     """
     if config["init_from"] is None:
         return []
@@ -51,7 +61,10 @@ def _fill(module: DDPM, weights: dict[str, Tensor], path: Path) -> Event:
     own = module.model.state_dict()
     fitting = {name: weight for name, weight in weights.items() if name in own and weight.shape == own[name].shape}
     if not fitting:
-        raise UserError(f"init_from={path} holds no weight of this model's names and shapes; choose its network=")
+        raise UserError(
+            f"init_from={path} has no weight whose name and shape fit this model; choose the network= that it was "
+            "trained with"
+        )
     module.model.load_state_dict({**own, **fitting})
     return {
         "taken": len(fitting),
@@ -68,8 +81,11 @@ def _other_parts(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
 def _tell(event: Event, other_parts: Sequence[str]) -> None:
     log.info("Starting from the %s weights of %s, step %d", event["weights"], event["init_from"], event["of_step"])
     if event["not_taken"]:
-        log.warning("Not taken, for name or shape is another here: %s", shown(", ".join(event["not_taken"])))
+        log.warning(
+            "Not copied, because the model has no weight of this name and shape: %s",
+            shown(", ".join(event["not_taken"])),
+        )
     if event["initialized"]:
-        log.warning("Initialized as in a new run: %s", shown(", ".join(event["initialized"])))
+        log.warning("Not in the checkpoint, so initialized at random: %s", shown(", ".join(event["initialized"])))
     if other_parts:
         log.warning("These weights were trained with another %s", ", another ".join(other_parts))

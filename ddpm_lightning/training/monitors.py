@@ -1,4 +1,4 @@
-"""The numbers that training logs, and the callbacks that watch one of them."""
+"""Checks that the numbers which callbacks watch, such as EarlyStopping's monitor, are logged in training."""
 
 import logging
 from collections.abc import Iterator
@@ -20,23 +20,23 @@ log = logging.getLogger(__name__)
 
 
 def check_monitors(trainer: L.Trainer, module: DDPM) -> None:
-    """Raises UserError where a callback watches a number that this run does not log.
+    """Raises UserError if a callback watches a number that this run does not log.
 
-    It only warns where a callback from another package is there, which may log the number.
+    If the trainer has a callback from another package, which may log the number, this only warns.
     """
     callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     are_known = all(type(each).__module__.startswith(("ddpm_lightning.", "lightning.")) for each in callbacks)
     names = names_in_training(callbacks, module)
     for callback in callbacks:
         if isinstance(callback, EarlyStopping):
-            callback.strict = False  # Lightning would end the run after its last step where nothing was logged before
+            callback.strict = False  # Lightning would raise after the last step
     for who, monitor in watched(callbacks):
         if monitor not in names:
-            tell_unknown(who, monitor, names, are_known)
+            report_unknown(who, monitor, names, are_known)
 
 
 def watched(callbacks: list[L.Callback]) -> Iterator[tuple[str, str]]:
-    """Yields what watches a number, and the number's name."""
+    """Yields the name of each callback that watches a number, and the number's name."""
     for each in callbacks:
         if isinstance(each, EarlyStopping | ModelCheckpoint) and each.monitor is not None:
             yield type(each).__name__, each.monitor
@@ -44,13 +44,13 @@ def watched(callbacks: list[L.Callback]) -> Iterator[tuple[str, str]]:
             yield "callbacks.checkpoint.best", each.best.metric
 
 
-def tell_unknown(who: str, monitor: str, names: list[str], are_known: bool) -> None:
-    """Says that nothing logs this number, as an error if all callbacks are known."""
+def report_unknown(who: str, monitor: str, names: list[str], are_known: bool) -> None:
+    """Reports that no callback logs `monitor`: raises UserError if all callbacks are known, and warns otherwise."""
     near = get_close_matches(monitor, names) or sorted(names) or ["another callback: none logs a number"]
     words = f"{who} watches {monitor}, which this run does not log; did you mean {' or '.join(near)}?"
     if are_known:
         raise UserError(words)
-    log.warning("%s It waits for a callback of your own to log it.", words)
+    log.warning("%s This is right only if a callback of your own logs it.", words)
 
 
 def names_in_training(callbacks: list[L.Callback], module: DDPM) -> list[str]:
@@ -60,12 +60,12 @@ def names_in_training(callbacks: list[L.Callback], module: DDPM) -> list[str]:
 
 
 def will_average(callbacks: list[L.Callback]) -> bool:
-    """Whether a callback averages the weights while they train."""
+    """Returns whether one of the callbacks averages the weights."""
     return any(isinstance(each, EMA) for each in callbacks)
 
 
 def measured_names(callbacks: list[L.Callback], module: DDPM, kind: Any) -> list[str]:
-    """Returns the names of what the callbacks of this kind measure, of averaged weights, raw ones or both."""
+    """Returns the names of the results of all callbacks of this kind, for averaged weights, raw weights or both."""
     averaged = will_average(callbacks)
     measuring = [each for each in callbacks if isinstance(each, kind)]
     return [

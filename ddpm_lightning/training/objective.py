@@ -1,4 +1,4 @@
-"""The number of results.json that a search over options minimizes or maximizes: objective=NAME."""
+"""The number in results.json that a search over options minimizes or maximizes (objective=NAME)."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -13,48 +13,56 @@ from ddpm_lightning.errors import UserError
 from ddpm_lightning.training.callbacks.quality import SampleQuality
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.monitors import measured_names, will_average
-from ddpm_lightning.training.run_results import read_outcome, reason_of_divergence, test_name
+from ddpm_lightning.training.run_results import read_results, reason_of_divergence, test_name
 
 
 def objective_of(config: dict[str, Any]) -> float | None:
-    """Returns the value that results.json has for objective=, the worst one if the run diverged; None without one.
+    """Returns the value of objective= in results.json, or None if no objective is set.
 
-    Raises UserError where results.json has no such number.
+    If the run diverged or the value is NaN or infinite, returns the worst value.
+
+    Raises:
+        UserError: if results.json has no such number.
     """
     if config["objective"] is None:
         return None
     if reason_of_divergence(config):
         return worst()
-    metrics = read_outcome(config).get("metrics", {})
+    metrics = read_results(config).get("metrics", {})
     check_name(config["objective"], metrics)
     value = float(metrics[config["objective"]]["value"])
     return value if math.isfinite(value) else worst()
 
 
 def worst() -> float:
-    """Returns the value that a search likes least: −∞ where it maximizes, else ∞."""
+    """Returns the worst value of a search: −∞ if it maximizes, else ∞."""
     hydra: Any = HydraConfig.get() if HydraConfig.initialized() else OmegaConf.create()
     direction = str(OmegaConf.select(hydra, "sweeper.direction", default="minimize"))
     return -math.inf if direction.endswith("maximize") else math.inf
 
 
 def check_objective(config: dict[str, Any], module: DDPM, trainer: L.Trainer, evaluated: Sequence[str] | None) -> None:
-    """Raises UserError where objective= is a number that this run will not measure.
+    """Raises UserError if objective= names a number that this run will not measure.
 
-    evaluated: the names of what is measured after training; None where a metric of the user's own does not tell.
+    Args:
+        config: the run's configuration.
+        module: the module that is trained.
+        trainer: the trainer, with all callbacks.
+        evaluated: the names of the numbers that are measured after training; None if a metric of the user's own does
+            not list its names, in which case nothing is checked.
     """
     if config["objective"] is not None and evaluated is not None:
         check_name(config["objective"], [*names_in_results(module, trainer), *evaluated])
 
 
 def names_in_results(module: DDPM, trainer: L.Trainer) -> list[str]:
-    """Returns the names of the numbers that training itself writes to results.json."""
+    """Returns the names of the numbers that the test and the callbacks write to results.json."""
     callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     return [test_name(module, will_average(callbacks)), *measured_names(callbacks, module, SampleQuality)]
 
 
 def check_name(objective: str, names: Iterable[str]) -> None:
-    """Raises UserError where the objective is none of the names."""
+    """Raises UserError unless the objective is one of the names."""
     known = sorted(names)
     if objective not in known:
         near = get_close_matches(str(objective), known, n=3, cutoff=0.4) or known

@@ -1,4 +1,4 @@
-"""What a run comes to: its results.json, after training, after each metric, or when it has diverged."""
+"""Reads and writes a run's results.json, and sends its results to the loggers."""
 
 import json
 import logging
@@ -30,48 +30,48 @@ log = logging.getLogger(__name__)
 
 
 def results_of(config: dict[str, Any]) -> Path:
-    """Where the run keeps its results."""
+    """Returns the path of the run's results.json."""
     return Path(config["run_dir"]) / "results.json"
 
 
-def read_outcome(config: dict[str, Any]) -> dict[str, Any]:
-    """What the run came to; nothing where it has not come to anything, or the file is damaged and to be made anew."""
+def read_results(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns the contents of results.json, or {} if the run has none or the file is damaged."""
     try:
-        outcome = current_names(json.loads(results_of(config).read_text(encoding="utf-8")))
+        results = current_names(json.loads(results_of(config).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return {}
-    return outcome if isinstance(outcome, dict) else {}
+    return results if isinstance(results, dict) else {}
 
 
-def has_all_steps(outcome: dict[str, Any], max_steps: int) -> bool:
-    """Whether every number is of a model that was trained for so many steps, and there are some."""
+def has_all_steps(results: dict[str, Any], max_steps: int) -> bool:
+    """Returns whether the results hold numbers, all of a model that was trained for at least `max_steps` steps."""
     try:
-        return bool(min(record["step"] for record in outcome["metrics"].values()) >= max_steps)
+        return bool(min(record["step"] for record in results["metrics"].values()) >= max_steps)
     except (ValueError, TypeError, KeyError, AttributeError):
         return False
 
 
 def early_end(trainer: L.Trainer) -> dict[str, Any]:
-    """Returns what results.json says of a run that a callback ended; {} for another."""
+    """Returns the entry of results.json for a run that a callback ended, or {} for any other run."""
     record = {"step": trainer.global_step, "max_steps": trainer.max_steps}
     return {ENDED_EARLY: record} if ended_early(trainer) else {}
 
 
 def forget_early_end(config: dict[str, Any]) -> None:
-    """Removes from results.json that a callback ended the run, because it trains further now."""
-    outcome = read_outcome(config)
-    if is_first() and outcome.pop(ENDED_EARLY, None):
-        write_results(results_of(config), outcome)
+    """Removes the entry of `early_end` from results.json, when the run trains further."""
+    results = read_results(config)
+    if is_first() and results.pop(ENDED_EARLY, None):
+        write_results(results_of(config), results)
 
 
 def wanted(config: dict[str, Any]) -> set[str]:
-    """The metrics that are measured after training."""
+    """Returns the names of the metrics that are measured after training (metrics=)."""
     return {name for name, node in (config.get("metrics") or {}).items() if node is not None}
 
 
 def reason_of_divergence(config: dict[str, Any]) -> str | None:
-    """Why this very run diverged, if it did."""
-    diverged = read_outcome(config).get("diverged")
+    """Returns why this run diverged, or None if it did not or results.json is of another run."""
+    diverged = read_results(config).get("diverged")
     if not isinstance(diverged, dict) or diverged.get("of") not in (fingerprint(config), earlier_fingerprint(config)):
         return None
     return str(diverged.get("reason"))
@@ -79,14 +79,14 @@ def reason_of_divergence(config: dict[str, Any]) -> str | None:
 
 @contextmanager
 def recording_divergence(config: dict[str, Any], trainer: L.Trainer) -> Iterator[None]:
-    """Inside, a run that diverges leaves word of when and why."""
+    """Writes to results.json when and why the run diverged, if the code inside raises Diverged."""
     try:
         yield
     except Diverged as error:
         if is_first():
             step = trainer.global_step if error.step is None else error.step
             record = {"step": step, "reason": str(error), "of": fingerprint(config)}
-            known = {"metrics": {}, **read_outcome(config)}
+            known = {"metrics": {}, **read_results(config)}
             write_results(
                 results_of(config), {**known, "diverged": record, **provenance(config["seed"]), **history_of(trainer)}
             )
@@ -94,8 +94,17 @@ def recording_divergence(config: dict[str, Any], trainer: L.Trainer) -> Iterator
 
 
 def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer, kept: dict[str, Any]) -> dict[str, Any]:
-    """Writes results.json, tells the loggers and the reader, and returns what stands there. kept: what was measured of
-    this very model before."""
+    """Writes results.json after the test, and logs the results.
+
+    Args:
+        config: the run's configuration.
+        module: the tested module.
+        trainer: the trainer that has tested it.
+        kept: results of the same model from before, as {"metrics": {...}, ...}.
+
+    Returns:
+        The results, with those that were kept.
+    """
     tested = test_result(module, trainer)
     found = {**tested, **last_measured(trainer)}
     metrics = with_warnings({**found, **kept["metrics"]})
@@ -116,14 +125,14 @@ def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer, kept: dict[
 
 
 def log_values(trainer: L.Trainer, found: dict[str, Any]) -> None:
-    """Tells every logger, at the last step."""
+    """Logs the values of the records to every logger, at the trainer's optimizer step."""
     for logger in trainer.loggers:
         logger.log_metrics({name: record["value"] for name, record in found.items()}, step=trainer.global_step)
 
 
 @contextmanager
 def sending_files(trainer: L.Trainer) -> Iterator[None]:
-    """After, however it ended, W&B has what files there are."""
+    """Sends the run's files to the loggers on exit, also after an exception."""
     try:
         yield
     finally:
@@ -131,7 +140,7 @@ def sending_files(trainer: L.Trainer) -> Iterator[None]:
 
 
 def send_files(trainer: L.Trainer) -> None:
-    """Gives W&B the run's results, the pictures of its bound, and its checkpoint if that is asked for."""
+    """Sends results, the pictures of the bound and, if asked for, the checkpoint to the loggers that take files."""
     run_dir = Path(trainer.default_root_dir)
     if not trainer.is_global_zero:
         return
@@ -145,7 +154,7 @@ def send_files(trainer: L.Trainer) -> None:
 
 
 def test_result(module: DDPM, trainer: L.Trainer) -> dict[str, dict[str, Any]]:
-    """Bits/dim of the test split, and what it is a number of."""
+    """Returns the tested bits/dim as a record of results.json, by its name."""
     variance = module.model.variance.name
     record = {
         **module.bound.stated(),
@@ -164,12 +173,12 @@ def test_result(module: DDPM, trainer: L.Trainer) -> dict[str, dict[str, Any]]:
 
 
 def test_name(module: DDPM, averaged: bool) -> str:
-    """The name of that number."""
+    """Returns the name of the tested bits/dim in results.json. `averaged`: whether it is of averaged weights."""
     return f"test/bpd_{module.model.variance.name}{'' if averaged else '_raw'}_estimate"
 
 
 def last_measured(trainer: L.Trainer) -> dict[str, dict[str, Any]]:
-    """What the callbacks found last."""
+    """Returns the newest results of the measuring callbacks, by name."""
     found: dict[str, dict[str, Any]] = {}
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, PeriodicMeasurement):

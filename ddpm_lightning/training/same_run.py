@@ -1,4 +1,4 @@
-"""Which keys of the configuration a resumed run may change, and which make it another run."""
+"""Compares the configuration of a resumed run with its checkpoint's, and refuses changes that make it another run."""
 
 import hashlib
 import json
@@ -17,16 +17,16 @@ from ddpm_lightning.training.checkpoint import CONFIG
 
 
 class Effect(Enum):
-    """What another value of a key does to a run that is resumed with it."""
+    """What a changed configuration key does to a resumed run."""
 
     ANOTHER_RUN = auto()
-    """The weights or their average would mix two runs: a resume is refused."""
+    """The weights or their average would mix two runs. The resume is refused."""
 
     MAY_CHANGE = auto()
-    """Training draws and learns the same; its length, numbers, pictures, speed or rounding differ: a resume says so."""
+    """Training draws and learns the same. Its length, metrics, pictures, speed or rounding change: the run logs it."""
 
     CANNOT_MATTER = auto()
-    """Only where files lie, and how they are read or reported."""
+    """Only the location of files changes, or how they are read or reported."""
 
 
 _ANOTHER_RUN = (
@@ -54,18 +54,18 @@ EFFECTS = {
     **dict.fromkeys(_MAY_CHANGE, Effect.MAY_CHANGE),
     **dict.fromkeys(_CANNOT_MATTER, Effect.CANNOT_MATTER),
 }
-"""The effect of each key, or of all keys below it for which nothing else is said."""
+"""The effect of each key, and of all keys below it that have no entry of their own."""
 
 
 def effect_of(key: str) -> Effect | None:
-    """The effect of a key, such as callbacks.ema.decay; None for one that only the user knows."""
+    """Returns the effect of a key such as callbacks.ema.decay, or None for a key of the user's own."""
     while key not in EFFECTS and "." in key:
         key = key.rpartition(".")[0]
     return EFFECTS.get(key)
 
 
 class Difference(NamedTuple):
-    """A key that has another value in the checkpoint than in this command."""
+    """A configuration key whose value in the checkpoint (before) differs from that of this command (now)."""
 
     key: str
     before: Any
@@ -75,21 +75,28 @@ class Difference(NamedTuple):
         return f"{self.key} ({_briefly(self.before)} before, {_briefly(self.now)} now)"
 
     @property
-    def is_of_a_part(self) -> bool:
-        """Whether a part was exchanged, left out or added, and not a number changed."""
+    def exchanges_part(self) -> bool:
+        """Whether a whole node was exchanged, removed or added, not a single value changed."""
         return isinstance(self.before, dict) or isinstance(self.now, dict)
 
 
 def check_same_run(checkpoint: dict[str, Any], config: dict[str, Any], path: Path) -> list[Difference]:
-    """Returns the keys that a resume changes and may change.
+    """Returns the changed keys of a resumed run that its log should mention.
 
-    Raises UserError where one makes another run and config["resume"]["allow"] does not name it, or where the
-    checkpoint is of no run.
+    Args:
+        checkpoint: the checkpoint that is resumed.
+        config: the configuration of this command; its resume.allow lists keys that may change although they make
+            another run.
+        path: the path of the checkpoint, for error messages.
+
+    Raises:
+        UserError: if a changed key makes another run and resume.allow does not list it, or if the checkpoint has no
+            optimizer state.
     """
     if "optimizer_states" not in checkpoint:
         raise UserError(
-            f"{path} was written by convert.py: it holds weights, but no optimizer and no options of a run to resume; "
-            f"start a run from its weights with {option('init_from', path)} and another hydra.run.dir"
+            f"{path} was written by convert.py: it has weights, but no optimizer state to resume; start a run from its "
+            f"weights with {option('init_from', path)} and another hydra.run.dir"
         )
     found = sorted(differences(settled(checkpoint[CONFIG]), config), key=lambda each: each.key.count("."))
     forbidden = [each for each in found if effect_of(each.key) is Effect.ANOTHER_RUN and not _is_allowed(each, config)]
@@ -98,44 +105,51 @@ def check_same_run(checkpoint: dict[str, Any], config: dict[str, Any], path: Pat
     return [each for each in found if effect_of(each.key) is not Effect.CANNOT_MATTER]
 
 
-def lets_training_go_on(difference: Difference) -> bool:
-    """Whether a run that a callback ended trains further because of this change: of the number of steps, of a callback
-    of the user's own, or of what resume.allow names."""
+def allows_more_training(difference: Difference) -> bool:
+    """Returns whether a run that a callback ended trains further because of this change.
+
+    That is a change of the number of steps, of the user's own callbacks, or of a key that resume.allow lists.
+    """
     is_length = difference.key in ("trainer.max_steps", "trainer.min_steps")
     return is_length or effect_of(difference.key) is not Effect.MAY_CHANGE
 
 
 def check_allowed(config: dict[str, Any]) -> None:
-    """Raises UserError where resume.allow names what is no key of the configuration."""
+    """Raises UserError if resume.allow lists something that is no key of the configuration."""
     allowed = config["resume"]["allow"]
     if not isinstance(allowed, list):
-        raise UserError(f"resume.allow={shown(allowed)} is no list of keys; give one as [optimizer.lr]")
+        raise UserError(f"resume.allow={shown(allowed)} is not a list of keys; write it like [optimizer.lr]")
     for key in allowed:
         node, (*above, name) = config, str(key).split(".")
         for part in above:
             node = node.get(part) if isinstance(node, dict) else {}  # type: ignore[assignment]
         if not isinstance(node, dict) or name not in {**default_arguments(node.get("_target_")), **node}:
-            raise UserError(f"resume.allow names {key}, which is no key of the configuration; give one as optimizer.lr")
+            raise UserError(
+                f"resume.allow names {key}, which is not a key of the configuration; write it like optimizer.lr"
+            )
 
 
 def _is_allowed(difference: Difference, config: dict[str, Any]) -> bool:
-    return not difference.is_of_a_part and difference.key in config.get("resume", {}).get("allow", [])
+    return not difference.exchanges_part and difference.key in config.get("resume", {}).get("allow", [])
 
 
 def _refusal(path: Path, forbidden: list[Difference]) -> str:
     (key, before, now), keys = forbidden[0], [each.key for each in forbidden]
     others = f", and another {shown(', '.join(keys[1:]))}" if keys[1:] else ""
     change = f"resume.allow=[{','.join(keys)}] to change it from here on, "
+    change = "" if any(each.exchanges_part for each in forbidden) else change
     return (
         f"{path} is of a run with another {key} ({_briefly(before)}) than this one's ({_briefly(now)}){others}; give "
-        f"that run's options to resume it, {'' if any(each.is_of_a_part for each in forbidden) else change}or another "
-        "hydra.run.dir to start anew"
+        f"that run's options to resume it, {change}or another hydra.run.dir to start a new run"
     )
 
 
 def settled(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with trainer.precision=auto as what it stands for on this machine, and init_from as a whole
-    path; with a checkpoint's, what it is too old to have."""
+    """Returns a configuration in the form in which two are compared.
+
+    trainer.precision=auto becomes the precision that this machine uses, and init_from an absolute path. Keys that an
+    old checkpoint lacks get their defaults.
+    """
     config = {"init_from": None, "init_use_ema": True, **config}
     if config["init_from"] is not None:
         config["init_from"] = os.path.abspath(os.path.expanduser(str(config["init_from"])))
@@ -147,24 +161,31 @@ def settled(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def differences(before: Any, now: Any, key: str = "") -> Iterator[Difference]:
-    """The keys with different values. An option that is not there has its constructor's default: so a checkpoint that
-    is older than an option is resumed."""
+    """Yields the keys whose values differ between two configurations.
+
+    A missing option has its constructor's default, so that a checkpoint that is older than an option can be resumed.
+
+    Args:
+        before: the configuration of the checkpoint, or a node of it.
+        now: the configuration of this command, or the same node of it.
+        key: the key of the node; "" for the root.
+    """
     if isinstance(before, dict) and isinstance(now, dict) and before.get("_target_") == now.get("_target_"):
         before, now = ({**default_arguments(node.get("_target_")), **node} for node in (before, now))
         for name in {**before, **now}:
             yield from differences(before.get(name), now.get(name), _join(key, name))
-    elif before != now and repr(before) != repr(now):  # NaN equals nothing
+    elif before != now and repr(before) != repr(now):  # NaN differs from NaN
         yield Difference(key, before, now)
 
 
 def fingerprint(config: dict[str, Any]) -> str:
-    """The same for two configurations of the same run."""
+    """Returns a hash that is equal for two configurations if they are of the same run."""
     choices = dict(_choices(config))
     return hashlib.sha256(json.dumps(choices, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _choices(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value that makes another run, by its key; without defaults, so that a new option changes nothing."""
+    """Yields the keys and values that make another run; without defaults, so that a new option changes no hash."""
     if isinstance(node, dict):
         defaults = default_arguments(node.get("_target_"))
         for name, value in node.items():
@@ -179,21 +200,21 @@ def _join(key: str, name: str) -> str:
 
 
 def _briefly(value: Any) -> str:
-    """A value as one types it; of a node the name of its class."""
+    """Returns a value as the user types it, or the class name of a node."""
     if isinstance(value, dict) and "_target_" in value:
         return str(value["_target_"]).rpartition(".")[2]
     return shown(json.dumps(value, default=str))
 
 
-EARLIER_PARTS = (*MODEL_PARTS, "data", "loss", "timesteps", "optimizer", "module", "seed")
-EARLIER_HARMLESS = {"root", "num_workers", "eval_batch_size", "test_strata", "max_skipped", "activation_checkpointing"}
+_PARTS_0_1 = (*MODEL_PARTS, "data", "loss", "timesteps", "optimizer", "module", "seed")
+_IGNORED_0_1 = {"root", "num_workers", "eval_batch_size", "test_strata", "max_skipped", "activation_checkpointing"}
 
 
 def earlier_fingerprint(config: dict[str, Any]) -> str:
-    """The fingerprint that version 0.1 kept with a run that diverged."""
-    parts = {part: config.get(part) for part in EARLIER_PARTS}
+    """Returns the hash of a configuration that version 0.1 stored in the results of a diverged run."""
+    parts = {part: config.get(part) for part in _PARTS_0_1}
     choices = {
-        part: {k: v for k, v in node.items() if k not in EARLIER_HARMLESS} if isinstance(node, dict) else node
+        part: {k: v for k, v in node.items() if k not in _IGNORED_0_1} if isinstance(node, dict) else node
         for part, node in parts.items()
     }
     return hashlib.sha256(json.dumps(choices, sort_keys=True, default=str).encode()).hexdigest()

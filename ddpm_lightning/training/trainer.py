@@ -1,4 +1,4 @@
-"""Lightning's Trainer with the settings that this project needs."""
+"""Builds Lightning's Trainer, and refuses the options that would not work here."""
 
 from difflib import get_close_matches
 from typing import Any
@@ -14,27 +14,27 @@ from ddpm_lightning.runtime.private_parts import leave_signals_alone
 from ddpm_lightning.training.callbacks.stop import TimeLimit
 from ddpm_lightning.training.checkpoint import AtomicCheckpointIO
 
-SHARDING = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
+SHARDING_STRATEGIES = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
 
-OURS = {"_target_", "run_dir", "max_steps", "max_time", "precision", "accelerator"}
-"""Options of make_trainer itself."""
+OWN_OPTIONS = {"_target_", "run_dir", "max_steps", "max_time", "precision", "accelerator"}
+"""The parameters of make_trainer itself."""
 
 PASSED_ON = {
     *("accumulate_grad_batches", "devices", "num_nodes", "strategy", "sync_batchnorm"),
     *("min_steps", "deterministic", "benchmark", "inference_mode", "detect_anomaly", "profiler"),
 }
-"""Options that work as Lightning documents them."""
+"""Options that make_trainer passes on and that work as Lightning documents them."""
 
-STEPS = "training counts steps, not epochs; use trainer.max_steps"
-CLIPPING = "gradients are clipped by their global norm; use module.max_grad_norm"
-MEASURED = (
+_COUNTS_STEPS = "training counts steps, not epochs; use trainer.max_steps"
+_CLIPS_NORM = "gradients are clipped by their global norm; use module.max_grad_norm"
+_OWN_INTERVALS = (
     "each callback has an interval of its own; use callbacks.bound.every_n_steps, callbacks.quality.every_n_steps"
 )
 
 REFUSED = {
-    "max_epochs": STEPS,
-    "min_epochs": f"{STEPS} or trainer.min_steps",
-    "limit_train_batches": STEPS,
+    "max_epochs": _COUNTS_STEPS,
+    "min_epochs": f"{_COUNTS_STEPS} or trainer.min_steps",
+    "limit_train_batches": _COUNTS_STEPS,
     "reload_dataloaders_every_n_epochs": "training counts steps, not epochs; leave it out",
     "fast_dev_run": "use experiment=debug, which runs ten steps of everything",
     "num_sanity_val_steps": "use experiment=debug, which runs ten steps of everything",
@@ -42,11 +42,11 @@ REFUSED = {
     "limit_val_batches": "use callbacks.bound.num_images",
     "limit_test_batches": "the test takes the whole split; use module.test_strata=2 for a quick one",
     "limit_predict_batches": "training predicts nothing; use sample.py num_images=",
-    "val_check_interval": MEASURED,
-    "check_val_every_n_epoch": MEASURED,
+    "val_check_interval": _OWN_INTERVALS,
+    "check_val_every_n_epoch": _OWN_INTERVALS,
     "log_every_n_steps": "use callbacks.metrics.every_n_steps",
-    "gradient_clip_val": CLIPPING,
-    "gradient_clip_algorithm": CLIPPING,
+    "gradient_clip_val": _CLIPS_NORM,
+    "gradient_clip_algorithm": _CLIPS_NORM,
     "enable_checkpointing": "use callbacks.checkpoint=null for a run without checkpoints",
     "enable_progress_bar": "use callbacks.progress=null for a run without a bar",
     "enable_model_summary": "use +callbacks.summary._target_=lightning.pytorch.callbacks.ModelSummary",
@@ -59,7 +59,7 @@ REFUSED = {
     "use_distributed_sampler": "each process has its own part of the data already; leave it out",
     "model_registry": "use logger.wandb.upload_checkpoint=true",
 }
-"""Options of Lightning's Trainer that would have no effect or a wrong one, and what to use here."""
+"""Options of Lightning's Trainer that would have no effect or a wrong one, and what to use instead."""
 
 
 def make_trainer(
@@ -71,16 +71,23 @@ def make_trainer(
     accelerator: str = "auto",
     **options: Any,
 ) -> L.Trainer:
-    """A Trainer that counts steps, not epochs (the training data are one endless stream).
+    """Returns a Lightning Trainer that counts optimizer steps, because the training data are one endless stream.
 
-    max_time: how long this command may train, "DD:HH:MM:SS"; the same command then resumes, for as long again.
-    precision: "32-true", "bf16-mixed", or "auto": the latter where the hardware computes in bf16 natively.
-    accelerator: Lightning's, but "auto" is a CUDA GPU or the CPU: the tables are float64, which Apple's GPUs have not.
-    options: passed on to lightning.Trainer; `check_trainer` says which.
+    Args:
+        run_dir: the folder of the run.
+        max_steps: optimizer steps after which training ends, at least 1.
+        max_time: time limit of this command, "DD:HH:MM:SS", or None. The same command then resumes for as long again.
+        precision: "32-true"; "bf16-mixed"; or "auto", which is "bf16-mixed" on hardware that computes in bf16.
+        accelerator: as in Lightning, but "auto" is a CUDA GPU or the CPU: Apple's GPUs lack float64, which the tables
+            of the diffusion process need.
+        options: further arguments of lightning.Trainer, those of `PASSED_ON`.
+
+    Raises:
+        UserError: if an option is out of bounds, or Lightning refuses it.
     """
     check_whole("trainer.max_steps", max_steps, 1, "nothing would be trained; the paper uses 800000")
     accumulated = options.get("accumulate_grad_batches", 1)
-    check_whole("trainer.accumulate_grad_batches", accumulated, 1, "it counts the parts of a batch; use 1")
+    check_whole("trainer.accumulate_grad_batches", accumulated, 1, "it counts the batches per optimizer step; use 1")
     check_at_most("trainer.accumulate_grad_batches", accumulated, 10_000, "a step would never end; use 1")
     check_strategy(options.get("strategy"))
     accelerator = choose_accelerator(accelerator)
@@ -108,22 +115,22 @@ def make_trainer(
 
 
 def check_trainer(node: Any) -> None:
-    """Raises UserError where the options of the trainer hold one that would not work here."""
+    """Raises UserError if the trainer's node of the configuration has an option that does not work here."""
     for name in node if isinstance(node, dict) else ():
         if name in REFUSED:
             raise UserError(f"trainer.{name} has no effect here: {REFUSED[name]}")
-        if name not in OURS | PASSED_ON:
-            near = get_close_matches(name, OURS | PASSED_ON | REFUSED.keys(), 3) or sorted(PASSED_ON)
-            raise UserError(f"trainer.{name} is no option of the trainer; did you mean {' or '.join(near)}?")
+        if name not in OWN_OPTIONS | PASSED_ON:
+            near = get_close_matches(name, OWN_OPTIONS | PASSED_ON | REFUSED.keys(), 3) or sorted(PASSED_ON)
+            raise UserError(f"trainer.{name} is not an option of the trainer; did you mean {' or '.join(near)}?")
 
 
 def check_strategy(strategy: object) -> None:
-    """Raises UserError where weights would be divided among the processes (FSDP, DeepSpeed, tensor parallelism)."""
-    if isinstance(strategy, SHARDING) or str(strategy).startswith(("fsdp", "deepspeed")):
+    """Raises UserError for a strategy that divides the weights among processes, such as FSDP or DeepSpeed."""
+    if isinstance(strategy, SHARDING_STRATEGIES) or str(strategy).startswith(("fsdp", "deepspeed")):
         name = strategy if isinstance(strategy, str) else type(strategy).__name__
         raise UserError(
-            f"trainer.strategy={name} divides the weights among the processes, but the first of them draws alone, and "
-            "each measures its own images, which takes the whole network; use trainer=ddp, and where memory is short "
+            f"trainer.strategy={name} divides the weights among the processes, but pictures and measurements "
+            "need the whole network in one process; use trainer=ddp, and to save memory "
             "network.activation_checkpointing=true or trainer.accumulate_grad_batches=4 (weights, gradients, Adam's "
             "moments and the average of the paper's largest network are 5.1 GB)"
         )

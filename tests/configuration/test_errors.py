@@ -40,7 +40,7 @@ WITHOUT_DATA = [override for override in SMALL if not override.startswith("data"
         ("trainer.strategy=fsdp", "trainer.strategy=fsdp divides the weights among the processes"),
         (
             "++trainer.strategy={_target_:lightning.pytorch.strategies.ModelParallelStrategy}",
-            "use trainer=ddp, and where memory is short network.activation_checkpointing=true",
+            "use trainer=ddp, and to save memory network.activation_checkpointing=true",
         ),
         ("+module.foo=1", "foo"),
         ("seed=null", "seed=None is not a whole number"),

@@ -209,7 +209,7 @@ def test_a_diverged_model_is_reported_as_such(
     assert record["value"] == "nan"
     assert "not finite" in record["warning"]
     said = error_of(capsys, "evaluate", *options(wrong, tmp_path, "metrics=[bpd,fd_digits]"))
-    assert "image 0 of seed 0 has pixels that are no numbers" in said
+    assert "image 0 of seed 0 has pixels that are NaN or infinite" in said
     assert results(tmp_path)["metrics"]["test/bpd_learned_range"]["value"] == "nan"  # what was finished is kept
 
 

@@ -74,8 +74,8 @@ def test_what_does_not_fit_is_named_and_new(source: Path, tmp_path: Path, capsys
     event = results(tmp_path)["history"][0]
     assert event["not_taken"] == event["initialized"] == other
     said = capsys.readouterr().out
-    assert f"Not taken, for name or shape is another here: {', '.join(other)}" in said
-    assert f"Initialized as in a new run: {', '.join(other)}" in said
+    assert f"Not copied, because the model has no weight of this name and shape: {', '.join(other)}" in said
+    assert f"Not in the checkpoint, so initialized at random: {', '.join(other)}" in said
     assert "These weights were trained with another parameterization (Epsilon before, V now)" in said
 
 
@@ -104,7 +104,7 @@ def test_what_is_no_start_is_refused(source: Path, tmp_path: Path, capsys: pytes
     assert "there is no checkpoint" in error_of(capsys, "train", *where, f"init_from={tmp_path}/none.ckpt")
     points = [option for option in SMALL if not option.startswith(("network.", "data"))]
     said = error_of(capsys, "train", where[0], *points, "network=mlp", "data=two_moons", *FAST, f"init_from={source}")
-    assert "holds no weight of this model's names and shapes" in said
+    assert "has no weight whose name and shape fit this model" in said
     said = error_of(capsys, "train", *where, f"init_from={source}", "init_use_ema=maybe")
     assert "init_use_ema=maybe is neither true nor false" in said
     said = error_of(capsys, "train", f"hydra.run.dir={source.parents[1]}", *SMALL, *FAST, f"init_from={source}")
@@ -115,4 +115,4 @@ def test_without_averaged_weights_the_option_is_named(tmp_path: Path, capsys: py
     train(tmp_path / "raw", *STILL, "callbacks.ema=null")
     path = tmp_path / "raw" / "checkpoints" / "last.ckpt"
     said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}/run", *SMALL, f"init_from={path}")
-    assert "holds no averaged weights; take the raw ones with init_use_ema=false" in said
+    assert "has no averaged weights; use the raw ones with init_use_ema=false" in said

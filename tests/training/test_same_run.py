@@ -26,7 +26,7 @@ from ddpm_lightning.training.same_run import (
     fingerprint,
     settled,
 )
-from ddpm_lightning.training.trainer import OURS, PASSED_ON
+from ddpm_lightning.training.trainer import OWN_OPTIONS, PASSED_ON
 from tests.cli.test_train import STATE, same
 from tests.commands import SMALL, command, error_of, results, train
 from tests.configuration.test_choices import composed
@@ -69,7 +69,7 @@ def test_every_key_of_every_option_is_classified(path: Path) -> None:
 def test_a_new_key_would_be_unknown_and_no_entry_is_superfluous() -> None:
     assert [effect_of(key) for key in ("new", "trainer.new", "callbacks.new.every_n_steps")] == [None] * 3
     known = {key for path in FILES for key in keys_of(path)} | {"optimizer.foreach"}
-    known |= {f"trainer.{option}" for option in OURS | PASSED_ON}
+    known |= {f"trainer.{option}" for option in OWN_OPTIONS | PASSED_ON}
     known |= {".".join(parts[:i]) for parts in (key.split(".") for key in known) for i in range(1, len(parts))}
     assert not EFFECTS.keys() - known
 
@@ -132,7 +132,7 @@ def test_a_resume_that_would_mix_two_runs_is_refused(
     said = error_of(capsys, "train", f"hydra.run.dir={half}", *SMALL, option)
     assert words in said
     assert "give that run's options to resume it, " in said
-    assert "or another hydra.run.dir to start anew" in said
+    assert "or another hydra.run.dir to start a new run" in said
     key = option.partition("=")[0].lstrip("+")
     assert (f"resume.allow=[{key}" in said) is (key not in ("callbacks.ema", "schedule"))
     assert (half / "checkpoints" / "last.ckpt").read_bytes() == before
@@ -248,9 +248,9 @@ def test_other_options_of_the_optimizer_are_changed_too(half: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        ("resume.allow=[optimizer.rl]", "resume.allow names optimizer.rl, which is no key of the configuration"),
+        ("resume.allow=[optimizer.rl]", "resume.allow names optimizer.rl, which is not a key of the configuration"),
         ("resume.allow=[optimizer.lr.x]", "resume.allow names optimizer.lr.x, which is no key"),
-        ("resume.allow=optimizer.lr", "resume.allow=optimizer.lr is no list of keys"),
+        ("resume.allow=optimizer.lr", "resume.allow=optimizer.lr is not a list of keys"),
     ],
 )
 def test_what_is_allowed_must_be_there(
@@ -313,6 +313,6 @@ def test_the_fingerprint_of_version_0_1_is_what_it_was() -> None:
     assert earlier_fingerprint(config) == "566514a439337b098a3c183bd60f2a3fdd454967d5bdd96100fa48ce99ffc13a"
 
 
-@pytest.mark.parametrize("option", sorted(OURS | PASSED_ON))
+@pytest.mark.parametrize("option", sorted(OWN_OPTIONS | PASSED_ON))
 def test_every_option_of_the_trainer_is_classified(option: str) -> None:
     assert effect_of(f"trainer.{option}") is not None

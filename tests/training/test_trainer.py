@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.runtime.devices import check_accelerator
-from ddpm_lightning.training.trainer import OURS, PASSED_ON, REFUSED, check_trainer, make_trainer
+from ddpm_lightning.training.trainer import OWN_OPTIONS, PASSED_ON, REFUSED, check_trainer, make_trainer
 from tests.commands import SMALL, error_of, train
 from tests.conftest import ROOT
 
@@ -40,8 +40,8 @@ EFFECTS: dict[str, tuple[Any, Callable[[Any], object]]] = {
 
 def test_every_option_of_lightnings_trainer_is_classified() -> None:
     options = set(inspect.signature(L.Trainer).parameters)
-    assert options == (OURS - {"_target_", "run_dir"}) | PASSED_ON | set(REFUSED)
-    assert not (OURS | PASSED_ON) & set(REFUSED)
+    assert options == (OWN_OPTIONS - {"_target_", "run_dir"}) | PASSED_ON | set(REFUSED)
+    assert not (OWN_OPTIONS | PASSED_ON) & set(REFUSED)
     assert EFFECTS.keys() == PASSED_ON
 
 
@@ -79,7 +79,7 @@ def test_an_option_without_effect_is_refused_and_the_option_that_has_it_exists(o
 
 
 def test_an_unknown_option_is_told_with_the_near_ones() -> None:
-    with pytest.raises(UserError, match=r"trainer\.max_step is no option of the trainer; did you mean max_steps"):
+    with pytest.raises(UserError, match=r"trainer\.max_step is not an option of the trainer; did you mean max_steps"):
         check_trainer({"max_step": 1})
 
 

@@ -12,7 +12,7 @@ from ddpm_lightning.evaluation.image_sets import Generated
 from ddpm_lightning.evaluation.subject import Subject
 from ddpm_lightning.runtime.progress_bars import progress_bar
 from ddpm_lightning.seeding import NoisePerImage
-from ddpm_lightning.training.generate import check_finite, counted, onward
+from ddpm_lightning.training.generate import check_finite, counted, walk_from
 from ddpm_lightning.typing import Images, Pixels
 
 
@@ -78,7 +78,7 @@ class Chain:
 
     def walk(self, x_t: Images, start: int, noise: NoisePerImage) -> Iterator[Step]:
         """Yields the steps from x_t, which belongs to the visited step `start`, to x_0."""
-        steps = onward(self.images.model, self.images.sampler, x_t, noise, start)
+        steps = walk_from(self.images.model, self.images.sampler, x_t, noise, start)
         while True:
             with self.subject.fabric.autocast():  # not around `yield`: the caller's code has its own precision
                 step = next(steps, None)

@@ -9,7 +9,7 @@ import jinja2
 from ddpm_lightning.configuration.build import ImageData
 from ddpm_lightning.errors import shown
 from ddpm_lightning.studies.interchange.pretrained import Pretrained, arguments_of
-from ddpm_lightning.training.run_results import read_outcome
+from ddpm_lightning.training.run_results import read_results
 
 USAGE_OF_DIFFUSERS = """from diffusers import DDPMPipeline
 
@@ -91,7 +91,7 @@ def _options(node: dict[str, Any]) -> str:
 def facts_of_run(checkpoint: Path, config: dict[str, Any], step: int) -> dict[str, Any]:
     """Returns the `facts` of a checkpoint's configuration, and those results of its run that belong to this step."""
     facts = dict(config.get("facts", {}))
-    results = read_outcome({"run_dir": checkpoint.parent.parent}) if checkpoint.parent.name == "checkpoints" else {}
+    results = read_results({"run_dir": checkpoint.parent.parent}) if checkpoint.parent.name == "checkpoints" else {}
     try:
         of_step = {name: metric for name, metric in results["metrics"].items() if metric["step"] == step}
     except (KeyError, TypeError, AttributeError):  # no results, or damaged ones

@@ -32,8 +32,8 @@ def test_what_is_imported_samples_and_evaluates_as_our_own(tmp_path: Path, their
 def test_what_is_not_there_is_not_made_up(tmp_path: Path, theirs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Raw weights do not pass for averaged ones, nor the other way round."""
     for averaged, use_ema, words in (
-        ("false", "true", "holds no averaged weights"),
-        ("true", "false", "averaged weights alone"),
+        ("false", "true", "has no averaged weights"),
+        ("true", "false", "only averaged weights"),
     ):
         checkpoint = tmp_path / averaged / "last.ckpt"
         source = ("source=diffusers", f"source.path={theirs}", f"source.averaged={averaged}")
