@@ -1,4 +1,4 @@
-"""Work that may be slow or fail, and may not hold up or end the run: done one piece after another in a thread."""
+"""Runs calls one after another in a thread, so that slow or failing ones neither delay nor end the run."""
 
 import contextlib
 import logging
@@ -12,28 +12,33 @@ log = logging.getLogger(__name__)
 
 Work = Callable[[], Any]
 
-ROOM = 1000
-"""Pieces of work that wait; when there are more, new ones are dropped."""
+QUEUE_SIZE = 1000
+"""Calls that may wait in the queue. New calls are dropped while it is full."""
 
 
 class Background:
-    """A thread that does what it is given, in order. owner: whose troubles it tells, once."""
+    """A thread that runs calls in order and logs a warning at the first that fails.
 
-    def __init__(self, owner: str, room: int = ROOM) -> None:
+    Args:
+        owner: the service that the calls belong to, for the warning.
+        queue_size: calls that may wait. New calls are dropped while the queue is full.
+    """
+
+    def __init__(self, owner: str, queue_size: int = QUEUE_SIZE) -> None:
         self.owner = owner
-        self.waiting: Queue[Work] = Queue(room)
+        self.waiting: Queue[Work] = Queue(queue_size)
         self.warned = False
         self.over = False
         self.thread = threading.Thread(target=self._work, daemon=True, name=owner)
         self.thread.start()
 
-    def is_here(self) -> bool:
-        """Whether this is that thread."""
+    def is_current(self) -> bool:
+        """Returns whether the caller runs in this thread."""
         return threading.current_thread() is self.thread
 
     def do(self, work: Work) -> None:
-        """At some time, and returns at once; a part of what is being done, now."""
-        if self.is_here():
+        """Queues a call and returns at once. A call from within this thread runs immediately."""
+        if self.is_current():
             work()
             return
         try:
@@ -42,17 +47,21 @@ class Background:
             self.warn("does not keep up")
 
     def finish(self, last: Work, patience: float) -> bool:
-        """Does the rest and then the last piece of work, after which there is none; gives up after so many seconds.
-        Whether all was done."""
+        """Waits for the queued calls, runs `last` and ends the thread. Returns whether all that was done in time.
+
+        Args:
+            last: the last call.
+            patience: seconds after which to give up.
+        """
         done, deadline = threading.Event(), time.monotonic() + patience
 
-        def and_tell() -> None:
+        def run_last() -> None:
             self.over = True
             self._attempt(last)
             done.set()
 
         with contextlib.suppress(Full):
-            self.waiting.put(and_tell, timeout=patience)
+            self.waiting.put(run_last, timeout=patience)
         if not done.wait(max(0.0, deadline - time.monotonic())):
             self.over = True
             self.warn(f"did not finish within {patience:.0f} s")
@@ -65,13 +74,11 @@ class Background:
     def _attempt(self, work: Work) -> None:
         try:
             work()
-        except BaseException as error:  # whatever it is, the run goes on; Ctrl-C comes to the main thread
+        except BaseException as error:  # the run continues after any error; Ctrl-C reaches the main thread
             self.warn(f"{type(error).__name__}: {error}")
 
     def warn(self, trouble: str) -> None:
-        """Says what is wrong, the first time."""
+        """Logs a warning about the service, the first time it is called."""
         if not self.warned:
             self.warned = True
-            log.warning(
-                "%s is in trouble (%s); the run goes on, but its log there may lack something", self.owner, trouble
-            )
+            log.warning("%s is in trouble (%s); the run continues, but its log may be incomplete", self.owner, trouble)

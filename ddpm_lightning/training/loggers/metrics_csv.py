@@ -1,6 +1,6 @@
-"""metrics.csv: one row a step that logged, one column a metric, kept over restarts.
+"""Logs to metrics.csv, with one row per logged step and one column per metric.
 
-Lightning's CSVLogger deletes the file of the run that it goes on with.
+Lightning's CSVLogger is not used, because it deletes the file of a run that resumes.
 """
 
 import csv
@@ -18,7 +18,14 @@ METRICS_FILE = "metrics.csv"
 
 
 class MetricsCSV(Logger):
-    """Writes run_dir/metrics.csv. A run that goes on from a checkpoint drops the rows that it is about to repeat."""
+    """Logs numbers to run_dir/metrics.csv. A run that resumes first drops the rows after its checkpoint.
+
+    Args:
+        run_dir: the folder of the run.
+
+    Raises:
+        UserError: on the first log, if an existing file has a row without a step.
+    """
 
     def __init__(self, run_dir: str) -> None:
         super().__init__()
@@ -36,7 +43,7 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the configuration lies in .hydra/."""
+        """Does nothing, because the configuration is in .hydra/."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -62,15 +69,15 @@ class MetricsCSV(Logger):
         write_text(self.path, table.getvalue())
 
     def _stays(self, old: dict[str, str], row: dict[str, Any]) -> bool:
-        # Whether an old row is from before the first new one: by step, and at the same step if it has other metrics.
+        """Returns whether an old row is from before the first new row: an earlier step, or none of its metrics."""
         try:
             step = int(old["step"])
         except (KeyError, TypeError, ValueError):
-            raise UserError(f"{self.path} has a row without a step, so it is damaged; mend or remove it") from None
+            raise UserError(f"{self.path} has a row without a step, so it is damaged; repair or remove it") from None
         return step < row["step"] or (step == row["step"] and not any(old.get(key) for key in row if key != "step"))
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of metrics.csv; an empty string where a step did not log a metric."""
+    """Returns the rows of metrics.csv, with "" for a metric that was not logged at a step."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))

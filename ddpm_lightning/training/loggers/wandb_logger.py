@@ -1,4 +1,4 @@
-"""W&B: a logger that never holds up or ends a run, with the names and groups that its users expect."""
+"""A W&B logger that never delays or ends a run, and that names, groups and tags it."""
 
 import contextlib
 import logging
@@ -31,30 +31,27 @@ from ddpm_lightning.training.loggers.media import MediaLogger
 
 log = logging.getLogger(__name__)
 
-OF_THE_FAILED = 5.0
-"""Seconds that W&B has to finish a run of several processes that failed, whose parent waits for the reason."""
+PATIENCE_AFTER_FAILURE = 5.0
+"""Seconds for W&B to finish a failed run of several processes, while the parent process waits for the error."""
 
-OF_THE_STOPPED = 30.0
-"""Seconds that W&B has to finish a run that was asked to stop: Slurm warns it a minute or two before it is killed."""
+PATIENCE_AFTER_SIGNAL = 30.0
+"""Seconds for W&B to finish a run that received a signal. Slurm kills it a minute or two after its warning."""
 
-TAGGED = ("data", "schedule", "parameterization", "variance", "loss", "sampler", "network")
-"""The groups whose options are a run's tags."""
+TAGGED_GROUPS = ("data", "schedule", "parameterization", "variance", "loss", "sampler", "network")
+"""The configuration groups whose chosen options become tags of the W&B run."""
 
+MAX_NAME_LENGTH = 128
+"""Characters in a run's name that W&B's server accepts."""
 
-LONGEST_NAME = 128
-"""Characters of a run's name, which W&B's server takes."""
+KNOWN_OPTIONS = {*signature(wandb.init).parameters, *signature(WandbLogger).parameters, "upload_checkpoint"}
+"""The options of `make_wandb_logger`: those of W&B, of Lightning's WandbLogger, and ours."""
 
-
-KNOWN = {*signature(wandb.init).parameters, *signature(WandbLogger).parameters, "upload_checkpoint"}
-"""What a logger of W&B can be told."""
-
-
-VARIABLES = {"name": "WANDB_NAME", "group": "WANDB_RUN_GROUP", "tags": "WANDB_TAGS"}
-"""W&B's own variables, each of which counts more than our label. W&B reads all others itself."""
+LABEL_VARIABLES = {"name": "WANDB_NAME", "group": "WANDB_RUN_GROUP", "tags": "WANDB_TAGS"}
+"""Environment variables of W&B that override our label of the run. W&B reads all others itself."""
 
 
 class NoRun:
-    """Stands where a W&B run would, and does nothing."""
+    """Replaces a W&B run: every attribute and call does nothing."""
 
     def __getattr__(self, name: str) -> "NoRun":
         return self
@@ -64,35 +61,37 @@ class NoRun:
 
 
 class BackgroundWandbLogger(WandbLogger, MediaLogger):
-    """A WandbLogger whose calls return at once and are done in a thread; if W&B is broken, it says so once.
+    """A WandbLogger whose calls return at once and run in a thread. If W&B fails, one warning says so.
 
-    upload_checkpoint: whether the last checkpoint is given to W&B at the end, beside the results. patience: how many
-    seconds W&B has at the end.
+    Args:
+        upload_checkpoint: whether to upload the last checkpoint at the end of the run.
+        patience: seconds for W&B to finish at the end of the run, above 0.
+        options: arguments of Lightning's WandbLogger.
     """
 
     def __init__(self, *, upload_checkpoint: bool = False, patience: float = 60.0, **options: Any) -> None:
         super().__init__(**options)
         check_positive("logger.wandb.patience", patience, "W&B needs some seconds to finish; use 60")
         self.patience = patience
-        check_boolean("logger.wandb.upload_checkpoint", upload_checkpoint, "true gives W&B the last checkpoint")
+        check_boolean("logger.wandb.upload_checkpoint", upload_checkpoint, "true uploads the last checkpoint to W&B")
         self.upload_checkpoint = upload_checkpoint
         self.background = Background("W&B")
         self.broken = False
 
     @property
     def experiment(self) -> Any:
-        """The W&B run, which begins in the background; one that does nothing where it has not or cannot."""
-        if not self.background.is_here():  # Lightning asks here, too, before it starts
+        """The W&B run, which starts in the background. Before it starts, or if it cannot start, a `NoRun`."""
+        if not self.background.is_current():  # Lightning reads this attribute in the main thread
             return self._experiment or NoRun()
         if self.broken:
             return NoRun()
         try:
             return super().experiment
-        except Exception as error:  # whatever it is, the run goes on
+        except Exception as error:  # the run continues after any error
             self.background.warn(f"{type(error).__name__}: {error}")
             self.broken = self._wandb_init.get("mode") == "offline"
-            self._wandb_init["mode"] = "offline"  # what cannot be sent now can be synced later
-            end_service()  # which takes the run for begun, and would refuse another of its id
+            self._wandb_init["mode"] = "offline"  # the user can sync an offline run later
+            end_service()  # W&B's service would refuse to start the same run id again
             return self.experiment
 
     @rank_zero_only
@@ -144,56 +143,65 @@ class BackgroundWandbLogger(WandbLogger, MediaLogger):
     @rank_zero_only
     def finish(self, exit_code: int) -> None:
         """Closes the W&B run, as failed unless the exit code is 0."""
-        patience = min(self.patience, OF_THE_STOPPED) if exit_code > 128 else self.patience
-        patience = min(patience, OF_THE_FAILED) if exit_code and is_initialized() else patience
+        patience = min(self.patience, PATIENCE_AFTER_SIGNAL) if exit_code > 128 else self.patience
+        patience = min(patience, PATIENCE_AFTER_FAILURE) if exit_code and is_initialized() else patience
         finished = self.background.finish(lambda: self.experiment.finish(exit_code=exit_code), patience)
         if not finished or self.background.warned:
             end_service()
 
 
 def end_service() -> None:
-    """Kills the process that W&B has started, where it does not answer, and forgets it: Python would wait for it at the
-    end, and the next run of a sweep would use it."""
+    """Kills W&B's service process, which does not answer, and resets the W&B library.
+
+    Otherwise Python would wait for the service at exit, and the next run of a sweep would use it.
+    """
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError):
             number, name, _, parent, *_ = path.read_text(encoding="utf-8").split()
             if name == "(wandb-core)" and int(parent) == os.getpid():
                 os.kill(int(number), signal.SIGKILL)
-    forgetting = Background("W&B")
-    forgetting.warned = True  # it was told before
-    forgetting.finish(wandb.teardown, OF_THE_FAILED)
+    teardown = Background("W&B")
+    teardown.warned = True  # about the same failure
+    teardown.finish(wandb.teardown, PATIENCE_AFTER_FAILURE)
 
 
 def make_wandb_logger(
     *, save_dir: str, offline: bool | None = None, patience: float | None = None, **options: Any
 ) -> WandbLogger:
-    """A logger of the run whose id lies in save_dir/wandb/run_id; options: WandbLogger's own.
+    """Returns a W&B logger for the run in a folder, which keeps its W&B run when it resumes.
 
-    The run bears the options that were typed as its name, the sweep as its group, and its choices as tags, unless the
-    options or W&B's own variables (WANDB_NAME, WANDB_RUN_GROUP, WANDB_TAGS …) say otherwise. offline: None is what
-    WANDB_MODE says, and True without it.
+    The typed options become the W&B run's name, the sweep its group, and the chosen options of `TAGGED_GROUPS` its
+    tags. The arguments below and W&B's environment variables (WANDB_NAME, WANDB_RUN_GROUP, WANDB_TAGS …) override that.
 
-    Raises UserError for an option or a project's name that W&B does not know, and where it is to be online, and W&B
-    knows no key.
+    Args:
+        save_dir: the folder of the run; its file wandb/run_id stores the id of the W&B run.
+        offline: whether W&B only writes files; None follows WANDB_MODE, and is True without it.
+        patience: seconds for W&B to finish at the end of the run; None is 60 offline and 600 online.
+        options: further arguments of `BackgroundWandbLogger` and of wandb.init.
+
+    Raises:
+        UserError: if W&B does not know an option or accept the project's name, or has no key and is to be online.
     """
     if offline is None:
         offline = os.environ.get("WANDB_MODE") not in ("online", "shared")
     check_boolean("logger.wandb.offline", offline, "use logger=wandb_offline or logger=wandb_online")
     check_options(options)
-    choose_folders(Path(save_dir))  # first, for check_key starts W&B's service
+    choose_folders(Path(save_dir))  # before check_key, which starts W&B's service
     asked = options.get("id") or options.get("version") or os.environ.get("WANDB_RUN_ID")
     ours: dict[str, Any] = {"id": run_id(Path(save_dir), asked), "reinit": "create_new"}
     if os.environ.get("WANDB_MODE") == "disabled":
         ours["mode"] = "disabled"
-    elif offline:  # and not Lightning's own, which would be for all runs that follow
+    elif offline:  # Lightning's `offline` would apply to all later runs of the process
         ours["mode"] = "offline"
     elif is_first():
         check_key()
     if is_first():
-        ours |= {name: label for name, label in labels(Path(save_dir)).items() if VARIABLES[name] not in os.environ}
+        ours |= {
+            name: label for name, label in labels(Path(save_dir)).items() if LABEL_VARIABLES[name] not in os.environ
+        }
     if "WANDB_RESUME" in os.environ:
         ours["resume"] = os.environ["WANDB_RESUME"]
-    ours["patience"] = (60 if offline else 600) if patience is None else patience  # a checkpoint takes its time to send
+    ours["patience"] = (60 if offline else 600) if patience is None else patience  # uploading a checkpoint takes time
     name_repository(options.get("settings"))
     logger = BackgroundWandbLogger(save_dir=folder_of(save_dir), **{**ours, **options})
     leave_out_anonymous(logger)
@@ -201,13 +209,13 @@ def make_wandb_logger(
 
 
 def folder_of(save_dir: str) -> str:
-    """Returns the folder for W&B's files: WANDB_DIR if the user has set it; W&B's agent sets it to where it runs."""
+    """Returns the folder for W&B's files: WANDB_DIR if the user has set it, else save_dir. W&B's agent sets it too."""
     given = None if "WANDB_SWEEP_ID" in os.environ else os.environ.get("WANDB_DIR")
     return given or save_dir
 
 
 def choose_folders(save_dir: Path) -> None:
-    """Has W&B keep its own log and the artifacts in the run directory where it cannot write to the home folder."""
+    """Makes W&B write its log and its artifacts to the run directory, if it cannot write to the home folder."""
     usual = {wandb.env.CACHE_DIR: wandb.env.get_cache_dir(), wandb.env.DATA_DIR: Path(wandb.env.get_data_dir())}
     for name, folder in usual.items():
         if not is_writable(folder):
@@ -215,7 +223,7 @@ def choose_folders(save_dir: Path) -> None:
 
 
 def is_writable(folder: Path) -> bool:
-    """Returns whether files can be written to a folder, which is made if it is missing."""
+    """Returns whether files can be written to a folder. Creates the folder if it is missing."""
     try:
         try_to_write(folder)
     except OSError:
@@ -224,7 +232,7 @@ def is_writable(folder: Path) -> bool:
 
 
 def name_repository(settings: wandb.Settings | None) -> None:
-    """Has W&B record the repository that this package runs from, not the one around the working folder."""
+    """Makes W&B record the repository of this package instead of the one around the working folder."""
     if settings is None or settings.git_root is not None or "WANDB_GIT_ROOT" in os.environ:
         return
     settings.git_root = str(SOURCE)
@@ -233,9 +241,9 @@ def name_repository(settings: wandb.Settings | None) -> None:
 
 
 def check_options(options: dict[str, Any]) -> None:
-    """Raises UserError for an option or a project that W&B would refuse in the background, and then log nothing."""
-    for name in options.keys() - KNOWN:
-        raise UserError(f"logger.wandb.{name} is no option of W&B's; python train.py --help shows the usual ones")
+    """Raises UserError for an option or a project name that W&B would refuse later, in the background."""
+    for name in options.keys() - KNOWN_OPTIONS:
+        raise UserError(f"logger.wandb.{name} is not an option of W&B; python train.py --help shows the usual ones")
     try:
         wandb.Settings(project=options.get("project"))
     except (wandb.errors.UsageError, ValueError) as error:
@@ -243,22 +251,29 @@ def check_options(options: dict[str, Any]) -> None:
 
 
 def check_key() -> None:
-    """Raises UserError where W&B would ask for a key, which it can not while it works in the background."""
+    """Raises UserError if W&B would ask for a key, which it cannot do in the background."""
     try:
         known = os.environ.get("WANDB_MODE") in ("offline", "disabled", "dryrun") or wandb.login(
             prompt=False, verify=False
         )
-    except Exception as error:  # of the key's form, above all
+    except Exception as error:  # usually about the form of the key
         raise UserError(
-            f"W&B does not take the key that it knows ({error}); mend WANDB_API_KEY, or wandb login --relogin"
+            f"W&B does not accept its stored key ({error}); correct WANDB_API_KEY, or run wandb login --relogin"
         ) from error
     if not known:
-        raise UserError("W&B online needs a key, and W&B knows none; wandb login, or use logger=wandb_offline")
+        raise UserError("W&B online needs a key, and has none; run wandb login, or use logger=wandb_offline")
 
 
 def run_id(save_dir: Path, asked: str | None = None) -> str | None:
-    """Returns the id of the W&B run, which a resumed run keeps: the one asked for, by an option or W&B's agent, or that
-    of the file, or a new one. None on all processes but the first, which alone logs, and where it cannot be written."""
+    """Returns the id of the W&B run, and stores it in save_dir/wandb/run_id for when the run resumes.
+
+    Args:
+        save_dir: the folder of the run.
+        asked: the id that an option or W&B's agent asks for; None takes the stored id, or a new one.
+
+    Returns:
+        The id on the first process, which alone logs, and None on the others. If the file cannot be written, `asked`.
+    """
     if not is_first():
         return None
     path = save_dir / "wandb" / "run_id"
@@ -270,12 +285,12 @@ def run_id(save_dir: Path, asked: str | None = None) -> str | None:
             write_text(path, chosen)
         return chosen
     except OSError as error:
-        log.warning("%s cannot be written (%s); if this run is stopped, it goes on as another one of W&B", path, error)
+        log.warning("%s cannot be written (%s); if this run is interrupted, it resumes as another W&B run", path, error)
         return asked
 
 
 def labels(save_dir: Path) -> dict[str, Any]:
-    """Name, group and tags of a run, by what was typed; or of the report on a sweep."""
+    """Returns the name, group and tags of a run, from the typed options, or those of a sweep's report."""
     if (save_dir / "multirun.yaml").is_file():
         return {"name": "report", "group": save_dir.resolve().name}
     if not HydraConfig.initialized():
@@ -284,15 +299,15 @@ def labels(save_dir: Path) -> dict[str, Any]:
     choices = hydra["runtime"]["choices"]
     found: dict[str, Any] = {
         "name": shortened(" ".join(hydra["overrides"]["task"])) or "default",
-        "tags": [f"{group}:{choices[group]}" for group in TAGGED if choices.get(group)],
+        "tags": [f"{group}:{choices[group]}" for group in TAGGED_GROUPS if choices.get(group)],
     }
     if hydra["mode"] == "MULTIRUN":
-        above = Path(hydra["runtime"]["output_dir"]).parents  # the sweep is not always the next one
+        above = Path(hydra["runtime"]["output_dir"]).parents  # the sweep is not always the direct parent
         found["group"] = next((folder for folder in above if (folder / "multirun.yaml").is_file()), above[0]).name
     return found
 
 
 def shortened(name: str) -> str:
-    """To what W&B takes, the middle left out; the whole of it is in .hydra/overrides.yaml."""
-    half = LONGEST_NAME // 2
-    return name if len(name) <= LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
+    """Returns a name without its middle if it is too long for W&B. The full name is in .hydra/overrides.yaml."""
+    half = MAX_NAME_LENGTH // 2
+    return name if len(name) <= MAX_NAME_LENGTH else f"{name[: half - 1]}…{name[-half:]}"

@@ -246,7 +246,7 @@ def test_work_that_fails_or_hangs_is_told_once_and_ends_nothing(caplog: pytest.L
             background.do(lambda: 1 / 0)
         background.finish(threading.Event().wait, patience=0.2)
     assert [record.message for record in caplog.records if "ZeroDivisionError" in record.message] == [
-        "W&B is in trouble (ZeroDivisionError: division by zero); the run goes on, but its log there may lack something"
+        "W&B is in trouble (ZeroDivisionError: division by zero); the run continues, but its log may be incomplete"
     ]
     assert len(caplog.records) == 1
 
@@ -424,7 +424,7 @@ def test_a_run_that_is_killed_has_all_but_its_last_second(tmp_path: Path) -> Non
 
 
 REFUSED = [
-    ("+logger.wandb.projct=x", "logger.wandb.projct is no option of W&B's"),
+    ("+logger.wandb.projct=x", "logger.wandb.projct is not an option of W&B"),
     ("logger.wandb.project=a/b", "cannot contain characters"),
     ("logger.wandb.patience=0", "patience=0"),
 ]
