@@ -42,7 +42,7 @@ HYDRA_FILES = {
         "runtime/processes.py",
         "runtime/run_directory.py",
     ),
-    *("training/loggers/wandb_logger.py", "training/objective.py"),
+    *("training/loggers/wandb_setup.py", "training/objective.py"),
     *("studies/report/callback.py", "studies/report/plan.py"),
 }
 

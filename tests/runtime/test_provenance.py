@@ -8,7 +8,7 @@ import wandb
 
 from ddpm_lightning.runtime.command_line import SOURCE
 from ddpm_lightning.runtime.results import commit_of
-from ddpm_lightning.training.loggers.wandb_logger import name_repository
+from ddpm_lightning.training.loggers.wandb_setup import name_repository
 from tests.conftest import ROOT
 
 
