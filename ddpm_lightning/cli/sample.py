@@ -54,7 +54,7 @@ def write_images(config: dict[str, Any]) -> None:
     images.open()
     images.model.to(fabric.device)
     compile_network(images.model, config["compile"])
-    written = output.write(images.as_they_come(fabric), images.n, Path(config["run_dir"]))
+    written = output.write(images.as_generated(fabric), images.n, Path(config["run_dir"]))
     if images.shards.ranges()[-1].stop <= images.n:  # else a larger set was begun here, which can be resumed
         images.shards.remove()
     log.info("%d images of step %d: %s", images.n, images.origin["step"], relative(written))
