@@ -23,7 +23,7 @@ from ddpm_lightning.evaluation.generated_shards import GeneratedShards, digest
 from ddpm_lightning.evaluation.image_sets import Generated, Given, ImageSet
 from ddpm_lightning.evaluation.parts import check_whole_set
 from ddpm_lightning.evaluation.split_share import check_split
-from ddpm_lightning.evaluation.subject import Subject, Trained
+from ddpm_lightning.evaluation.subject import Records, Subject, Trained
 from ddpm_lightning.image_files.decoding import check_background
 from ddpm_lightning.runtime.command_line import relative
 from ddpm_lightning.runtime.processes import is_first
@@ -49,8 +49,8 @@ def measure_all(config: dict[str, Any], results: dict[str, Any], after_each: Cal
     Raises:
         UserError: if a metric cannot be measured; with one_by_one, after all others are measured.
     """
-    nodes = {name: node for name, node in config["metrics"].items() if node is not None}
-    metrics = {name: make(node) for name, node in nodes.items() if name not in results["evaluated"]}
+    chosen = {name: node for name, node in config["metrics"].items() if node is not None}
+    metrics = {name: make(node) for name, node in chosen.items() if name not in results["evaluated"]}
     if not metrics:
         return {}
     fabric = make(config["trainer"], Fabric)
@@ -63,28 +63,31 @@ def measure_all(config: dict[str, Any], results: dict[str, Any], after_each: Cal
     if subject.trained is not None:
         subject.trained.model.to(fabric.device)
         compile_network(subject.trained.model, config["compile"])
-    found: dict[str, Any] = {}
+    found: dict[str, Records] = {}
     for name, metric in metrics.items():
-        new: dict[str, Any] = {}
         with leaving_out(name, failed if fabric.world_size == 1 else None):
-            new = metric.measure(subject)
-        if name in (failed or {}):
-            continue
-        found |= new
-        record = {name: {"asked": asked_for(config, name), "names": list(new)}}
-        results = {
-            **results,
-            "metrics": with_warnings({**results["metrics"], **new}),
-            "evaluated": {**results["evaluated"], **record},
-        }
-        if fabric.is_global_zero:
-            write_results(subject.run_dir / "results.json", {**results, **provenance(config["seed"])})
-        after_each()
+            found[name] = metric.measure(subject)
+        if name in found:
+            results = _with_records(results, config, name, found[name])
+            if fabric.is_global_zero:
+                write_results(subject.run_dir / "results.json", {**results, **provenance(config["seed"])})
+            after_each()
+    records = {name: record for each in found.values() for name, record in each.items()}
     if fabric.is_global_zero:
-        tell(found)
+        tell(records)
         log.info("Written to %s", relative(subject.run_dir / "results.json"))
     raise_failed(failed)
-    return found
+    return records
+
+
+def _with_records(results: dict[str, Any], config: dict[str, Any], name: str, records: Records) -> dict[str, Any]:
+    """Returns the results with the records of one metric, and with its options in "evaluated"."""
+    evaluated = {name: {"asked": asked_for(config, name), "names": list(records)}}
+    return {
+        **results,
+        "metrics": with_warnings({**results["metrics"], **records}),
+        "evaluated": {**results["evaluated"], **evaluated},
+    }
 
 
 Failed = dict[str, UserError] | None
