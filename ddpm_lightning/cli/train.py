@@ -39,13 +39,13 @@ from ddpm_lightning.training.objective import check_objective, objective_of
 from ddpm_lightning.training.run_results import (
     forget_early_end,
     log_values,
+    metrics_after_training,
     recording_divergence,
     report,
     results_of,
     sending_files,
-    wanted,
 )
-from ddpm_lightning.training.same_run import check_allowed, settled
+from ddpm_lightning.training.same_run import check_allowed, normalized
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 def run(cfg: DictConfig) -> float | None:
     """Trains a model, or resumes the run in the run directory. Returns the value of objective=, for a sweeper."""
     with reporting_user_errors():
-        config = settled(plain(cfg))
+        config = normalized(plain(cfg))
         check_allowed(config)
         if reason := divergence_in_sweep(config):
             log.info("This run diverged: %s; remove %s to try again", reason, relative(results_of(config)))
@@ -83,7 +83,7 @@ def train(config: dict[str, Any], hydra_files: Mapping[str, str]) -> None:
         check_choices(config)
         data = make(config["data"], L.LightningDataModule)
         module = build_module(config, data)
-        evaluated = check_evaluation(config, module.model, data) if wanted(config) else []
+        evaluated = check_evaluation(config, module.model, data) if metrics_after_training(config) else []
 
         callbacks = make_all(config, "callbacks", L.Callback)
         events = start_from(config, module, callbacks) if resumed.path is None else []
@@ -106,10 +106,10 @@ def train(config: dict[str, Any], hydra_files: Mapping[str, str]) -> None:
         ):
             fit(config, trainer, module, data, resumed)
             trainer.test(module, datamodule=data, verbose=False)
-            results = measured_before(config, trainer.global_step) if wanted(config) else {"metrics": {}}
+            results = measured_before(config, trainer.global_step)
             if trainer.is_global_zero:
                 results = report(config, module, trainer, results)
-            if wanted(config):
+            if metrics_after_training(config):
                 log_values(trainer, evaluate_run(config, results, trainer))
 
 

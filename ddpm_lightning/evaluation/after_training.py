@@ -14,17 +14,17 @@ from ddpm_lightning.errors import UserError
 from ddpm_lightning.evaluation.fabric import precision_of
 from ddpm_lightning.evaluation.image_sets import ImageSet
 from ddpm_lightning.evaluation.measure import (
-    asked_for,
     check_metrics,
     check_options,
     images_suffix,
     measure_all,
+    options_of_metric,
     weights_suffix,
 )
 from ddpm_lightning.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.callbacks.checkpoints import last_checkpoint
 from ddpm_lightning.training.callbacks.stop import stop_if_asked
-from ddpm_lightning.training.run_results import has_all_steps, read_results, wanted
+from ddpm_lightning.training.run_results import has_all_steps, metrics_after_training, read_results
 from ddpm_lightning.typing import Pixels
 
 DATA_OPTIONS = ("root", "num_workers", "eval_batch_size")
@@ -56,17 +56,21 @@ def measured_before(config: dict[str, Any], steps: int) -> dict[str, Any]:
     """Returns the results in results.json that are of the model after `steps` steps and of the options asked for now.
 
     Returns:
-        {"metrics": results by name, "evaluated": for each metric, its options and the names of its results}.
+        {"metrics": records by name, "evaluated": for each metric, its options and the names of its records}, where
+        "evaluated" is missing if the run measures no metrics after training.
     """
+    names = metrics_after_training(config)
+    if not names:
+        return {"metrics": {}}
     options, outcome = options_of(config), read_results(config)
     kept: dict[str, Any] = {"metrics": {}, "evaluated": {}}
     evaluated = outcome.get("evaluated")
     records: dict[str, Any] = evaluated if isinstance(evaluated, dict) else {}
-    for name in sorted(wanted(config) & set(records)):
+    for name in sorted(names & set(records)):
         record = records[name]
         metrics = {key: outcome.get("metrics", {}).get(key) for key in record["names"]}
         of_this_step = all(each and each["step"] == steps for each in metrics.values())
-        if of_this_step and record["asked"] == asked_for(options, name):
+        if of_this_step and record["asked"] == options_of_metric(options, name):
             kept = {"metrics": {**kept["metrics"], **metrics}, "evaluated": {**kept["evaluated"], name: record}}
     return kept
 
@@ -74,7 +78,7 @@ def measured_before(config: dict[str, Any], steps: int) -> dict[str, Any]:
 def is_finished(config: dict[str, Any], steps: int) -> bool:
     """Returns whether the run has trained for `steps` steps, its last, and has measured every metric after them."""
     has_numbers = has_all_steps(read_results(config), steps)
-    return has_numbers and (not wanted(config) or wanted(config) == set(measured_before(config, steps)["evaluated"]))
+    return has_numbers and metrics_after_training(config) == set(measured_before(config, steps).get("evaluated", {}))
 
 
 def evaluate_run(config: dict[str, Any], results: dict[str, Any], trainer: L.Trainer) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class EstimatedBound(Metric):
     pilot_steps: int = 64
 
     def check(self, subject: Subject) -> None:
-        """Raises UserError without a model or such a split, or if a number is out of bounds."""
+        """Raises UserError if there is no model or no such split, or if a number is out of bounds."""
         check_split(self.split)
         check_boolean("clip_x_0", self.clip_x_0, "the paper's evaluation clips: true")
         check_whole("metrics.bpd_estimate.strata", self.strata, 2, "its error needs two draws of t; use 24")

@@ -25,7 +25,7 @@ from ddpm_lightning.evaluation.split_share import (
 from ddpm_lightning.evaluation.subject import Records, Subject, Trained
 from ddpm_lightning.runtime.results import MeanAndError, add_up
 from ddpm_lightning.seeding import NoisePerImage
-from ddpm_lightning.training.generate import counted
+from ddpm_lightning.training.generate import with_progress
 from ddpm_lightning.typing import PerExample
 
 PIXEL_SCALE = 127.5
@@ -111,7 +111,7 @@ class ExactBound(Metric):
     num_images: int | None = None
 
     def check(self, subject: Subject) -> None:
-        """Raises UserError without a model, such a split or so many images."""
+        """Raises UserError if there is no model or no such split, or if the split has fewer than num_images images."""
         check_split(self.split)
         check_boolean("clip_x_0", self.clip_x_0, "the paper's evaluation clips: true")
         check_first("metrics.bpd.num_images", self.num_images, subject.require_model("bpd"), self.split)
@@ -156,7 +156,7 @@ class ExactBound(Metric):
                 prior = prior_term(model, x_0)
                 total = prior.double()
                 terms = every_term(model, x_0, randn_like=noise.randn_like, clip_x_0=self.clip_x_0)
-                for t, measured in zip(range(T, 0, -1), counted(terms, bar, len(x_0)), strict=True):
+                for t, measured in zip(range(T, 0, -1), with_progress(terms, bar, len(x_0)), strict=True):
                     bound.add(t, measured)
                     total = total + measured.term
                 bound.add_images(prior, total)

@@ -41,7 +41,7 @@ def make_fabric(*, accelerator: str = "auto", precision: str = "32-true", **opti
         raise error if isinstance(error, UserError) else UserError(f"trainer: {error}") from error
 
 
-def together(fabric: Fabric, failure: UserError | Interrupted | None) -> None:
+def raise_together(fabric: Fabric, failure: UserError | Interrupted | None) -> None:
     """Waits for all processes, and raises on every one of them if one failed, so that none waits forever.
 
     Args:

@@ -62,7 +62,7 @@ class FlowLikelihood(Metric):
         return f"metrics.{self.name}.{key}"
 
     def check(self, subject: Subject) -> None:
-        """Raises UserError without a model or such a split, or if a number is out of bounds."""
+        """Raises UserError if there is no model or no such split, or if a number is out of bounds."""
         check_split(self.split)
         trained = subject.require_model(self.name)
         check_first(self.option("num_images"), self.num_images, trained, self.split)

@@ -17,7 +17,7 @@ from ddpm_lightning.configuration.build import ImageData
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.evaluation.fabric import together
+from ddpm_lightning.evaluation.fabric import raise_together
 from ddpm_lightning.evaluation.generated_shards import GeneratedShards
 from ddpm_lightning.image_files.decoding import GREY, open_image
 from ddpm_lightning.image_files.look import described, look_at
@@ -119,18 +119,18 @@ class Generated(ImageSet):
 
     def make(self, fabric: Fabric, wanted: range) -> None:
         """Generates the missing images of these numbers. Every process calls it."""
-        for _ in self.made(fabric, wanted):
+        for _ in self.make_shards(fabric, wanted):
             pass
 
     def as_generated(self, fabric: Fabric) -> Iterator[Pixels]:
         """Yields all images in order, each batch as soon as it is on disk. For a single process."""
         done = 0
-        for numbers in self.made(fabric, range(self.n)):
+        for numbers in self.make_shards(fabric, range(self.n)):
             yield from self.shards.read(numbers.stop, done)
             done = numbers.stop
         yield from self.shards.read(self.n, done)
 
-    def made(self, fabric: Fabric, wanted: range) -> Iterator[range]:
+    def make_shards(self, fabric: Fabric, wanted: range) -> Iterator[range]:
         """Generates the missing images of these numbers. Every process iterates over it.
 
         Yields:
@@ -151,7 +151,7 @@ class Generated(ImageSet):
                     yield numbers
             except (UserError, Interrupted) as error:
                 failure = error
-            together(fabric, failure)
+            raise_together(fabric, failure)
 
     def _bar(self, fabric: Fabric, count: int) -> "tqdm[Any]":
         total = count * self.sampler.chain(self.model).process.T

@@ -82,7 +82,7 @@ def measure_all(config: dict[str, Any], results: dict[str, Any], after_each: Cal
 
 def _with_records(results: dict[str, Any], config: dict[str, Any], name: str, records: Records) -> dict[str, Any]:
     """Returns the results with the records of one metric, and with its options in "evaluated"."""
-    evaluated = {name: {"asked": asked_for(config, name), "names": list(records)}}
+    evaluated = {name: {"asked": options_of_metric(config, name), "names": list(records)}}
     return {
         **results,
         "metrics": with_warnings({**results["metrics"], **records}),
@@ -112,7 +112,7 @@ def raise_failed(failed: Failed) -> None:
         raise UserError("; ".join(f"{name} is left out: {error}" for name, error in failed.items()))
 
 
-def asked_for(config: dict[str, Any], name: str) -> dict[str, Any]:
+def options_of_metric(config: dict[str, Any], name: str) -> dict[str, Any]:
     """Returns the options that a metric's results depend on, except the model and the seed, as JSON reads them."""
     options = {key: config[key] for key in ("sampler", "num_images", "split", "use_ema")}
     asked = {"metric": config["metrics"][name], **options, "precision": config["trainer"].get("precision")}
@@ -166,7 +166,7 @@ def check_options(config: dict[str, Any]) -> None:
 
 def make_subject(config: dict[str, Any], fabric: Fabric) -> Subject:
     """Returns the subject that the options of evaluate.py describe."""
-    trained = None if config["checkpoint"] is None else load(config, fabric)
+    trained = None if config["checkpoint"] is None else load_trained(config, fabric)
     background = config.get("background", "white")
     if config["images"] is not None:
         images: ImageSet = Given(Path(config["images"]), background=background)
@@ -187,13 +187,13 @@ def make_subject(config: dict[str, Any], fabric: Fabric) -> Subject:
     )
 
 
-def load(config: dict[str, Any], fabric: Fabric) -> Trained:
+def load_trained(config: dict[str, Any], fabric: Fabric) -> Trained:
     """Returns the model of the checkpoint, with the weights, the data and σ_t² that the options ask for."""
     elsewhere = {key: value for key, value in config.get("data", {}).items() if value is not None}
     path = Path(config["checkpoint"])
     checkpoint, data, trained = load_model(path, config["use_ema"], **elsewhere)
     model = with_variance(trained, config.get("variance"))
-    swapped = "" if model is trained else f"_{model.variance.name}"
+    variance_suffix = "" if model is trained else f"_{model.variance.name}"
     precision = precision_of(fabric)
     origin = {
         "step": checkpoint["global_step"],
@@ -207,7 +207,7 @@ def load(config: dict[str, Any], fabric: Fabric) -> Trained:
     }
     suffix = weights_suffix(config["use_ema"], precision)
     parts = {part: checkpoint[CONFIG][part] for part in MODEL_PARTS}
-    return Trained(model, data, parts, origin, suffix, swapped)
+    return Trained(model, data, parts, origin, suffix, variance_suffix)
 
 
 def weights_suffix(use_ema: bool, precision: str) -> str:
@@ -235,8 +235,8 @@ def from_checkpoint(
     Raises:
         UserError: if the model lacks the steps that the sampler needs.
     """
-    swapped = trained.swapped_for(sampler)
-    label = sampler.label(trained.model) + swapped  # raises UserError if the model has no such chain
+    variance_suffix = trained.variance_suffix_of(sampler)
+    label = sampler.label(trained.model) + variance_suffix  # raises UserError if the model has no such chain
     step, weights = trained.origin["step"], trained.origin["weights"]
     name = f"step{step:07d}_{weights}_{label}_seed{config['seed']}"
     beside = Path(config["checkpoint"]).parent.parent / "generated" / name
@@ -247,7 +247,7 @@ def from_checkpoint(
         shards=shards or GeneratedShards(Path(config["generated"] or beside)),
         recipe={
             "weights_sha256": digest(trained.model.state_dict()),
-            "model": {**trained.parts, **({"variance": config["variance"]} if swapped else {})},
+            "model": {**trained.parts, **({"variance": config["variance"]} if variance_suffix else {})},
             "sampler": config["sampler"],
             "seed": config["seed"],
             "precision": trained.origin["precision"],

@@ -32,7 +32,7 @@ class Trained:
         parts: the configuration of the model.
         origin: the entries of each result in results.json about the model: step, weights, data, checkpoint, …
         suffix: ends a result's name if the weights are not averaged or the precision is not float32.
-        swapped: ends the name of a result that depends on σ_t², if σ_t² is not that of training.
+        variance_suffix: ends the name of a result that depends on σ_t², if σ_t² is not that of training.
     """
 
     model: DenoisingDiffusion
@@ -40,11 +40,11 @@ class Trained:
     parts: dict[str, Any]
     origin: dict[str, Any]
     suffix: str = ""
-    swapped: str = ""
+    variance_suffix: str = ""
 
-    def swapped_for(self, sampler: Sampler) -> str:
-        """Returns `swapped` for images of this sampler, or "" if the sampler does not use σ_t²."""
-        return self.swapped if sampler.traits.follows_variance else ""
+    def variance_suffix_of(self, sampler: Sampler) -> str:
+        """Returns `variance_suffix` for images of this sampler, or "" if the sampler does not use σ_t²."""
+        return self.variance_suffix if sampler.traits.follows_variance else ""
 
 
 @dataclass

@@ -13,7 +13,7 @@ from ddpm_lightning.runtime.run_directory import in_sweep
 from ddpm_lightning.runtime.signals import STOP, Interrupted
 from ddpm_lightning.training.callbacks.checkpoints import last_checkpoint
 from ddpm_lightning.training.callbacks.stop import ENDED_EARLY, ended_early
-from ddpm_lightning.training.checkpoint import found_at, newest_whole
+from ddpm_lightning.training.checkpoint import existing_checkpoints, newest_undamaged
 from ddpm_lightning.training.run_results import reason_of_divergence
 from ddpm_lightning.training.same_run import Difference, allows_more_training, check_same_run
 
@@ -40,7 +40,7 @@ def find_resumable(config: dict[str, Any]) -> Resumed:
     Raises:
         UserError: The run directory holds another run.
     """
-    found = newest_whole(last_checkpoint(config["run_dir"]))
+    found = newest_undamaged(last_checkpoint(config["run_dir"]))
     if found is None:
         return Resumed(None, [], None)
     path, checkpoint = found
@@ -81,7 +81,7 @@ def log_shortened(trainer: L.Trainer) -> None:
 def log_how_to_resume(trainer: L.Trainer, cause: str) -> None:
     """Logs where the run stopped, and the option that resumes it."""
     run_dir = Path(trainer.default_root_dir)
-    found = found_at(last_checkpoint(run_dir))
+    found = existing_checkpoints(last_checkpoint(run_dir))
     log.info(
         "Stopped by %s at step %d; the same options with %s resume from %s",
         cause,

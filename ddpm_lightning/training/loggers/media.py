@@ -10,7 +10,7 @@ from PIL import Image
 
 
 class MediaLogger:
-    """Shows what is no number. A subclass overrides what its logger can show; every other call does nothing.
+    """Shows or stores what a logger takes besides numbers. A subclass overrides what its logger can show; every other call does nothing.
 
     Example:
         >>> from lightning.pytorch.loggers.logger import DummyLogger
