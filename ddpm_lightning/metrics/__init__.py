@@ -1,1 +1,1 @@
-"""How good generated images are: what a fixed classifier says of them, and distances between such sayings."""
+"""Scores of generated images, computed from the features of fixed classifiers."""

@@ -1,4 +1,4 @@
-"""A small classifier for data on which Inception would see nothing, and where it lies."""
+"""Small classifiers for data that Inception does not suit, such as 8×8 digits."""
 
 import json
 from importlib.resources import files
@@ -12,14 +12,19 @@ from ddpm_lightning.metrics.extractor import Extracted, Extractor, sha256_of
 from ddpm_lightning.typing import Pixels
 
 FEATURES = 64
+"""The number of features."""
+
 DESCRIPTION = "classifier"
-"""The key of the file's metadata that says what the classifier is for."""
+"""The key of a file's metadata that holds the classifier's shape."""
 
 
 class SmallClassifier(nn.Module):
-    """Four convolutions, the mean over places as features (as in Inception), and one linear layer.
+    """Four convolutions, their mean over all pixels as features (as in Inception), and one linear layer.
 
-    channels, size (height, width): of the images. classes: how many it tells apart.
+    Args:
+        channels: the channels of the images.
+        size: their height and width.
+        classes: the number of classes.
     """
 
     def __init__(self, channels: int, size: tuple[int, int], classes: int) -> None:
@@ -34,15 +39,20 @@ class SmallClassifier(nn.Module):
         self.head = nn.Linear(FEATURES, classes)
 
     def forward(self, images: Pixels) -> tuple[Tensor, Tensor]:
-        """Images in 0..255, [n, c, h, w], to features, [n, 64], and logits, [n, classes]."""
+        """Maps images in 0..255, [n, c, h, w], to features, [n, 64], and logits, [n, classes]."""
         features = self.body(images.float() / 127.5 - 1).mean((2, 3))
         return features, self.head(features)
 
 
 class DataSetClassifier(Extractor):
-    """A classifier of one data set, trained by `python train_classifier.py data=NAME` and shipped with the project.
+    """A classifier of one data set, trained by `python train_classifier.py data=NAME`.
 
-    weights: its file; None takes the one shipped for data set `name`.
+    Args:
+        name: the data set.
+        weights: a file that train_classifier.py wrote; None takes the one shipped for this data set.
+
+    Raises:
+        UserError: there is no such file, or it holds no classifier.
     """
 
     num_features = FEATURES
@@ -68,12 +78,12 @@ class DataSetClassifier(Extractor):
 
 
 def shipped_weights(name: str) -> Path:
-    """Where the classifier of a data set lies in the package."""
+    """Returns the path of the classifier that is shipped for a data set; the file may be missing."""
     return Path(str(files("ddpm_lightning.metrics"))) / "weights" / f"{name}.safetensors"
 
 
 def load_classifier(path: Path) -> SmallClassifier:
-    """The classifier of a file. Raises UserError, naming the file, where it is none."""
+    """Returns the classifier of a file. Raises UserError, with the path, if the file holds none."""
     if not path.is_file():
         raise UserError(f"there is no classifier {path}; train one with: python train_classifier.py data=NAME")
     try:
@@ -88,6 +98,6 @@ def load_classifier(path: Path) -> SmallClassifier:
 
 
 def describe(network: SmallClassifier, **facts: object) -> dict[str, str]:
-    """The metadata of a classifier's file: its shape, and whatever else is to be known of it."""
+    """Returns the metadata of a classifier's file: its shape, and further facts."""
     shape = {"channels": network.channels, "size": list(network.size), "classes": network.classes}
     return {DESCRIPTION: json.dumps({**shape, **facts})}

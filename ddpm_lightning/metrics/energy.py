@@ -1,4 +1,4 @@
-"""The energy distance of two sets of points: a ruler for data that are no pictures."""
+"""The energy distance between two sets of points, for data that are not pictures."""
 
 import torch
 
@@ -6,8 +6,20 @@ from ddpm_lightning.typing import OtherVectors, PointCloud
 
 
 def energy_distance(x: PointCloud, y: OtherVectors) -> float:
-    """2 E|X − Y| − E|X − X′| − E|Y − Y′| (Székely & Rizzo, 2013), estimated without bias from n and m points: 0 on
-    average where both are drawn from one density, so it can be just below 0. Holds n·m, n² and m² numbers."""
+    """Estimates the energy distance of two distributions from n and m points, without bias.
+
+        2 E|X − Y| − E|X − X′| − E|Y − Y′|
+
+    It is 0 for equal distributions, so the estimate can be slightly negative. It takes memory for n·m, n² and m²
+    numbers.
+
+    Args:
+        x: points of the one distribution, [n, d].
+        y: points of the other, [m, d].
+
+    References:
+        Székely & Rizzo (2013), "Energy statistics: A class of statistics based on distances".
+    """
     x, y = x.double(), y.double()
     n, m = len(x), len(y)
     within_x = torch.cdist(x, x).sum() / (n * (n - 1))

@@ -1,4 +1,4 @@
-"""What turns images into features: a fixed classifier, known by its name and the hash of its weights."""
+"""Feature extractors: fixed classifiers, identified by name and by the hash of their weights."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -13,17 +13,37 @@ from ddpm_lightning.typing import FeatureVectors, Logits, Pixels, SomePixels
 
 
 class Extracted(NamedTuple):
-    """What a classifier says of n images: features, [n, d], and logits, [n, k]."""
+    """A classifier's output for n images.
+
+    Args:
+        features: [n, d].
+        logits: [n, k].
+    """
 
     features: FeatureVectors
     logits: Logits
 
 
 class Extractor(nn.Module, ABC):
-    """A fixed classifier of images.
+    """A fixed classifier that turns images into features and logits.
 
-    num_features: d. fingerprint: the SHA-256 of its file of weights, so that two results with the same one compare.
-    suffix: what a result's name adds for weights that are not those that everyone has.
+    Attributes:
+        name: its name in results.
+        num_features: the number d of features.
+        fingerprint: the SHA-256 of its weights; results of equal fingerprints can be compared.
+        suffix: the end of a result's name, if the weights are not the usual ones.
+
+    Example:
+        >>> class MeanColour(Extractor):
+        ...     '''Two images are alike if the means of their channels are.'''
+        ...
+        ...     name, num_features, fingerprint = "mean-colour", 3, "none"
+        ...
+        ...     def extract(self, images):
+        ...         means = images.float().mean((2, 3))
+        ...         return Extracted(means, means)
+        >>> MeanColour().extract(torch.zeros(5, 3, 8, 8, dtype=torch.uint8)).features.shape
+        torch.Size([5, 3])
     """
 
     name: str
@@ -33,36 +53,43 @@ class Extractor(nn.Module, ABC):
 
     @abstractmethod
     def extract(self, images: Pixels) -> Extracted:
-        """Features and logits of images in 0..255. Raises UserError where they are not of a kind it knows."""
+        """Returns features and logits of images.
+
+        Args:
+            images: [n, c, h, w] in 0..255.
+
+        Raises:
+            UserError: the classifier does not know images of this shape.
+        """
 
     @property
     def device(self) -> torch.device:
-        """Where it is."""
+        """The device of its weights."""
         return next(self.parameters()).device
 
     @property
     def origin(self) -> dict[str, str]:
-        """What results.json says of it."""
+        """Its name and fingerprint, for the record of a result."""
         return {"extractor": self.name, "extractor_sha256": self.fingerprint}
 
     def forward(self, images: Pixels) -> FeatureVectors:
-        """The features alone, as torchmetrics asks for them."""
+        """Returns the features alone, as torchmetrics needs them: [n, d]."""
         return self.extract(images).features
 
     def train(self, mode: bool = True) -> "Extractor":
-        """Stays as it is for evaluation."""
+        """Stays in evaluation mode, whatever `mode` is."""
         return super().train(False)
 
 
 @torch.no_grad()
 def extract_all(extractor: Extractor, batches: Iterable[SomePixels]) -> Extracted:
-    """Features and logits of all images, in their order; float32, on the CPU."""
+    """Returns the features and logits of all images of all batches, in order, in float32 on the CPU."""
     extracted = [[part.float().cpu() for part in extractor.extract(batch.to(extractor.device))] for batch in batches]
     features, logits = zip(*extracted, strict=True)
     return Extracted(torch.cat(features), torch.cat(logits))
 
 
 def sha256_of(path: Path) -> str:
-    """The file's SHA-256, in hex."""
+    """Returns the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""The Inception network of FID, IS and KID, by way of torch-fidelity, whose port equals the original's."""
+"""The Inception network of FID, IS and KID, as ported by torch-fidelity."""
 
 import os
 import pickle
@@ -9,19 +9,23 @@ from urllib.error import URLError
 import torch
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, shown
 from ddpm_lightning.metrics.extractor import Extracted, Extractor, sha256_of
 from ddpm_lightning.typing import Pixels
 
 FILE = URL_INCEPTION_V3.rpartition("/")[2]
-PUBLIC = Path(FILE).stem.rpartition("-")[2]
-"""How the SHA-256 of the file begins that everyone has; torch.hub puts it into the name."""
+PUBLIC_SHA256 = Path(FILE).stem.rpartition("-")[2]
+"""The start of the SHA-256 of the public weights; torch.hub's file names hold it."""
 
 
 class Inception(Extractor):
-    """Inception v3 of 2015-12-05; features: the last pooling layer's 2048, logits: without their bias.
+    """Inception v3 of 2015-12-05: 2048 features of the last pooling layer, and logits without their bias.
 
-    weights: a file in torch-fidelity's format; None takes it from torch.hub's cache or downloads it.
+    Args:
+        weights: a file in torch-fidelity's format; None takes torch.hub's cache, or downloads it.
+
+    Raises:
+        UserError: the weights cannot be downloaded, or the file holds others.
     """
 
     name = "inception-v3-compat"
@@ -32,18 +36,18 @@ class Inception(Extractor):
         path = downloaded() if weights is None else Path(weights)
         self.network = load_inception(path)
         self.fingerprint = sha256_of(path)
-        self.suffix = "" if self.fingerprint.startswith(PUBLIC) else f"_{self.fingerprint[:8]}"
+        self.suffix = "" if self.fingerprint.startswith(PUBLIC_SHA256) else f"_{self.fingerprint[:8]}"
 
     def extract(self, images: Pixels) -> Extracted:
         if images.shape[1] not in (1, 3):
             raise UserError(
-                f"images of {images.shape[1]} channels are no pictures to Inception; it knows 3, or 1 as grey"
+                f"images of {images.shape[1]} channels cannot be judged by Inception; it knows 3, or 1 as grey"
             )
         return Extracted(*self.network(images.expand(-1, 3, -1, -1)))
 
 
 def downloaded() -> Path:
-    """The file in torch.hub's cache, after a download if need be. Raises UserError where that cannot be."""
+    """Returns the file in torch.hub's cache, downloaded if necessary. Raises UserError if that fails."""
     path: Path = Path(str(torch.hub.get_dir())) / "checkpoints" / FILE
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,20 +63,18 @@ def downloaded() -> Path:
 
 @lru_cache(maxsize=1)
 def load_inception(path: Path) -> FeatureExtractorInceptionV3:
-    """The network with the weights of a file. Raises UserError where it holds others."""
+    """Returns the network with the weights of a file. Raises UserError if the file does not hold them."""
     if not path.is_file():
         raise UserError(
             f"there is no file {path} of Inception's weights; inception_weights= takes torch-fidelity's {FILE}, "
-            f"to be had at {URL_INCEPTION_V3}"
+            f"which lies at {URL_INCEPTION_V3}"
         )
     try:
         torch.load(path, map_location="cpu", weights_only=True)  # torch-fidelity itself would run code in the file
         return FeatureExtractorInceptionV3(Inception.name, ["2048", "logits_unbiased"], os.fspath(path))
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = (
-            "it is no file of tensors" if isinstance(error, pickle.UnpicklingError) else " ".join(str(error).split())
-        )
-        reason = reason if len(reason) <= 160 else f"{reason[:160]} …"
+        is_pickle = isinstance(error, pickle.UnpicklingError)
+        reason = "it is no file of tensors" if is_pickle else shown(" ".join(str(error).split()))
         raise UserError(
             f"{path} does not hold the weights of torch-fidelity's {FILE} ({reason}); fetch it again"
         ) from error

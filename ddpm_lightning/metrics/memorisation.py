@@ -1,4 +1,4 @@
-"""Whether a model repeats its training data: are its images nearer to them than images that it has not seen?"""
+"""Memorisation: whether generated images are nearer to the training images than held-out images are."""
 
 from collections.abc import Iterable
 
@@ -11,8 +11,16 @@ from ddpm_lightning.typing import Distances, FeatureVectors, NeighbourDistances,
 
 
 def nearest(of: FeatureVectors, among: Iterable[SomeVectors], k: int) -> tuple[NeighbourDistances, Neighbours]:
-    """The Euclidean distances of each vector, [n, d], to its k nearest among others, which come batch by batch,
-    ascending, and which these are: [n, k] both."""
+    """Finds the k nearest neighbours of each vector by Euclidean distance.
+
+    Args:
+        of: the vectors, [n, d].
+        among: where to search, in batches, [_, d] each.
+        k: how many neighbours; fewer are returned if there are not that many.
+
+    Returns:
+        The distances, ascending, [n, k], and the neighbours' places in all batches together, [n, k].
+    """
     distances, places = torch.empty(len(of), 0, dtype=torch.float64), torch.empty(len(of), 0, dtype=torch.int64)
     first = 0
     for batch in among:
@@ -27,9 +35,25 @@ def nearest(of: FeatureVectors, among: Iterable[SomeVectors], k: int) -> tuple[N
 
 
 def share_nearer(generated: Distances, held_out: Distances) -> Value:
-    """P(d < d') + ½ P(d = d') for the distance d of a generated image to its nearest training image and that of a
-    held-out one, d' (Meehan et al., 2020): ½ where the model's images are as new as the held-out ones, 1 where they
-    are copies, 0 where they are farther off than any real one. Its standard error is DeLong's (1988)."""
+    """Returns the probability that a generated image is nearer to the training images than a held-out image is.
+
+        P(d < d′) + ½ P(d = d′)
+
+    It is ½ for a model whose images are as new as held-out ones, 1 for one that copies, and 0 for one whose images are
+    farther from the training images than any real one.
+
+    Args:
+        generated: d, the distance of each generated image to its nearest training image, [n].
+        held_out: d′, the same for held-out images, [m].
+
+    Returns:
+        The probability with its standard error by DeLong et al.
+
+    References:
+        Meehan et al. (2020), "A Non-Parametric Test to Detect Data-Copying in Generative Models".
+        DeLong et al. (1988), "Comparing the Areas under Two or More Correlated Receiver Operating Characteristic
+        Curves: A Nonparametric Approach".
+    """
     d, other = generated.double().numpy(), held_out.double().numpy()
     of_generated = 1 - _places(d, other)
     of_held_out = _places(other, d)
@@ -38,7 +62,7 @@ def share_nearer(generated: Distances, held_out: Distances) -> Value:
 
 
 def _places(values: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Of each value, the share of the others that are less, and half of those that are equal."""
+    """Returns for each value the share of `among` that is less, plus half of the share that is equal."""
     ordered = np.sort(among)
     less, not_more = np.searchsorted(ordered, values, "left"), np.searchsorted(ordered, values, "right")
     return (less + not_more) / (2 * len(among))

@@ -1,6 +1,6 @@
-"""The numbers that are read off features: Fréchet distance, classifier score, kernel distance, precision and recall.
+"""Scores of generated images: Fréchet distance, classifier score, kernel distance, precision and recall.
 
-The computation is torch-fidelity's, so that it equals that tool's own command line.
+torch-fidelity computes them, so they equal the numbers of its command line.
 """
 
 import math
@@ -19,49 +19,79 @@ from ddpm_lightning.metrics.reference import Reference, frechet_distance, statis
 from ddpm_lightning.typing import FeatureVectors
 
 SEED = 2020
-"""torch-fidelity's, for shuffling and for drawing subsets."""
+"""torch-fidelity's seed for shuffling and for drawing subsets."""
 
 
 class Value(NamedTuple):
-    """A number; its standard deviation over splits or subsets, if there are any; what is wrong with it, if so."""
+    """A measured number.
+
+    Args:
+        value: the number.
+        standard_deviation: over splits or subsets, if there are any; or a standard error.
+        warning: a reason to doubt the number, if there is one.
+    """
 
     value: float
     standard_deviation: float | None = None
     warning: str | None = None
 
     def stated(self) -> dict[str, float | str]:
-        """What there is of it, as results.json has it."""
+        """Returns the fields that are not None, as results.json keeps them."""
         return {key: part for key, part in self._asdict().items() if part is not None}
 
 
 class Score(ABC):
-    """Reads one number or more off the features of generated images.
+    """One number or several, computed from the features of generated images.
 
-    compares: whether it needs real ones.
+    Attributes:
+        compares: whether it needs real images.
+
+    Example:
+        >>> class MeanDistance(Score):
+        ...     '''How far the means of the features are apart.'''
+        ...
+        ...     def __call__(self, generated, real):
+        ...         difference = generated.features.mean(0) - real.features.mean(0)
+        ...         return [Value(float(difference.norm()))]
     """
 
     compares = True
 
     @abstractmethod
     def __call__(self, generated: Extracted, real: Reference) -> Sequence[Value]:
-        """The numbers, in the order in which they are named."""
+        """Returns the numbers, in the order of their names.
+
+        Args:
+            generated: features and logits of generated images.
+            real: the real images to compare with.
+        """
 
     def check(self, n: int, num_features: int, which: str) -> None:
-        """Raises UserError where n images, which are "generated" or "real", are too few."""
+        """Raises UserError if there are too few images.
+
+        Args:
+            n: the number of images.
+            num_features: the extractor's d.
+            which: "generated" or "real", for the message.
+        """
 
     def check_reference(self, real: Reference, num_features: int) -> None:
-        """Raises UserError where what is known of the real images is not enough."""
+        """Raises UserError if the real images are too few, or too little is known of them. See `check`."""
         if real.count is not None:
             self.check(real.count, num_features, "real")
 
     @property
     def suffix(self) -> str:
-        """What a result's name adds for settings that are not the usual ones."""
+        """The end of a result's name: the settings that differ from the defaults."""
         return "".join(f"_{name}{value}" for name, value in vars(self).items() if value != getattr(type(self), name))
 
 
 class FrechetDistance(Score):
-    """FID (Heusel et al., 2017) where the features are Inception's. Smaller is better."""
+    """The Fréchet distance of the features; with Inception's, this is FID. Smaller is better.
+
+    References:
+        Heusel et al. (2017), "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium".
+    """
 
     def __call__(self, generated: Extracted, real: Reference) -> Sequence[Value]:
         value = frechet_distance(statistics_of(generated.features), real.statistics)
@@ -76,7 +106,12 @@ class FrechetDistance(Score):
 
 
 def suspicion(distance: float, floor: float | None) -> str | None:
-    """What is wrong with a Fréchet distance, if anything is."""
+    """Returns a reason to doubt a Fréchet distance, or None.
+
+    Args:
+        distance: the Fréchet distance.
+        floor: that of as many further real images, if known.
+    """
     if not math.isfinite(distance):
         return "not finite: the features overflow or are not numbers"
     if floor is not None and distance < floor / 2:
@@ -86,7 +121,14 @@ def suspicion(distance: float, floor: float | None) -> str | None:
 
 @dataclass(frozen=True)
 class ClassifierScore(Score):
-    """IS (Salimans et al., 2016) where the classifier is Inception: exp E KL(p(y|x) ‖ p(y)). Larger is better."""
+    """exp E_x D_KL(p(y|x) ‖ p(y)) of a classifier; with Inception, this is IS. Larger is better.
+
+    Args:
+        splits: how many parts the images are cut into; the score is the mean over the parts, at least 1.
+
+    References:
+        Salimans et al. (2016), "Improved Techniques for Training GANs".
+    """
 
     splits: int = 10
     compares = False
@@ -104,7 +146,17 @@ class ClassifierScore(Score):
 
 @dataclass(frozen=True)
 class KernelDistance(Score):
-    """KID (Bińkowski et al., 2018) where the features are Inception's: unbiased, so it can be just below 0."""
+    """The squared maximum mean discrepancy of the features; with Inception's, this is KID. Smaller is better.
+
+    The estimate is unbiased, so it can be slightly negative.
+
+    Args:
+        subsets: how many random subsets to average over, at least 1.
+        subset_size: the images in each, at least 2.
+
+    References:
+        Bińkowski et al. (2018), "Demystifying MMD GANs".
+    """
 
     subsets: int = 100
     subset_size: int = 1000
@@ -116,8 +168,8 @@ class KernelDistance(Score):
     def __call__(self, generated: Extracted, real: Reference) -> Sequence[Value]:
         options = {"kid_subsets": self.subsets, "kid_subset_size": self.subset_size, "rng_seed": SEED}
         features = _needed(real, "kid")
-        said = kid_features_to_metric(generated.features, features, verbose=False, **options)
-        return [Value(*said.values())]
+        measured = kid_features_to_metric(generated.features, features, verbose=False, **options)
+        return [Value(*measured.values())]
 
     def check(self, n: int, num_features: int, which: str) -> None:
         if n < self.subset_size:
@@ -133,8 +185,16 @@ class KernelDistance(Score):
 
 @dataclass(frozen=True)
 class PrecisionRecall(Score):
-    """The share of generated images that lie among the real, and of real ones that lie among the generated
-    (Kynkäänniemi et al., 2019): within reach of the k-th nearest neighbour."""
+    """Precision and recall: the share of generated images that lie among the real ones, and the reverse.
+
+    An image lies among others if it is nearer to one of them than that one's k-th nearest neighbour.
+
+    Args:
+        k: which neighbour, at least 1.
+
+    References:
+        Kynkäänniemi et al. (2019), "Improved Precision and Recall Metric for Assessing Generative Models".
+    """
 
     k: int = 3
 
@@ -144,8 +204,8 @@ class PrecisionRecall(Score):
     def __call__(self, generated: Extracted, real: Reference) -> Sequence[Value]:
         features = _needed(real, "prc")
         options = {"prc_neighborhood": self.k, "save_cpu_ram": True, "verbose": False}
-        said = prc_features_to_metric(generated.features, features, **options)
-        return [Value(said["precision"]), Value(said["recall"])]
+        measured = prc_features_to_metric(generated.features, features, **options)
+        return [Value(measured["precision"]), Value(measured["recall"])]
 
     def check(self, n: int, num_features: int, which: str) -> None:
         if n <= self.k:

@@ -1,1 +1,1 @@
-"""Layers only: (x, t) -> tensor. Knows nothing of diffusion."""
+"""Networks, which map (x, t) to a tensor and know nothing of diffusion."""

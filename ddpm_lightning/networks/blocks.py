@@ -1,4 +1,4 @@
-"""The parts of the paper's U-Net (Appendix B), with the official code's initialisation and paddings."""
+"""The layers of the paper's U-Net (Ho et al., 2020, Appendix B), initialised and padded as in the official code."""
 
 import math
 from typing import TypeVar
@@ -12,12 +12,12 @@ from ddpm_lightning.typing import Features, Indices
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
-ZERO = 1e-5
-"""The gain of a layer that starts as (nearly) nothing; the official code's scale of 1e-10 under a square root."""
+NEARLY_ZERO = 1e-5
+"""The gain of a layer whose output starts near 0: the square root of the official code's scale of 1e-10."""
 
 
 def initialised(layer: Layer, gain: float = 1.0) -> Layer:
-    """Xavier-uniform weights (Var = gain²·2/(fan_in + fan_out)), biases 0."""
+    """Initialises a layer: Xavier-uniform weights with Var = gain²·2/(fan_in + fan_out), biases 0. Returns it."""
     nn.init.xavier_uniform_(layer.weight, gain)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -25,17 +25,24 @@ def initialised(layer: Layer, gain: float = 1.0) -> Layer:
 
 
 def conv3x3(c_in: int, c_out: int, gain: float = 1.0) -> nn.Conv2d:
-    """3×3 convolution that keeps height and width."""
+    """Returns an initialised 3×3 convolution that keeps height and width."""
     return initialised(nn.Conv2d(c_in, c_out, 3, padding=1), gain)
 
 
 def group_norm(groups: int, channels: int) -> nn.GroupNorm:
-    """GroupNorm with TensorFlow's ε of 1e-6, not PyTorch's 1e-5."""
+    """Returns a GroupNorm with ε = 1e-6, as in TensorFlow; PyTorch's default is 1e-5."""
     return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
 def sinusoids(t: Indices, channels: int) -> Tensor:
-    """[sin(t f_i), cos(t f_i)], f_i = exp(−i ln 1e4/(half − 1)), i = 0..half−1: [b, channels], float32. t: 0..T−1."""
+    """Returns the sinusoidal embedding of t: [b, channels], float32.
+
+        [sin(t f_0), …, sin(t f_{h−1}), cos(t f_0), …, cos(t f_{h−1})],  f_i = 10000^(−i/(h − 1)),  h = channels/2
+
+    Args:
+        t: [b] in 0..T−1.
+        channels: even, at least 4.
+    """
     half = channels // 2
     f = torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float32, device=t.device) / (half - 1))
     angles = t.float()[:, None] * f
@@ -43,7 +50,11 @@ def sinusoids(t: Indices, channels: int) -> Tensor:
 
 
 class TimeEmbedding(nn.Module):
-    """t -> Dense(swish(Dense(sinusoids)))): [b] -> [b, 4·channels]."""
+    """The embedding of t that every ResBlock reads: Dense(swish(Dense(sinusoids(t)))), [b] -> [b, 4·channels].
+
+    Args:
+        channels: the size of the sinusoidal embedding, even, at least 4.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -57,7 +68,16 @@ class TimeEmbedding(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """GN–swish–conv, + Dense(swish(temb)), GN–swish–dropout–conv(0), + shortcut (1×1 where channels differ)."""
+    """A residual block: GN–swish–conv, + Dense(swish(temb)), GN–swish–dropout–conv, + shortcut.
+
+    The last convolution starts near 0. The shortcut is a 1×1 convolution if the channels differ, else the identity.
+
+    Args:
+        c_in, c_out: channels in and out, multiples of groups.
+        c_time: the size of the time embedding.
+        dropout: the probability of dropout, in [0, 1).
+        groups: the groups of each GroupNorm.
+    """
 
     def __init__(self, c_in: int, c_out: int, c_time: int, dropout: float, groups: int) -> None:
         super().__init__()
@@ -66,10 +86,11 @@ class ResBlock(nn.Module):
         self.time = initialised(nn.Linear(c_time, c_out))
         self.norm_1 = group_norm(groups, c_out)
         self.dropout = Dropout(dropout)
-        self.conv_1 = conv3x3(c_out, c_out, gain=ZERO)
+        self.conv_1 = conv3x3(c_out, c_out, gain=NEARLY_ZERO)
         self.shortcut = nn.Identity() if c_in == c_out else initialised(nn.Conv2d(c_in, c_out, 1))
 
     def forward(self, x: Features, swish_temb: Tensor) -> Features:
+        """Maps x, [b, c_in, h, w], and swish(temb), [b, c_time], to [b, c_out, h, w]."""
         h = self.conv_0(F.silu(self.norm_0(x)))
         h = h + self.time(swish_temb)[:, :, None, None]
         h = self.conv_1(self.dropout(F.silu(self.norm_1(h))))
@@ -77,18 +98,23 @@ class ResBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """One-head self-attention over all pixels, scale C^-½, + x. The three 1×1 convolutions q, k, v are one."""
+    """Residual self-attention over all pixels: one head, scale C^-½. q, k and v come from one 1×1 convolution.
+
+    Args:
+        channels: C, a multiple of groups.
+        groups: the groups of the GroupNorm.
+    """
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
         self.norm = group_norm(groups, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
-        self.project = initialised(nn.Conv2d(channels, channels, 1), gain=ZERO)
-        # As if q, k and v were three layers: fan_out is C, not 3C.
+        self.project = initialised(nn.Conv2d(channels, channels, 1), gain=NEARLY_ZERO)
+        # The variance of three layers q, k, v, whose fan_out is C, not 3C.
         initialised(self.qkv, gain=math.sqrt((1 + 3) / (1 + 1)))
 
     def forward(self, x: Features) -> Features:
-        # Channels last in memory, as the fused kernels want them.
+        # Channels last in memory, because the fused kernels are faster with it.
         pixels = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).contiguous()
         q, k, v = pixels[:, None].chunk(3, dim=3)
         h = F.scaled_dot_product_attention(q, k, v)[:, 0]
@@ -96,7 +122,7 @@ class Attention(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halves height and width: 3×3 convolution of stride 2, padded below and on the right (TensorFlow's 'SAME')."""
+    """Halves height and width: a 3×3 convolution of stride 2, padded below and on the right as TensorFlow's 'SAME'."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -107,7 +133,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Doubles height and width: nearest neighbour, then a 3×3 convolution."""
+    """Doubles height and width: nearest-neighbour upsampling, then a 3×3 convolution."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

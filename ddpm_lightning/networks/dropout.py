@@ -1,4 +1,4 @@
-"""Dropout that costs little on a CPU, too."""
+"""A dropout layer that is fast on a CPU."""
 
 import torch
 import torch.nn.functional as F
@@ -6,16 +6,19 @@ from torch import Tensor, nn
 
 from ddpm_lightning.typing import Features
 
-CHANCES = 2**16
-"""What 16 random bits can tell apart."""
+RANDOM_16_BITS = 2**16
+"""How many values 16 random bits can take."""
 
 
 class Dropout(nn.Module):
-    """Leaves out each feature with probability p, in training, and divides the others by 1 − p.
+    """Sets each feature to 0 with probability p in training, and divides the others by 1 − p.
 
-    On a CPU, torch's own takes most of its time to draw a number for each feature. There 16 bits decide here, so p is a
-    multiple of 2^-16. They come from the global generator, as torch's do. Where a
-    compiler fuses the drawing with what follows, torch's is as good.
+    Why not nn.Dropout: on a CPU it draws a number per feature, which takes most of its time, and its other masks would
+    change the results of old seeds. Here 16 random bits of the global generator decide per feature, so p is rounded to
+    a multiple of 2^-16. On other devices, and in compiled code, this is torch's dropout.
+
+    Args:
+        p: the probability, in [0, 1).
     """
 
     def __init__(self, p: float) -> None:
@@ -31,8 +34,8 @@ class Dropout(nn.Module):
 
 
 def scaled_mask(x: Tensor, p: float) -> Tensor:
-    """1/(1 − p) where a feature of x is kept, else 0; of x's shape and kind."""
-    left_out = min(round(p * CHANCES), CHANCES - 1)
+    """Draws a mask in the shape and dtype of x: 0 with probability p, else 1/(1 − p)."""
+    dropped = min(round(p * RANDOM_16_BITS), RANDOM_16_BITS - 1)
     words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(-(2**63), None)  # all 64 bits
-    chances = words.view(torch.int16)[: x.numel()].view(x.shape)
-    return (chances >= left_out - CHANCES // 2).to(x.dtype).mul_(CHANCES / (CHANCES - left_out))
+    numbers = words.view(torch.int16)[: x.numel()].view(x.shape)
+    return (numbers >= dropped - RANDOM_16_BITS // 2).to(x.dtype).mul_(RANDOM_16_BITS / (RANDOM_16_BITS - dropped))

@@ -1,4 +1,4 @@
-"""The paper's noise-predicting U-Net (Appendix B)."""
+"""The paper's U-Net (Ho et al., 2020, Appendix B)."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ddpm_lightning.errors import UserError, check_at_most, check_boolean, check_whole
+from ddpm_lightning.errors import UserError, check_boolean, check_interval, check_whole
 from ddpm_lightning.networks.blocks import (
-    ZERO,
+    NEARLY_ZERO,
     Attention,
     Downsample,
     ResBlock,
@@ -22,9 +22,12 @@ from ddpm_lightning.typing import Features, Indices
 
 
 class Stage(nn.Module):
-    """A ResBlock, then attention where `attention` is set.
+    """A ResBlock, followed by attention if there is any.
 
-    checkpointed: whether what happens inside is forgotten, and computed anew for the gradients.
+    Args:
+        block: the ResBlock.
+        attention: the attention, or None.
+        checkpointed: whether the backward pass recomputes the activations inside instead of storing them.
     """
 
     def __init__(self, block: ResBlock, attention: Attention | None, checkpointed: bool) -> None:
@@ -45,14 +48,26 @@ class Stage(nn.Module):
 
 
 class UNet(nn.Module):
-    """(x, t) -> tensor; x: [b, in_channels, h, w], t: [b] in 0..T−1; returns [b, out_channels, h, w].
+    """The U-Net of the paper, with ResBlocks on several levels and attention on some of them.
 
-    size: (h, w) of the images. channels: of the highest level. multipliers: channels of each level, as multiples;
-    each level but the last halves height and width. attention: the sides (the longer one, if they differ) at which
-    attention follows each ResBlock; in the middle it always does. groups: of every GroupNorm. activation_checkpointing:
-    keeps of each ResBlock and its attention what went in, no more, and computes the rest anew for the gradients, which
-    are the same: less memory, more time.
-    Raises UserError where the size does not divide by 2^(levels − 1) or the numbers describe no network.
+    The CIFAR-10 model has 35.7 million parameters, the one for 256×256 images 114 million.
+
+    Args:
+        in_channels, out_channels: of the images in and out.
+        size: height and width of the images, multiples of 2^(levels − 1).
+        channels: the channels of the first level, a multiple of 2 and of groups, at least 4.
+        multipliers: the channels of each level, as multiples of `channels`. Each level but the last halves height
+            and width.
+        num_res_blocks: ResBlocks per level on the way down, in 1..100; the way up has one more.
+        attention: the sides at which attention follows each ResBlock; for images that are not square, the longer
+            side. In the middle, there is always attention.
+        dropout: the probability of dropout, in [0, 1).
+        groups: the groups of every GroupNorm.
+        activation_checkpointing: stores only the input of each stage, and recomputes the rest in the backward pass.
+            The gradients are the same; it takes less memory and more time.
+
+    Raises:
+        UserError: the size is not divisible, or an argument is out of its range.
     """
 
     def __init__(
@@ -100,9 +115,15 @@ class UNet(nn.Module):
                 self.up.append(stage(c + skips.pop(), width, side in attention))
                 c = width
         self.norm_out = group_norm(groups, c)
-        self.conv_out = conv3x3(c, out_channels, gain=ZERO)
+        self.conv_out = conv3x3(c, out_channels, gain=NEARLY_ZERO)
 
     def forward(self, x: Features, t: Indices) -> Features:
+        """Returns the network's output: [b, out_channels, h, w].
+
+        Args:
+            x: [b, in_channels, h, w].
+            t: [b] in 0..T−1.
+        """
         swish_temb = F.silu(self.time(t))
         h = self.conv_in(x)
         skips = [h]
@@ -119,8 +140,7 @@ class UNet(nn.Module):
 def _check(
     size: Sequence[int], channels: int, multipliers: Sequence[int], num_res_blocks: int, groups: int, dropout: float
 ) -> None:
-    check_whole("network.num_res_blocks", num_res_blocks, 1, "a level needs a block; the paper's have 2")
-    check_at_most("network.num_res_blocks", num_res_blocks, 100, "nothing so deep can be trained; the paper's have 2")
+    check_whole("network.num_res_blocks", num_res_blocks, 1, "it counts the blocks of a level; the paper has 2", 100)
     check_whole("network.channels", channels, 4, "the time embedding needs two sines and two cosines; use 128")
     check_whole("network.groups", groups, 1, "they are the groups of every GroupNorm; use 32")
     check_whole("the number of network.multipliers", len(multipliers), 1, "there must be a level; use [1,2,2,2]")
@@ -137,5 +157,4 @@ def _check(
             f"network.channels={channels} does not divide by 2 and by network.groups={groups}, the groups of every "
             "GroupNorm; choose a common multiple"
         )
-    if not 0 <= dropout < 1:
-        raise UserError(f"network.dropout={dropout} lies outside [0, 1): it is the share of features left out")
+    check_interval("network.dropout", dropout, 0, 1, "it is the share of features left out; use 0.1", ends="[)")

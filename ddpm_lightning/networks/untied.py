@@ -1,19 +1,21 @@
-"""A network of its own for each step, where the paper shares one: to see what sharing brings."""
+"""A separate network for every step, to measure what the paper's shared network gains."""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
-from ddpm_lightning.errors import UserError, check_at_most, check_whole
+from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.typing import Features, Indices
 
 
 class Untied(nn.Module):
-    """(x, t) -> tensor; x: [b, in_channels, h, w], t: [b] in 0..T−1; returns [b, out_channels, h, w].
+    """T networks of the same kind, one per step; each learns from the examples of its own t alone.
 
-    network: (in_channels, out_channels, size) -> a network; T of them are made. The one of step t learns from the
-    examples of that t alone.
+    Args:
+        in_channels, out_channels, size: what each network is built for; see `UNet`.
+        T: the number of steps, in 1..1000.
+        network: (in_channels, out_channels, size) -> a new network.
     """
 
     def __init__(
@@ -26,11 +28,17 @@ class Untied(nn.Module):
         network: Callable[[int, int, Sequence[int]], nn.Module],
     ) -> None:
         super().__init__()
-        check_whole("network.T", T, 1, "there is a network for each step; use ${schedule.T}")
-        check_at_most("network.T", T, 1000, "so many networks take much memory; choose fewer steps, schedule.T=20")
+        advice = "each step has a network of its own, which takes memory; use ${schedule.T} with schedule.T=20"
+        check_whole("network.T", T, 1, advice, most=1000)
         self.networks = nn.ModuleList(network(in_channels, out_channels, size) for _ in range(T))
 
     def forward(self, x: Features, t: Indices) -> Features:
+        """Returns the output of each example's network: [b, out_channels, h, w].
+
+        Args:
+            x: [b, in_channels, h, w].
+            t: [b] in 0..T−1.
+        """
         if int(t.max()) >= len(self.networks):
             raise UserError(
                 f"network.T={len(self.networks)} networks were made, and none knows step {int(t.max()) + 1} of the "

@@ -355,7 +355,7 @@ def test_damaged_files_are_named(
     [
         ({"mu": np.zeros(64), "sigma": np.zeros(64)}, "it is of another extractor"),
         ({"mu": np.zeros(2048), "sigma": np.eye(2048)}, "it is of another extractor"),
-        ({"mu": np.full(64, np.nan), "sigma": np.eye(64)}, "values that are no numbers"),
+        ({"mu": np.full(64, np.nan), "sigma": np.eye(64)}, "values that are not finite numbers"),
         ({"features": np.zeros(64)}, "it is of another extractor"),
         ({"mu": np.zeros(64)}, "it is of another extractor"),
         ({"other": np.zeros(64)}, "holds none of the arrays"),
