@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 
 from ddpm_lightning.atomic_files import atomic_write
 from ddpm_lightning.configuration.build import make, plain
-from ddpm_lightning.data.encoded import EncodedImages, EncodedImagesDataModule, typed
-from ddpm_lightning.data.shards import LIST, ShardList, ShardsDataModule, read_index, text_of
+from ddpm_lightning.data.encoded import EncodedImages, EncodedImagesDataModule, side_option
+from ddpm_lightning.data.shards import SHARD_LIST, ShardList, ShardsDataModule, read_index, to_json
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.runtime.command_line import command_for, option, relative
 from ddpm_lightning.runtime.progress_bars import progress_bar
@@ -37,10 +37,10 @@ def run(cfg: DictConfig) -> None:
         data, folder = make(config["data"], EncodedImagesDataModule), Path(str(config["into"]))
         if isinstance(data, ShardsDataModule):
             raise UserError("data=shards are shards already; say what they are made of: data=image_folder or data=lsun")
-        log.info("%s", data.described())
+        log.info("%s", data.summary())
         images = convert(data, folder, config["images_per_shard"], config["workers"])
         told, where = " and ".join(f"{n} {split} images" for split, n in images.items()), relative(folder)
-        side = shlex.quote(f"data.side={typed(data.side)}")
+        side = shlex.quote(f"data.side={side_option(data.side)}")
         options = f"data=shards {option('data.root', where)} {side} data.channels={data.channels}"
         log.info("%s in %s; train on them: %s %s", told, where, command_for("train.py"), options)
 
@@ -125,5 +125,5 @@ def finish(folder: Path, shards: ShardList) -> None:
             raise UserError(f"no image of the {split} split can be read; delete {folder}, and mend them")
     for left_over in folder.glob("*.tmp"):  # of commands that were killed
         left_over.unlink(missing_ok=True)
-    with atomic_write(folder / LIST, shared=True) as file:
-        file.write(text_of(shards))
+    with atomic_write(folder / SHARD_LIST, shared=True) as file:
+        file.write(to_json(shards))

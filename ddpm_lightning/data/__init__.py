@@ -1,1 +1,1 @@
-"""LightningDataModules: owners of images, shapes, levels, and the way from integers to [−1, 1] and back."""
+"""LightningDataModules, which own images, their shapes and levels, and convert integers to [−1, 1] and back."""

@@ -1,6 +1,6 @@
-"""Which images make a batch: an endless stream for training, one pass for evaluation.
+"""Plans of batches: an endless shuffled stream for training, and one pass in order for evaluation.
 
-A batch is planned first (places in the data set, flips) and then gathered whole, so there is no Python per image.
+A plan holds places in the data set and flips. A data set gathers a planned batch as a whole, without Python per image.
 """
 
 import hashlib
@@ -18,14 +18,25 @@ from ddpm_lightning.typing import Flags, Indices, Pixels
 
 
 class Plan(NamedTuple):
-    """Which images, and which of them are to be mirrored."""
+    """A batch before it is read.
+
+    Args:
+        indices: places in the data set, [b].
+        flip: which images to mirror, [b].
+    """
 
     indices: Indices
     flip: Flags
 
 
 class Batch(NamedTuple):
-    """Images as integers, which of them are to be mirrored, and their places in the data set."""
+    """A batch as it was read.
+
+    Args:
+        images: integers in 0..levels−1, not mirrored yet, [b, c, h, w].
+        flip: which images to mirror, [b].
+        indices: their places in the data set, [b].
+    """
 
     images: Pixels
     flip: Flags
@@ -34,21 +45,43 @@ class Batch(NamedTuple):
 
 @runtime_checkable
 class ImageDataset(Protocol):
-    """Anything that knows its length and gathers a planned batch.
+    """A data set that gathers planned batches.
 
-    fingerprint: changes when the images do, so that what was computed from them can be kept.
+    Example:
+        >>> class GreyImages:
+        ...     def __len__(self):
+        ...         return 100
+        ...
+        ...     def __getitem__(self, plan):
+        ...         images = torch.full((len(plan.indices), 1, 8, 8), 128, dtype=torch.uint8)
+        ...         return Batch(images, plan.flip, plan.indices)
+        ...
+        ...     def fingerprint(self):
+        ...         return "100 grey images"
+        >>> isinstance(GreyImages(), ImageDataset)
+        True
     """
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Returns the number of images."""
+        ...
 
-    def __getitem__(self, plan: Plan) -> Batch: ...
+    def __getitem__(self, plan: Plan) -> Batch:
+        """Reads a planned batch."""
+        ...
 
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """Returns a text that changes when the images do, as a key for what is computed from them."""
+        ...
 
 
 @dataclass(frozen=True)
 class InMemoryImages(Dataset[Batch]):
-    """A small data set as one tensor, [n, c, h, w] uint8."""
+    """A data set in memory.
+
+    Args:
+        images: all images, [n, c, h, w], uint8.
+    """
 
     images: Pixels
 
@@ -64,7 +97,12 @@ class InMemoryImages(Dataset[Batch]):
 
 @dataclass(frozen=True)
 class Share:
-    """One process of several, each of which takes its own part of every batch."""
+    """Which of several processes this is; each reads its own part of the data.
+
+    Args:
+        rank: in 0..world_size−1.
+        world_size: the number of processes.
+    """
 
     rank: int = 0
     world_size: int = 1
@@ -72,12 +110,19 @@ class Share:
 
 @dataclass(frozen=True)
 class TrainingStream(Sampler[Plan]):
-    """Batch after batch without end, from batch number `start`.
+    """Endless plans of training batches, from batch number `start`.
 
-    The data are shuffled anew for each pass, and each pass gives n // batch_size batches. Order and flips follow from
-    (seed, pass) and (seed, batch), so the stream is the same after a restart and for any number of processes.
-    batch_size: of a step, all processes together. turns: the parts in which a process has its share of a step's batch
-    one after the other, each of which counts as a batch.
+    Each pass over the data has another order and n // batch_size whole batches. The order follows from (seed, pass)
+    and the flips from (seed, step). So the stream is the same after a restart and for any number of processes.
+
+    Args:
+        n: the number of images.
+        batch_size: the images of an optimizer step, all processes together; at most n.
+        flip: whether to mirror half of the images at random.
+        seed: the seed of order and flips.
+        share: which process this is.
+        start: the number of this process's first batch.
+        accumulated: how many batches each process accumulates for a step.
     """
 
     n: int
@@ -86,14 +131,14 @@ class TrainingStream(Sampler[Plan]):
     seed: int
     share: Share
     start: int = 0
-    turns: int = 1
+    accumulated: int = 1
 
     def __iter__(self) -> Iterator[Plan]:
         return map(self.plan, count(self.start))
 
     def plan(self, number: int) -> Plan:
-        """This process's batch of this number."""
-        mine = place_of(number, self.turns, self.share.rank, self.share.world_size)
+        """Returns the plan of this process's batch of a number: [batch_size/(world_size · accumulated)]."""
+        mine = place_of(number, self.accumulated, self.share.rank, self.share.world_size)
         epoch, place = divmod(mine.step, self.n // self.batch_size)
         indices = _order(self.seed, epoch, self.n)[place * self.batch_size : (place + 1) * self.batch_size]
         flip = torch.rand(self.batch_size, generator=generator(self.seed, "flip", mine.step)) < 0.5 * self.flip
@@ -107,9 +152,12 @@ def _order(seed: int, epoch: int, n: int) -> Indices:
 
 @dataclass(frozen=True)
 class OnePass(Sampler[Plan]):
-    """Every image once, in order; this process takes every world_size-th one. Nothing is padded, nothing is mirrored.
+    """Plans that visit every image once, in order, none mirrored; no batch is padded.
 
-    batch_size: of each process.
+    Args:
+        n: the number of images.
+        batch_size: the images of a batch of this process.
+        share: which process this is; it reads the images rank, rank + world_size, rank + 2·world_size, …
     """
 
     n: int
@@ -121,7 +169,8 @@ class OnePass(Sampler[Plan]):
 
     def __iter__(self) -> Iterator[Plan]:
         mine = self._mine()
-        for indices in torch.split(mine, self.batch_size) if len(mine) else ():  # of nothing, split makes one part
+        parts = mine.split(self.batch_size) if len(mine) else ()  # torch splits an empty tensor into one part
+        for indices in parts:
             yield Plan(indices, torch.zeros(len(indices), dtype=torch.bool))
 
     def _mine(self) -> Indices:

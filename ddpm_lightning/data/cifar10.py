@@ -19,7 +19,12 @@ FILES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch
 
 
 class CIFAR10DataModule(ImageDataModule):
-    """root: the folder that holds cifar-10-batches-py; torchvision downloads it there if it is missing."""
+    """CIFAR-10 with its own train and test split.
+
+    Args:
+        root: the folder that holds cifar-10-batches-py; torchvision downloads it there if it is missing.
+        **options: see `ImageDataModule`.
+    """
 
     channels = 3
     size = (32, 32)
@@ -38,7 +43,7 @@ class CIFAR10DataModule(ImageDataModule):
 
 
 class _Rows:
-    """Stands in for a NumPy array of bytes while it is unpickled, for NumPy itself believes what a pickle says."""
+    """Takes the place of a uint8 array in a pickle: NumPy's own loader trusts the shape and dtype in it."""
 
     def __init__(self, *_: Any) -> None: ...
 
@@ -48,7 +53,7 @@ class _Rows:
 
 
 class _Described:
-    """Stands in for what a pickle says of an array: its class and its dtype."""
+    """Takes the place of an array's class and dtype in a pickle, which are ignored."""
 
     def __init__(self, *_: Any) -> None: ...
 
@@ -56,7 +61,7 @@ class _Described:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Reads arrays of bytes and plain containers; a pickle that asks for anything else is refused."""
+    """Reads uint8 arrays and plain containers, and refuses a pickle that needs anything else."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module.split(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype"):
@@ -65,9 +70,9 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def read_batch(path: Path) -> Pixels:
-    """One file of cifar-10-batches-py as [n, 3, 32, 32]. Raises UserError, naming the file, if it is none."""
+    """Reads a file of cifar-10-batches-py: [n, 3, 32, 32]. Raises UserError, with the path, if it is damaged."""
     try:
         rows = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="bytes").load()[b"data"]
         return torch.from_numpy(rows.array.reshape(-1, 3, 32, 32).copy())
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise UserError(f"{path} is no whole batch file of CIFAR-10 ({shown(error)}); fetch it again") from error
+        raise UserError(f"{path} is not a whole batch file of CIFAR-10 ({shown(error)}); fetch it again") from error

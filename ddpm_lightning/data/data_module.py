@@ -1,4 +1,4 @@
-"""What every DataModule of images does; a data set adds its shape and how a split is loaded."""
+"""The base class of all data sets of images."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -10,17 +10,40 @@ from torch.utils.data import DataLoader
 
 from ddpm_lightning.data.batches import Batch, ImageDataset, OnePass, Share, TrainingStream
 from ddpm_lightning.data.pixels import PixelRange
-from ddpm_lightning.errors import UserError, check_at_most, check_boolean, check_whole
+from ddpm_lightning.errors import UserError, check_boolean, check_whole
 from ddpm_lightning.typing import Examples
 
 
 class ImageDataModule(L.LightningDataModule):
-    """Batches of images on the scale [−1, 1]; integers travel to the device and are mirrored and scaled there.
+    """A data set of images, which hands batches in [−1, 1] to the model.
 
-    channels, size (height, width) and pixels (the number of levels) are known before anything is read.
-    batch_size: of an optimizer step, all processes and all batches that are accumulated together. eval_batch_size: of
-    each process, for testing. flip: mirror half of the training images. num_workers: processes that read ahead, for
-    data on disk. max_train_images: trains on the first so many images alone, None on all.
+    Integers travel to the device, and are mirrored and scaled there.
+
+    Args:
+        batch_size: the images of an optimizer step, all processes and accumulated batches together.
+        eval_batch_size: the images of a test batch of each process.
+        flip: whether to mirror half of the training images at random.
+        num_workers: processes that read ahead, in 0..256; 0 reads in the main process.
+        max_train_images: how many images to train on, the first of the split; None takes all.
+        seed: the seed of order and flips.
+
+    Attributes:
+        channels: the channels of an image.
+        size: its height and width.
+        pixels: the number of levels of a pixel. All three are known before anything is read.
+
+    Raises:
+        UserError: an argument is out of its range.
+
+    Example:
+        >>> class Stripes(ImageDataModule):
+        ...     channels, size, pixels = 1, (8, 8), PixelRange(2)
+        ...
+        ...     def load(self, split):
+        ...         stripes = torch.arange(8).reshape(8, 1, 1, 1) == torch.arange(8)
+        ...         return InMemoryImages(stripes.expand(8, 1, 8, 8).to(torch.uint8))
+        >>> next(Stripes().in_order("train")).x_0.shape
+        torch.Size([8, 1, 8, 8])
     """
 
     channels: int
@@ -40,8 +63,7 @@ class ImageDataModule(L.LightningDataModule):
         super().__init__()
         for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
             check_whole(f"data.{name}", value, 1, "a batch holds at least one image; the paper uses 128")
-        check_whole("data.num_workers", num_workers, 0, "0 reads in the main process")
-        check_at_most("data.num_workers", num_workers, 256, "each is a process; some per core are enough")
+        check_whole("data.num_workers", num_workers, 0, "each is a process, and 0 reads in the main one; use 4", 256)
         check_boolean("data.flip", flip, "true mirrors half of the training images")
         if max_train_images is not None:
             check_whole("data.max_train_images", max_train_images, 1, "null trains on all of them")
@@ -56,10 +78,10 @@ class ImageDataModule(L.LightningDataModule):
 
     @abstractmethod
     def load(self, split: str) -> ImageDataset:
-        """The "train" or "test" split."""
+        """Loads the "train" or "test" split."""
 
     def images(self, split: str) -> ImageDataset:
-        """The "train" or "test" split, loaded once."""
+        """Returns the "train" or "test" split, which is loaded once."""
         if split not in self.loaded:
             self.loaded[split] = self.load(split)
         return self.loaded[split]
@@ -73,8 +95,14 @@ class ImageDataModule(L.LightningDataModule):
         world_size: int = 1,
         first: int | None = None,
     ) -> Iterator[Examples]:
-        """Every image of a split once (or the first so many), in order, not mirrored, on the device; of several
-        processes, each has every world_size-th."""
+        """Yields every image of a split once, in order, not mirrored, in batches of eval_batch_size.
+
+        Args:
+            split: "train" or "test".
+            device: where the batches lie.
+            rank, world_size: which process this is, of how many; it gets every world_size-th image.
+            first: how many images of the split to visit; None visits all.
+        """
         images = self.images(split)
         n = len(images) if first is None else min(first, len(images))
         for batch in self._loader(images, OnePass(n, self.eval_batch_size, Share(rank, world_size))):
@@ -82,38 +110,45 @@ class ImageDataModule(L.LightningDataModule):
 
     @property
     def train_images(self) -> int:
-        """How many images it trains on."""
+        """The number of images to train on."""
         n = len(self.images("train"))
         return n if self.max_train_images is None else min(self.max_train_images, n)
 
     def setup(self, stage: str) -> None:
-        """Loads what the stage needs, once; so it can be called before a trainer is there, to fail early."""
+        """Loads what the stage needs, once. It works without a trainer, too, to fail early.
+
+        Args:
+            stage: "fit" or "test".
+
+        Raises:
+            UserError: the batch size does not suit the data or the number of processes.
+        """
         if stage == "fit":
             self._check_batch_size(self.train_images)
         if stage == "test":
             self.images("test")
 
     def _check_batch_size(self, n: int) -> None:
-        world_size, turns = self._share().world_size, self._turns()
+        world_size, accumulated = self._share().world_size, self._accumulated()
         if self.batch_size > n:
             raise UserError(f"data.batch_size={self.batch_size} exceeds the {n} training images; choose at most {n}")
-        if self.batch_size % (world_size * turns):
+        if self.batch_size % (world_size * accumulated):
             raise UserError(
                 f"data.batch_size={self.batch_size} does not divide among {world_size} processes × "
-                f"{turns} accumulated batches (it counts the images of them all, which make one step); choose a "
-                f"multiple of {world_size * turns}"
+                f"{accumulated} accumulated batches (it counts the images of them all, which make one step); choose a "
+                f"multiple of {world_size * accumulated}"
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """How many images it trains on, for their order is drawn by that."""
+        """Returns the number of training images, which decides their order."""
         return {"num_images": self.train_images}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         before, now = state_dict.get("num_images"), self.train_images
         if before != now:
             raise UserError(
-                f"the run began with {before} training images, and now there are {now}: their order is drawn by their "
-                "number, so it would see some again and others never; give it the same data, or begin anew in another "
+                f"the run began with {before} training images, and now there are {now}: their number decides their "
+                "order, so it would see some again and others never; give it the same data, or start another run in another "
                 "hydra.run.dir="
             )
 
@@ -122,7 +157,7 @@ class ImageDataModule(L.LightningDataModule):
         train = self.images("train")
         done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
         stream = TrainingStream(
-            self.train_images, self.batch_size, self.flip, self.seed, self._share(), done, self._turns()
+            self.train_images, self.batch_size, self.flip, self.seed, self._share(), done, self._accumulated()
         )
         return self._loader(train, stream)
 
@@ -131,18 +166,18 @@ class ImageDataModule(L.LightningDataModule):
         return self._loader(test, OnePass(len(test), self.eval_batch_size, self._share()))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Examples:
-        """Mirrors and scales, on the device."""
+        """Mirrors the chosen images and scales all to [−1, 1], on the device."""
         mirrored = torch.where(batch.flip[:, None, None, None], batch.images.flip(-1), batch.images)
         return Examples(self.pixels.encode(mirrored), batch.indices)
 
     def _share(self) -> Share:
         return Share() if self.trainer is None else Share(self.trainer.global_rank, self.trainer.world_size)
 
-    def _turns(self) -> int:
+    def _accumulated(self) -> int:
         return 1 if self.trainer is None else self.trainer.accumulate_grad_batches
 
     def _loader(self, images: ImageDataset, plans: TrainingStream | OnePass) -> DataLoader[Batch]:
-        # A generator of its own: else every `iter` would draw from the global one.
+        # Without a generator of its own, every `iter` would draw from the global one.
         return DataLoader(
             images,  # type: ignore[arg-type]  # gathers by Plan, not by int
             sampler=plans,

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: 1797 images of 8×8 pixels and 17 levels, shipped with the library."""
+"""scikit-learn's handwritten digits: 1797 grey images of 8×8 pixels and 17 levels, shipped with the library."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from ddpm_lightning.data.pixels import PixelRange
 from ddpm_lightning.typing import Labels
 
 TRAINING_IMAGES = 1500
-"""The first 1500 images train and the last 297 test; scikit-learn has no split of its own."""
+"""The first 1500 images are the train split, the last 297 the test split; scikit-learn has no split."""
 
 
 class DigitsDataModule(ImageDataModule):
-    """`sklearn.datasets.load_digits`: nothing to download."""
+    """The digits of `sklearn.datasets.load_digits`; nothing is downloaded. For the arguments, see `ImageDataModule`."""
 
     channels = 1
     size = (8, 8)
@@ -24,7 +24,7 @@ class DigitsDataModule(ImageDataModule):
         return InMemoryImages(torch.from_numpy(_digits().images).to(torch.uint8)[:, None][_part(split)])
 
     def labels(self, split: str) -> Labels:
-        """Which digit each image is: 0..9."""
+        """Returns the digit of each image of a split, 0..9: [n]."""
         return torch.from_numpy(_digits().target).long()[_part(split)]
 
 

@@ -12,12 +12,20 @@ from ddpm_lightning.data.pixels import PixelRange
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.seeding import generator
 
-MOST = 2**28
-"""Numbers in a split: 87,000 colour images of 32×32 pixels."""
+MAX_NUMBERS = 2**28
+"""The most numbers in a split: 87,000 colour images of 32×32 pixels."""
 
 
 class FakeDataModule(ImageDataModule):
-    """num_images uniform random images in each split, of the given channels, size (height, width) and levels."""
+    """Images of independent uniform random pixels.
+
+    Args:
+        channels: the channels of an image, at least 1.
+        size: its height and width.
+        levels: the values a pixel can take, in 2..256.
+        num_images: the images in each split.
+        **options: see `ImageDataModule`.
+    """
 
     def __init__(
         self,
@@ -32,11 +40,13 @@ class FakeDataModule(ImageDataModule):
         check_whole("data.num_images", num_images, 1, "there must be something to train on; use 256")
         check_whole("data.channels", channels, 1, "an image has at least one channel; use 3")
         if len(size) != 2:
-            raise UserError(f"data.size={list(size)} is no height and width; use [32,32]")
+            raise UserError(f"data.size={list(size)} is not a height and a width; use [32,32]")
         for length in size:
             check_whole("data.size", length, 1, "an image has at least one pixel; use [32,32]")
         numbers = num_images * channels * math.prod(size)
-        check_at_most("numbers in data", numbers, MOST, "they are kept in memory; choose fewer or smaller images")
+        check_at_most(
+            "numbers in data", numbers, MAX_NUMBERS, "they are kept in memory; choose fewer or smaller images"
+        )
         self.channels = channels
         self.size = (size[0], size[1])
         self.pixels = PixelRange(levels)

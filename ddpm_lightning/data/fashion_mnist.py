@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 60,000 + 10,000 grey images of 28×28 pixels, read from idx files, gzipped or not."""
+"""Fashion-MNIST: 60,000 + 10,000 grey images of 28×28 pixels, from idx files."""
 
 import gzip
 import math
@@ -22,21 +22,28 @@ FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 LABEL_FILES = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
 Bytes = UInt8[Tensor, "..."]
 IDX_OF_BYTES = 0x800
-"""The magic number of an idx file of bytes, to which the number of its dimensions is added."""
+"""The first number of an idx file of bytes is this plus the number of dimensions."""
 
-MOST_BYTES = 2**30
+MAX_UNPACKED_BYTES = 2**30
+"""The most bytes that a file may unpack to: twenty times Fashion-MNIST's."""
+
 SIZE = (28, 28)
 
-DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-MEND = (
+DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+ADVICE = (
     f"put {FILES['train']}.gz and {FILES['test']}.gz there, name another folder with data.root=, or install Debian's "
     "package dataset-fashion-mnist"
 )
 
 
 class FashionMNISTDataModule(ImageDataModule):
-    """root: a folder with the idx files, raw or gzipped, or one that torchvision downloads to. Where it has none, those
-    of Debian's package dataset-fashion-mnist are taken if they are there, and else torchvision is asked to download."""
+    """Fashion-MNIST with its own train and test split.
+
+    Args:
+        root: a folder with the idx files, raw or gzipped. If it has none, those of Debian's package
+            dataset-fashion-mnist are read, or else torchvision downloads them to root.
+        **options: see `ImageDataModule`.
+    """
 
     channels = 1
     size = SIZE
@@ -56,7 +63,7 @@ class FashionMNISTDataModule(ImageDataModule):
         return images
 
     def labels(self, split: str) -> Labels:
-        """Which of ten kinds of clothes each image is: 0..9."""
+        """Returns which of ten kinds of clothes each image of a split shows, 0..9: [n]."""
         return read_idx(self._find(LABEL_FILES[split]), dimensions=1).long()
 
     def _find(self, name: str) -> Path:
@@ -64,19 +71,19 @@ class FashionMNISTDataModule(ImageDataModule):
         if found is None:
             from torchvision.datasets import FashionMNIST
 
-            download(FashionMNIST, self.root, MEND)
+            download(FashionMNIST, self.root, ADVICE)
             found = self._look_for(name)
         assert found is not None
         return found
 
     def _look_for(self, name: str) -> Path | None:
-        folders = (self.root, self.root / "FashionMNIST" / "raw", DEBIAN)
+        folders = (self.root, self.root / "FashionMNIST" / "raw", DEBIAN_FOLDER)
         candidates = [folder / file for folder in folders for file in (name, f"{name}.gz")]
         return next((path for path in candidates if path.is_file()), None)
 
 
 class FashionMNIST16DataModule(FashionMNISTDataModule):
-    """The same at 16×16, for CPUs: a black margin to 32×32, then the mean of 2×2 pixels, rounded."""
+    """Fashion-MNIST at 16×16, to train on a CPU: padded with black to 32×32, then averaged over 2×2 pixels, rounded."""
 
     size = (16, 16)
 
@@ -86,21 +93,31 @@ class FashionMNIST16DataModule(FashionMNISTDataModule):
 
 
 def read_idx(path: Path, dimensions: int) -> Bytes:
-    """An idx file of bytes, gzipped or raw. Raises UserError, naming the file, if it is not whole."""
+    """Reads an idx file of bytes, gzipped or raw.
+
+    Args:
+        path: the file; a name that ends in .gz is unpacked.
+        dimensions: how many dimensions the array must have.
+
+    Raises:
+        UserError: the file is damaged, or another kind of file.
+    """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+            content = file.read(MAX_UNPACKED_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be unpacked ({error}): the file is damaged; fetch it again") from error
-    if len(content) > MOST_BYTES:
-        raise UserError(f"{path} unpacks to more than {MOST_BYTES} bytes, twenty times Fashion-MNIST's; fetch it again")
+    if len(content) > MAX_UNPACKED_BYTES:
+        raise UserError(
+            f"{path} unpacks to more than {MAX_UNPACKED_BYTES} bytes, twenty times Fashion-MNIST's; fetch it again"
+        )
     header = 4 * (1 + dimensions)
     if len(content) < header:
         raise UserError(f"{path} has {len(content)} bytes, too few for an idx file's header; fetch it again")
     magic, *shape = (int(number) for number in np.frombuffer(content, dtype=">i4", count=1 + dimensions))
     if magic != IDX_OF_BYTES + dimensions:
         raise UserError(
-            f"{path} is no idx file of {dimensions} dimensions: it begins with {magic}, not "
+            f"{path} is not an idx file of {dimensions} dimensions: it begins with {magic}, not "
             f"{IDX_OF_BYTES + dimensions}; fetch it again"
         )
     if len(content) != header + math.prod(shape):

@@ -1,4 +1,4 @@
-"""Splits of data that come without: every so-many-th image tests."""
+"""Test splits for data that have none: every k-th image."""
 
 import numpy as np
 from jaxtyping import Int64
@@ -6,16 +6,26 @@ from jaxtyping import Int64
 from ddpm_lightning.errors import UserError, check_whole
 
 Places = Int64[np.ndarray, "n"]
-"""Places in a data set, ascending."""
+"""Places in a data set, ascending: [n]."""
 
 
 def check_test_every(test_every: int) -> None:
-    """Raises UserError unless something is left to train on."""
-    check_whole("data.test_every", test_every, 2, "every so-many-th image tests, and the others train; use 10")
+    """Raises UserError unless test_every is at least 2, so that images are left to train on."""
+    check_whole("data.test_every", test_every, 2, "every k-th image tests, and the others train; use 10")
 
 
 def places_of(split: str, n: int, test_every: int, where: str) -> Places:
-    """The places of a split among the n images that are there, in order. Raises UserError where none would test."""
+    """Returns the places of a split among n images.
+
+    Args:
+        split: "train" or "test".
+        n: the number of images.
+        test_every: every how many-th image is in the test split.
+        where: where the images lie, for the message.
+
+    Raises:
+        UserError: there are too few images for a test split.
+    """
     if n < test_every:
         raise UserError(
             f"{where} holds {n} images, of which every {test_every}th would test, so none; give at "

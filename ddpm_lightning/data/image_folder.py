@@ -1,4 +1,4 @@
-"""Any folder of images, cropped and resized to one size as they are read."""
+"""Folders of image files."""
 
 import hashlib
 import os
@@ -11,16 +11,21 @@ from ddpm_lightning.data.encoded import EncodedImagesDataModule, ImageSource
 from ddpm_lightning.data.held_out import check_test_every, places_of
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.image_files.decoding import check_background, read_bytes
-from ddpm_lightning.image_files.look import Look, described, look_at
+from ddpm_lightning.image_files.headers import Headers, describe_images, read_headers
 from ddpm_lightning.image_files.search import FoundImages, find_images
-from ddpm_lightning.image_files.splits import by_split, in_neither
+from ddpm_lightning.image_files.splits import by_split, unused_images
 
 
 class ImageFolderDataModule(EncodedImagesDataModule):
-    """root: the folder, searched with all below it. With subfolders train/ and test/ (or val/), these are the splits;
-    otherwise every test_every-th image, in order of path, is of the test split.
+    """All images below a folder, cropped and resized to one size as they are read.
 
-    background: the colour under transparent pixels. side, channels: see EncodedImagesDataModule.
+    Subfolders train/ and test/ (or val/) of the folder are the splits. Without them, every test_every-th image in
+    order of path is in the test split.
+
+    Args:
+        test_every: at least 2.
+        background: the colour under transparent pixels, such as "white" or "#8040ff".
+        **options: see `EncodedImagesDataModule`.
     """
 
     background: str
@@ -34,12 +39,12 @@ class ImageFolderDataModule(EncodedImagesDataModule):
 
     @cached_property
     def found(self) -> FoundImages:
-        """The images below root, searched for once."""
+        """The images below root; the folder is searched once."""
         return find_images(self.root, "data.root=")
 
     @cached_property
     def given_splits(self) -> dict[str, tuple[Path, ...]]:
-        """The images of each split where root has a folder for each."""
+        """The images of each split if root has a folder for each, else {}."""
         return by_split(self.root, self.found.paths)
 
     def source(self, split: str) -> ImageSource:
@@ -50,23 +55,28 @@ class ImageFolderDataModule(EncodedImagesDataModule):
         return Files(tuple(self.found.paths[place] for place in places), self.root)
 
     @cached_property
-    def look(self) -> Look:
-        """What the images are, by the headers of some."""
-        return look_at(self.found.paths)
+    def headers(self) -> Headers:
+        """The headers of some of the images."""
+        return read_headers(self.found.paths)
 
     def check(self) -> None:
-        if self.look.refused:
-            raise UserError(self.look.refused[0])
+        if self.headers.refused:
+            raise UserError(self.headers.refused[0])
 
-    def described(self) -> str:
-        unused = in_neither(self.root, self.found.paths, self.given_splits)
+    def summary(self) -> str:
+        unused = unused_images(self.root, self.found.paths, self.given_splits)
         background = self.background if self.channels < 4 else None
-        return described(super().described(), self.found, self.look, background, unused)
+        return describe_images(super().summary(), self.found, self.headers, background, unused)
 
 
 @dataclass(frozen=True)
 class Files:
-    """Image files, as they lie in folders below a root."""
+    """Image files below a folder.
+
+    Args:
+        paths: the files, in their order in the data set.
+        root: the folder.
+    """
 
     paths: tuple[Path, ...]
     root: Path = Path()

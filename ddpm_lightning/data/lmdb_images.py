@@ -1,4 +1,4 @@
-"""LSUN's form of an LMDB database: keys, and an encoded image under each."""
+"""LMDB databases in LSUN's format: an encoded image under each key."""
 
 import hashlib
 import os
@@ -16,19 +16,24 @@ from ddpm_lightning.data.held_out import Places
 from ddpm_lightning.errors import UserError, shown
 
 Keys = Shaped[np.ndarray, "n"]
-"""Bytes in one array: a million Python objects would be copied into every process that reads ahead."""
+"""All keys in one array; a million Python objects would be copied into each reading process."""
 
 
 @dataclass(frozen=True, eq=False)
 class Database:
-    """Images by the places of their keys. Each process opens the database for itself."""
+    """Encoded images in a database; each process opens it for itself.
+
+    Args:
+        path: the database's folder.
+        keys: the images' keys, in their order in the data set, [n].
+    """
 
     path: Path
     keys: Keys
 
     @classmethod
     def of(cls, path: Path) -> "Database":
-        """All of it; every key is read once, no image. Raises UserError where the folder is no whole database."""
+        """Returns all images of a database. It reads only the keys. Raises UserError if it is damaged or empty."""
         with _transaction(path) as transaction, transaction.cursor() as cursor:
             keys = np.array(list(cursor.iternext(values=False)), dtype=np.bytes_)
         if not len(keys):
@@ -36,7 +41,7 @@ class Database:
         return cls(path, keys)
 
     def at(self, places: Places) -> "Database":
-        """These images of it."""
+        """Returns the images at some places."""
         return Database(self.path, self.keys[places])
 
     def __len__(self) -> int:
@@ -49,7 +54,7 @@ class Database:
         with _transaction(self.path) as transaction:
             content = transaction.get(bytes(self.keys[place]))
         if content is None:
-            raise UserError(f"{self.name(place)} is no longer there; start again, for the database has changed")
+            raise UserError(f"{self.name(place)} is no longer there; the database has changed, so start again")
         return bytes(content)
 
     def fingerprint(self) -> str:
@@ -63,7 +68,7 @@ class Database:
 
 @contextmanager
 def _transaction(path: Path) -> Iterator[Any]:
-    """A reader's view of the database."""
+    """Yields a read transaction, with LMDB's errors as UserError."""
     lmdb = _library()
     try:
         with _environment(path).begin() as transaction:
@@ -74,17 +79,17 @@ def _transaction(path: Path) -> Iterator[Any]:
 
 @lru_cache(maxsize=16)
 def _environment(path: Path) -> Any:
-    """The open database."""
+    """Opens a database, once per process. Raises UserError if its file is truncated."""
     environment = _library().open(str(path), readonly=True, lock=False, readahead=False, create=False)
     claimed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
     there = (path / "data.mdb").stat().st_size
-    if there < claimed:  # LMDB itself would read beyond the end, which kills the process
+    if there < claimed:  # LMDB would read beyond the end, which kills the process.
         environment.close()
         raise UserError(f"{path / 'data.mdb'} has {there} of its {claimed} bytes; unpack or fetch it again")
     return environment
 
 
-os.register_at_fork(before=_environment.cache_clear)  # an open database is no good in another process
+os.register_at_fork(before=_environment.cache_clear)  # An open database must not be used in another process.
 
 
 def _library() -> Any:

@@ -1,4 +1,4 @@
-"""LSUN, read from the databases that its `download.py` fetches."""
+"""LSUN, from the databases that its `download.py` fetches."""
 
 from pathlib import Path
 from typing import Any
@@ -10,22 +10,28 @@ from ddpm_lightning.errors import UserError
 
 
 class LSUNDataModule(EncodedImagesDataModule):
-    """root: the folder with the unpacked databases, as bedroom_train_lmdb and bedroom_val_lmdb, or cat.
+    """One category of LSUN.
 
-    category: as LSUN names it: bedroom, church_outdoor, cat, … Of a scene, the validation set tests; an object has
-    none, and every test_every-th image tests (the paper trains on those, too).
+    A scene's test split is its validation set. An object has none: every test_every-th image is in the test split. The
+    paper trains on those, too.
+
+    Args:
+        category: LSUN's name of a scene or an object, such as bedroom, church_outdoor or cat.
+        test_every: at least 2; for objects only.
+        **options: see `EncodedImagesDataModule`; root holds the unpacked databases, such as bedroom_train_lmdb and
+            bedroom_val_lmdb, or cat.
     """
 
     def __init__(self, *, category: str = "bedroom", test_every: int = 1000, **options: Any) -> None:
         super().__init__(**options)
         check_test_every(test_every)
         if not category or Path(category).name != category:
-            raise UserError(f"data.category={category} is no name of LSUN's; use bedroom, church_outdoor or cat")
+            raise UserError(f"data.category={category} is not a category of LSUN; use bedroom, church_outdoor or cat")
         self.category = category
         self.test_every = test_every
 
     def source(self, split: str) -> ImageSource:
-        if (self.root / self.category).is_dir():  # an object
+        if (self.root / self.category).is_dir():  # an object, not a scene
             whole = Database.of(self._existing(self.category))
             return whole.at(places_of(split, len(whole), self.test_every, str(whole.path)))
         return Database.of(self._existing(f"{self.category}_{'train' if split == 'train' else 'val'}_lmdb"))

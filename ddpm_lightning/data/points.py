@@ -1,4 +1,4 @@
-"""Points of the plane, as images of two channels and one pixel: toys that train in a minute and can be seen whole."""
+"""Points in the plane, as images of two channels and one pixel: data that train in a minute and can be plotted."""
 
 import math
 from abc import abstractmethod
@@ -9,31 +9,45 @@ import torch
 
 from ddpm_lightning.data.batches import ImageDataset, InMemoryImages
 from ddpm_lightning.data.data_module import ImageDataModule
-from ddpm_lightning.data.fake import MOST
+from ddpm_lightning.data.fake import MAX_NUMBERS
 from ddpm_lightning.data.pixels import PixelRange
-from ddpm_lightning.errors import UserError, check_at_most, check_positive, check_whole
+from ddpm_lightning.errors import UserError, check_positive, check_whole
 from ddpm_lightning.seeding import derive
 from ddpm_lightning.typing import Points
 
 
 class PointsDataModule(ImageDataModule):
-    """num_points points in each split, both coordinates in [−1, 1] and rounded to 256 levels, so that bits/dim mean
-    what they mean for photographs. noise: the standard deviation that blurs the shape, before it is rounded."""
+    """Random points near a shape in [−1, 1]².
+
+    Coordinates are rounded to 256 levels, so that bits/dim mean the same as for photographs.
+
+    Args:
+        num_points: the points in each split, at least 2.
+        noise: the standard deviation of the noise around the shape, before rounding; above 0.
+        **options: see `ImageDataModule`.
+
+    Example:
+        >>> class CircleDataModule(PointsDataModule):
+        ...     def draw(self, seed):
+        ...         angles = np.random.default_rng(seed).uniform(0, 2 * math.pi, self.num_points)
+        ...         return 0.7 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        >>> len(CircleDataModule(num_points=100).images("train"))
+        100
+    """
 
     channels, size = 2, (1, 1)
     pixels = PixelRange(256)
 
     def __init__(self, *, num_points: int = 10000, noise: float = 0.03, **options: Any) -> None:
         super().__init__(**options)
-        check_whole("data.num_points", num_points, 2, "a shape needs some; use 10000")
-        check_at_most("data.num_points", num_points, MOST // 2, "they are kept in memory; use 10000")
+        check_whole("data.num_points", num_points, 2, "they are kept in memory; use 10000", MAX_NUMBERS // 2)
         check_positive("data.noise", noise, "a line has no density; use 0.03")
         self.num_points = num_points
         self.noise = noise
 
     @abstractmethod
     def draw(self, seed: int) -> np.ndarray:
-        """num_points points, [n, 2], nearly all in [−1, 1]²."""
+        """Draws num_points points, nearly all in [−1, 1]²: [n, 2]."""
 
     def load(self, split: str) -> ImageDataset:
         points = self.draw(derive(self.seed, "points", split) % 2**32)
@@ -41,7 +55,7 @@ class PointsDataModule(ImageDataModule):
 
 
 class TwoMoonsDataModule(PointsDataModule):
-    """Two half circles, each around an end of the other (scikit-learn's make_moons)."""
+    """Two interleaving half circles (`sklearn.datasets.make_moons`). For the arguments, see `PointsDataModule`."""
 
     def draw(self, seed: int) -> np.ndarray:
         from sklearn.datasets import make_moons
@@ -51,7 +65,10 @@ class TwoMoonsDataModule(PointsDataModule):
 
 
 class SwissRollDataModule(PointsDataModule):
-    """A spiral of one and a half turns (scikit-learn's make_swiss_roll, seen from its end)."""
+    """A spiral of one and a half turns (`sklearn.datasets.make_swiss_roll` without its height).
+
+    For the arguments, see `PointsDataModule`.
+    """
 
     def draw(self, seed: int) -> np.ndarray:
         from sklearn.datasets import make_swiss_roll
@@ -61,17 +78,23 @@ class SwissRollDataModule(PointsDataModule):
 
 
 class GaussiansDataModule(PointsDataModule):
-    """A ring of num_parts equal Gaussians of standard deviation `noise`, of which the best network is known, but
-    for the rounding of points to levels, 2/255 wide."""
+    """Equal Gaussians on a ring; their standard deviation is `noise`.
+
+    The best network is known in closed form (`Mixture`), except for the rounding of points to levels, 2/255 apart.
+
+    Args:
+        num_parts: the number of Gaussians, in 1..1000.
+        radius: the radius of the ring; radius + 3·noise must not exceed 1.
+        **options: see `PointsDataModule`.
+    """
 
     def __init__(self, *, num_parts: int = 8, radius: float = 0.7, **options: Any) -> None:
         super().__init__(**options)
-        check_whole("data.num_parts", num_parts, 1, "one is a Gaussian; use 8")
-        check_at_most("data.num_parts", num_parts, 1000, "no eye tells so many apart; use 8")
-        check_positive("data.radius", radius, "it is that of the ring; use 0.7")
+        check_whole("data.num_parts", num_parts, 1, "it counts Gaussians on a ring; use 8", 1000)
+        check_positive("data.radius", radius, "the ring has a size; use 0.7")
         if radius + 3 * self.noise > 1:
             raise UserError(
-                f"data.radius={radius} and data.noise={self.noise} lead beyond 1, where points are cut off; choose "
+                f"data.radius={radius} and data.noise={self.noise} put points beyond 1, where they are clipped; choose "
                 "a smaller ring or less noise"
             )
         self.num_parts = num_parts
@@ -79,7 +102,7 @@ class GaussiansDataModule(PointsDataModule):
 
     @property
     def means(self) -> Points:
-        """The middles of the parts, [K, 2]."""
+        """The means of the K Gaussians: [K, 2]."""
         angles = 2 * math.pi * torch.arange(self.num_parts, dtype=torch.float64) / self.num_parts
         return self.radius * torch.stack([angles.cos(), angles.sin()], dim=1)
 

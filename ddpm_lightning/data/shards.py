@@ -1,4 +1,4 @@
-"""Images in shards, as prepare.py makes them: tar files of encoded images, each found at once by its place."""
+"""Shards, as prepare.py writes them: tar files of encoded images with an index."""
 
 import hashlib
 import json
@@ -11,19 +11,26 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from ddpm_lightning.data.encoded import EncodedImagesDataModule, ImageSource, typed
+from ddpm_lightning.data.encoded import EncodedImagesDataModule, ImageSource, side_option
 from ddpm_lightning.errors import UserError, shown
-from ddpm_lightning.image_files.decoding import MOST_BYTES
+from ddpm_lightning.image_files.decoding import MAX_BYTES
 
-LIST = "shards.json"
-"""What says that a folder of shards is finished, and which they are."""
+SHARD_LIST = "shards.json"
+"""The file that lists the shards of a folder; it is written when all are complete."""
 
 REPAIR_ADVICE = "copy the folder again, or delete that shard's .tar and .json and give prepare.py's command again"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardIndex:
-    """One tar file: where each image begins, its length in bytes and CRC-32; and a sentence for each that is broken."""
+    """The index of one tar file.
+
+    Args:
+        offsets: the first byte of each image in the tar file.
+        lengths: the bytes of each image.
+        crc32: the CRC-32 of each image.
+        broken: a message for each source image that could not be read and was left out.
+    """
 
     offsets: list[int]
     lengths: list[int]
@@ -32,18 +39,18 @@ class ShardIndex:
 
     @property
     def end(self) -> int:
-        """The bytes that the tar file must have, at least."""
+        """The least size of the tar file in bytes."""
         return self.offsets[-1] + self.lengths[-1] if self.offsets else 0
 
 
-def index_of(tar: Path) -> Path:
-    """Where the index of a tar file lies."""
+def index_path(tar: Path) -> Path:
+    """Returns the path of a tar file's index."""
     return tar.with_suffix(".json")
 
 
 def read_index(tar: Path) -> ShardIndex:
-    """The index of a tar file. Raises UserError where it, or the tar file, is not whole."""
-    index = ShardIndex(**_read(index_of(tar), _check_index))
+    """Reads the index of a tar file. Raises UserError if either file is incomplete."""
+    index = ShardIndex(**_read(index_path(tar), _check_index))
     there = tar.stat().st_size if tar.is_file() else 0
     if there < index.end:
         raise UserError(f"{tar} has {there} bytes, and its images need {index.end}; {REPAIR_ADVICE}")
@@ -52,26 +59,31 @@ def read_index(tar: Path) -> ShardIndex:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardList:
-    """A finished folder: the images' side (or height and width) and channels, and of each split the tar files with the
-    number of images."""
+    """The contents of a complete folder of shards.
+
+    Args:
+        side: the size of the images: one number for a square, or (height, width).
+        channels: the channels of the images.
+        splits: for "train" and "test", the number of images in each tar file, by its name.
+    """
 
     side: int | tuple[int, int]
     channels: int
     splits: dict[str, dict[str, int]]
 
 
-def text_of(part: ShardIndex | ShardList) -> bytes:
-    """As it is kept in its file."""
+def to_json(part: ShardIndex | ShardList) -> bytes:
+    """Returns the content of the file that keeps an index or a list."""
     return (json.dumps(asdict(part)) + "\n").encode()
 
 
 def read_list(folder: Path) -> ShardList:
-    """What a folder of shards holds. Raises UserError where it is none, or not finished."""
-    if not (folder / LIST).is_file():
+    """Reads the list of a folder of shards. Raises UserError if the folder is incomplete, or holds no shards."""
+    if not (folder / SHARD_LIST).is_file():
         begun = any(folder.glob("*.tar"))
-        mend = "it is not finished, so give the same prepare.py command again" if begun else "prepare.py makes them"
-        raise UserError(f"{folder.resolve()} has no {LIST}, which lists finished shards; {mend}")
-    content = _read(folder / LIST, _check_list)
+        advice = "it is not finished, so give the same prepare.py command again" if begun else "prepare.py makes them"
+        raise UserError(f"{folder.resolve()} has no {SHARD_LIST}, which lists finished shards; {advice}")
+    content = _read(folder / SHARD_LIST, _check_list)
     side = content["side"]
     return ShardList(**{**content, "side": tuple(side) if isinstance(side, list) else side})
 
@@ -86,7 +98,7 @@ def _read(path: Path, check: Any) -> dict[str, Any]:
 
 
 def _check_index(content: dict[str, Any]) -> None:
-    offsets, lengths = _whole_numbers(content["offsets"], 2**63), _whole_numbers(content["lengths"], MOST_BYTES)
+    offsets, lengths = _whole_numbers(content["offsets"], 2**63), _whole_numbers(content["lengths"], MAX_BYTES)
     if not len(offsets) == len(lengths) == len(_whole_numbers(content["crc32"], 2**32)):
         raise ValueError("its lists differ in length")
     if sorted(content) != ["broken", "crc32", "lengths", "offsets"] or not isinstance(content["broken"], list):
@@ -116,14 +128,16 @@ def _whole_numbers(values: Any, below: int) -> Sequence[int]:
     return values
 
 
-Table = Int64[np.ndarray, "n 4"]
-"""A row an image: shard, offset, length, CRC-32."""
+ShardTable = Int64[np.ndarray, "n 4"]
+"""One row per image: shard, offset, length, CRC-32."""
 
 
 class ShardsDataModule(EncodedImagesDataModule):
-    """root: the folder that prepare.py made. side, channels: those that it was made for.
+    """A folder of shards, which trains exactly as the data set it was made from.
 
-    Order, flips and every process's share are those of the data that the shards were made of.
+    Args:
+        **options: see `EncodedImagesDataModule`; root is the folder that prepare.py wrote, and side and channels are
+            those it was written with.
     """
 
     def source(self, split: str) -> ImageSource:
@@ -132,7 +146,7 @@ class ShardsDataModule(EncodedImagesDataModule):
         return ShardSource.of({self.root / name: n for name, n in shards.splits[split].items()})
 
     def _check_shape(self, shards: ShardList) -> None:
-        ours, theirs = (typed(self.side), str(self.channels)), (typed(shards.side), str(shards.channels))
+        ours, theirs = (side_option(self.side), str(self.channels)), (side_option(shards.side), str(shards.channels))
         for name, mine, there in zip(("side", "channels"), ours, theirs, strict=True):
             if mine != there:
                 raise UserError(
@@ -142,14 +156,26 @@ class ShardsDataModule(EncodedImagesDataModule):
 
 @dataclass(frozen=True, eq=False)
 class ShardSource:
-    """Encoded images in tar files, of which none stays open: any number may be read from, in any process."""
+    """Encoded images in tar files. No file stays open, so any number of them and of processes work.
+
+    Args:
+        tars: the tar files.
+        table: the place of each image, [n, 4].
+    """
 
     tars: tuple[Path, ...]
-    table: Table
+    table: ShardTable
 
     @classmethod
     def of(cls, tars: Mapping[Path, int]) -> "ShardSource":
-        """Tar files with so many images, by their indices. Raises UserError where one is missing or damaged."""
+        """Reads the indices of tar files.
+
+        Args:
+            tars: the tar files, with the number of images in each.
+
+        Raises:
+            UserError: an index is missing or damaged, or holds another number of images.
+        """
         rows = [_rows(number, tar, n) for number, (tar, n) in enumerate(tars.items())]
         return cls(tuple(tars), np.concatenate(rows))
 
@@ -169,7 +195,7 @@ class ShardSource:
         except OSError as error:
             raise UserError(f"{self.tars[shard]} cannot be read ({error.strerror}); {REPAIR_ADVICE}") from error
         if zlib.crc32(content) != crc32:
-            raise UserError(f"{self.name(place)} is damaged, for its checksum is another; {REPAIR_ADVICE}")
+            raise UserError(f"{self.name(place)} is damaged: its checksum differs; {REPAIR_ADVICE}")
         return content
 
     def fingerprint(self) -> str:
@@ -179,8 +205,8 @@ class ShardSource:
         return self.fingerprint()
 
 
-def _rows(number: int, tar: Path, n: int) -> Table:
+def _rows(number: int, tar: Path, n: int) -> ShardTable:
     index = read_index(tar)
     if len(index.offsets) != n:
-        raise UserError(f"{index_of(tar)} tells of {len(index.offsets)} images, and {LIST} of {n}; {REPAIR_ADVICE}")
+        raise UserError(f"{index_path(tar)} lists {len(index.offsets)} images, and {SHARD_LIST} {n}; {REPAIR_ADVICE}")
     return np.array(([number] * n, index.offsets, index.lengths, index.crc32), np.int64).reshape(4, n).T

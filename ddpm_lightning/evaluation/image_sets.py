@@ -20,7 +20,7 @@ from ddpm_lightning.errors import UserError
 from ddpm_lightning.evaluation.fabric import raise_together
 from ddpm_lightning.evaluation.generated_shards import GeneratedShards
 from ddpm_lightning.image_files.decoding import GREY, open_image
-from ddpm_lightning.image_files.look import described, look_at
+from ddpm_lightning.image_files.headers import describe_images, read_headers
 from ddpm_lightning.image_files.search import find_images
 from ddpm_lightning.image_files.splits import check_no_splits
 from ddpm_lightning.npz import read_npz
@@ -215,7 +215,7 @@ class Given(ImageSet):
         check_no_splits(self.path, found.paths, self.option)
         if is_first():
             what = f"{self.option}{self.path}: {len(found)} images"
-            log.info("%s", described(what, found, look_at(found.paths), self.background))
+            log.info("%s", describe_images(what, found, read_headers(found.paths), self.background))
         return found.paths
 
     def _read(self, path: Path) -> torch.Tensor:

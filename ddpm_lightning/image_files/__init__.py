@@ -1,1 +1,1 @@
-"""Image files: finding them in folders, and decoding one. The package's own rooms all may use it."""
+"""Image files: finds them in folders, and decodes them."""

@@ -1,4 +1,4 @@
-"""Finding the images below a folder. Links are followed; what is left out is counted."""
+"""Finds the images below a folder, through links too, and counts the files that are left out."""
 
 import os
 from collections import Counter, deque
@@ -9,13 +9,19 @@ from pathlib import Path
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.image_files.decoding import suffixes
 
-NOT_THE_USERS = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found"}
-"""Folders that systems make beside the user's own, with thumbnails or deleted files in them."""
+SYSTEM_FOLDERS = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found"}
+"""Folders of operating systems with thumbnails or deleted files, which are not searched."""
 
 
 @dataclass(frozen=True)
 class FoundImages:
-    """The images below a folder, in order of path, and how many other things lie there, by kind: {".heic": 3}."""
+    """The result of a search for images.
+
+    Args:
+        folder: the folder that was searched.
+        paths: the images below it, in order of path.
+        left_out: how many other files lie there, by kind, such as {".heic": 3}.
+    """
 
     folder: Path
     paths: tuple[Path, ...]
@@ -25,33 +31,41 @@ class FoundImages:
         return len(self.paths)
 
 
-def counted(kinds: Counter[str], at_most: int = 8) -> str:
-    """The kinds with their counts, the most frequent first."""
+def list_counts(kinds: Counter[str], at_most: int = 8) -> str:
+    """Returns the kinds with their counts as text, the most frequent first, at most `at_most` of them."""
     listed = [f"{count} {kind}" for kind, count in kinds.most_common(at_most)]
     return ", ".join(listed + [f"{len(kinds) - at_most} more kinds"] * (len(kinds) > at_most))
 
 
 def find_images(folder: Path, option: str) -> FoundImages:
-    """The images below the folder, but for hidden ones. Raises UserError, naming the option, where there are none."""
+    """Finds all images below a folder that are not hidden.
+
+    Args:
+        folder: the folder.
+        option: the option that named it, for messages.
+
+    Raises:
+        UserError: there is no such folder, or it holds no images.
+    """
     if not folder.is_dir():
-        raise UserError(f"{folder.resolve()} is no folder; name the folder of images with {option}")
+        raise UserError(f"{folder.resolve()} is not a folder; name the folder of images with {option}")
     files = {kind: [*paths] for kind, paths in _by_kind(folder).items()}
     paths = [path for kind in files.keys() & suffixes() for path in files[kind]]
     left_out = Counter({kind: len(each) for kind, each in files.items() if kind not in suffixes()})
     found = FoundImages(folder, tuple(sorted(map(Path, paths))), left_out)
     if not paths:
-        reason = f" that can be read, but {counted(left_out)}" if left_out else ""
+        reason = f" that can be read, but {list_counts(left_out)}" if left_out else ""
         raise UserError(f"{folder.resolve()} holds no images{reason}; name another folder with {option}")
     return found
 
 
 def _by_kind(folder: Path) -> dict[str, list[str]]:
-    """Every file below the folder, by its kind: a suffix, or what is wrong with a link."""
+    """Returns every file below a folder by its kind: its suffix, or the fault of a link."""
     kinds: dict[str, list[str]] = {}
     waiting, read = deque([str(folder)]), set[str]()
     while waiting:
         here = waiting.popleft()
-        if (real := os.path.realpath(here)) in read:  # a loop, or a second link
+        if (real := os.path.realpath(here)) in read:  # a loop, or a second link to it
             kinds.setdefault("links to folders that are read already", []).append(here)
             continue
         read.add(real)
@@ -59,14 +73,14 @@ def _by_kind(folder: Path) -> dict[str, list[str]]:
             if entry.is_dir(follow_symlinks=False):
                 waiting.appendleft(entry.path)
             elif entry.is_symlink() and os.path.isdir(entry.path):
-                waiting.append(entry.path)  # after all that are no links
+                waiting.append(entry.path)  # Links come after real folders.
             elif kind := _kind(entry):
                 kinds.setdefault(kind, []).append(entry.path)
     return kinds
 
 
 def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
-    """What lies in a folder, in order of name, but for what is hidden."""
+    """Returns the entries of a folder that are not hidden, in order of name."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
@@ -75,7 +89,7 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
 
 
 def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name.lower() in NOT_THE_USERS
+    return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
 
 
 def _kind(entry: os.DirEntry[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""Folders that are named after a split: train/, val/, test/ and how else people call them."""
+"""Recognises folders named after a split: train/, val/, test/ and their other usual names."""
 
 import os
 import re
@@ -13,20 +13,31 @@ NAMES = {
     "test": "test|testing|tests",
     "validation": "val|valid|validation|validate|dev|development|eval|evaluation|holdout",
 }
-MORE = r"([ _.-]?(set|split|data|images?|imgs?|\d+|\(\d+\)|(?-i:[AB])))*"
-"""What may follow: train_set, val2017, Test-Images, trainA, "train (1)"."""
+NAME_ENDINGS = r"([ _.-]?(set|split|data|images?|imgs?|\d+|\(\d+\)|(?-i:[AB])))*"
+"""What may follow a split's name: train_set, val2017, Test-Images, trainA, "train (1)"."""
 
 
 def split_named(folder: str) -> str | None:
-    """The split that a folder's name says: "train", "test" or "validation"."""
-    return next((split for split, names in NAMES.items() if re.fullmatch(f"({names}){MORE}", folder, re.I)), None)
+    """Returns the split that a folder is named after, "train", "test" or "validation", or None."""
+    return next(
+        (split for split, names in NAMES.items() if re.fullmatch(f"({names}){NAME_ENDINGS}", folder, re.I)), None
+    )
 
 
 def by_split(root: Path, paths: Sequence[Path]) -> dict[str, tuple[Path, ...]]:
-    """The images below root by split: "train" and "test", or nothing where no folder in root is a split.
+    """Sorts the images below root into "train" and "test" by the folders in root.
 
-    A test folder tests, else a validation folder; further files and folders beside the two are in neither. Raises
-    UserError where it is unclear what trains and what tests.
+    The test split is a test folder, or else a validation folder. Files and folders beside the two are in neither.
+
+    Args:
+        root: the folder of the data set.
+        paths: the images below it.
+
+    Returns:
+        The images of each split; {} if no folder in root is named after a split, or all images lie in one folder.
+
+    Raises:
+        UserError: the folders leave it unclear which images train and which test.
     """
     parts = _parts(root, paths)
     named = {split: [name for name in parts if split_named(name) == split] for split in NAMES}
@@ -48,7 +59,7 @@ def by_split(root: Path, paths: Sequence[Path]) -> dict[str, tuple[Path, ...]]:
 
 
 def check_no_splits(root: Path, paths: Sequence[Path], option: str) -> None:
-    """Raises UserError where folders, however deep and wherever below root, are of several splits."""
+    """Raises UserError if folders anywhere below root are named after several splits; option is how to choose one."""
     splits: dict[str, Path] = {}
     for folder in dict.fromkeys(path.parent for path in paths):
         for part in (folder, *folder.parents)[: len(folder.relative_to(root).parts)]:
@@ -60,15 +71,15 @@ def check_no_splits(root: Path, paths: Sequence[Path], option: str) -> None:
         raise UserError(f"{above} has {_listed(names)}, which would be mixed; name one set with {option}")
 
 
-def in_neither(root: Path, paths: Sequence[Path], splits: dict[str, tuple[Path, ...]]) -> dict[str, int]:
-    """How many images in which folder belong to none of the splits that by_split found."""
+def unused_images(root: Path, paths: Sequence[Path], splits: dict[str, tuple[Path, ...]]) -> dict[str, int]:
+    """Returns how many images belong to none of the splits of `by_split`, by the folder that they lie in."""
     used = {part[0].relative_to(root).parts[0] for part in splits.values()}
     parts = _parts(root, paths).items() if splits else ()
     return {f"images in {name or root}": len(part) for name, part in parts if name not in used}
 
 
 def _parts(root: Path, paths: Iterable[Path]) -> dict[str, list[Path]]:
-    """The images by the folder in root that they lie in; "" for those in root itself."""
+    """Groups images by the folder in root that they lie in; "" for those in root itself."""
     parts: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
         first, *rest = path.relative_to(root).parts

@@ -13,7 +13,7 @@ from tests.commands import SMALL, error_of
         ("schedule.T=1000000000", "T=1000000000 exceeds 1000000: an image would need as many network calls"),
         ("data.num_images=1000000000", "numbers in data=16000000000 exceeds"),
         ("data.size=[1000000,1000000]", "numbers in data="),
-        ("data.size=[4,4,4]", "is no height and width"),
+        ("data.size=[4,4,4]", "is not a height and a width"),
         ("data.num_workers=1000000", "data.num_workers=1000000 exceeds 256"),
         ("network.channels=1000000", "the network would have"),
         ("network.num_res_blocks=1000000000", "network.num_res_blocks=1000000000 exceeds 100"),

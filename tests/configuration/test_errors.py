@@ -79,7 +79,7 @@ def test_a_callback_without_a_class_is_named(tmp_path: Path, capsys: pytest.Capt
 
 def test_a_folder_without_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}", "data=image_folder", f"data.root={tmp_path}/x")
-    assert "is no folder" in said
+    assert "is not a folder" in said
     (tmp_path / "x").mkdir()
     said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}", "data=image_folder", f"data.root={tmp_path}/x")
     assert "holds no images" in said

@@ -8,8 +8,8 @@ import torch
 from ddpm_lightning.data.batches import InMemoryImages, OnePass, Plan, Share, TrainingStream
 
 
-def stream(rank: int = 0, world_size: int = 1, start: int = 0, turns: int = 1) -> TrainingStream:
-    return TrainingStream(10, 4, flip=True, seed=3, share=Share(rank, world_size), start=start, turns=turns)
+def stream(rank: int = 0, world_size: int = 1, start: int = 0, accumulated: int = 1) -> TrainingStream:
+    return TrainingStream(10, 4, flip=True, seed=3, share=Share(rank, world_size), start=start, accumulated=accumulated)
 
 
 def first(plans: TrainingStream, count: int) -> list[tuple[list[int], list[bool]]]:
@@ -25,7 +25,7 @@ def test_each_pass_shows_no_image_twice_and_another_order() -> None:
 
 def test_stream_goes_on_from_any_batch() -> None:
     assert first(stream(start=3), 5) == first(stream(), 8)[3:]
-    assert first(stream(start=3, turns=2), 5) == first(stream(turns=2), 8)[3:]
+    assert first(stream(start=3, accumulated=2), 5) == first(stream(accumulated=2), 8)[3:]
 
 
 def test_processes_share_each_batch() -> None:
@@ -36,13 +36,14 @@ def test_processes_share_each_batch() -> None:
         assert halves[0][step][1] + halves[1][step][1] == flip
 
 
-@pytest.mark.parametrize(("world_size", "turns"), [(1, 2), (1, 4), (2, 2)])
-def test_accumulated_batches_are_the_parts_of_one(world_size: int, turns: int) -> None:
+@pytest.mark.parametrize(("world_size", "accumulated"), [(1, 2), (1, 4), (2, 2)])
+def test_accumulated_batches_are_the_parts_of_one(world_size: int, accumulated: int) -> None:
     """One after the other in a process, side by side in several: all together the same batch in the same order."""
-    each = [first(stream(rank=rank, world_size=world_size, turns=turns), 6 * turns) for rank in range(world_size)]
-    parts = [process[number] for number in range(6 * turns) for process in each]
+    processes = [stream(rank=rank, world_size=world_size, accumulated=accumulated) for rank in range(world_size)]
+    each = [first(process, 6 * accumulated) for process in processes]
+    parts = [process[number] for number in range(6 * accumulated) for process in each]
     for step, (indices, flip) in enumerate(first(stream(), 6)):
-        mine = parts[step * turns * world_size : (step + 1) * turns * world_size]
+        mine = parts[step * accumulated * world_size : (step + 1) * accumulated * world_size]
         assert [index for part in mine for index in part[0]] == indices
         assert [mirrored for part in mine for mirrored in part[1]] == flip
 

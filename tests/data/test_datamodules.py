@@ -78,8 +78,8 @@ def test_fashion_mnist_of_debian_is_whole(tmp_path: Path) -> None:
         (lambda whole: whole[:-5], "is truncated or too long"),
         (lambda whole: whole + b"x", "is truncated or too long"),
         (lambda whole: whole[:9], "too few for an idx file's header"),
-        (lambda whole: struct.pack(">i", 2049) + whole[4:], "is no idx file of 3 dimensions"),
-        (lambda whole: b"<html>not found</html>", "is no idx file of 3 dimensions"),
+        (lambda whole: struct.pack(">i", 2049) + whole[4:], "is not an idx file of 3 dimensions"),
+        (lambda whole: b"<html>not found</html>", "is not an idx file of 3 dimensions"),
     ],
 )
 def test_a_damaged_idx_file_is_named(tmp_path: Path, some_images: np.ndarray, damage: Any, words: str) -> None:
@@ -154,7 +154,7 @@ def test_a_damaged_cifar_file_is_named(tmp_path: Path) -> None:
     write_cifar(tmp_path, np.zeros((3, 3072), np.uint8))
     path = tmp_path / cifar10.FOLDER / "test_batch"
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(UserError, match="no whole batch file of CIFAR-10") as caught:
+    with pytest.raises(UserError, match="not a whole batch file of CIFAR-10") as caught:
         CIFAR10DataModule(root=str(tmp_path)).load("test")
     assert str(path) in str(caught.value)
 
@@ -252,7 +252,7 @@ def test_folders_without_images_are_named(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(UserError, match="holds no images"):
         ImageFolderDataModule(root=str(tmp_path)).load("train")
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         ImageFolderDataModule(root=str(tmp_path / "absent")).load("train")
 
 

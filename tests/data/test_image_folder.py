@@ -45,7 +45,7 @@ def test_one_line_at_the_start_says_once_what_was_found(tmp_path: Path, caplog: 
 def test_an_image_that_cannot_be_read_is_told_before_training(tmp_path: Path) -> None:
     write_folder(tmp_path, 20, "png")
     Image.new("F", (4, 4), 0.5).save(tmp_path / "depth.tif")
-    with pytest.raises(UserError, match=r"depth\.tif has fractions for pixels"):
+    with pytest.raises(UserError, match=r"depth\.tif has floats as pixels"):
         ImageFolderDataModule(root=str(tmp_path), side=4, batch_size=4).setup("fit")
 
 
@@ -85,7 +85,7 @@ def test_another_background_is_other_data(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("background", ["whitish", "#12345678", "0", ""])
 def test_a_background_that_is_no_colour_is_refused(background: str) -> None:
-    with pytest.raises(UserError, match=rf"data\.background={background} is no colour"):
+    with pytest.raises(UserError, match=rf"data\.background={background} is not a colour"):
         ImageFolderDataModule(root="x", background=background)
 
 

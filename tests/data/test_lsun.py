@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ddpm_lightning.data.encoded import cut
+from ddpm_lightning.data.encoded import crop_and_resize
 from ddpm_lightning.data.lsun import LSUNDataModule
 from ddpm_lightning.errors import UserError
 from tests.data.formats import encoded, everything, picture, write_lsun
@@ -45,7 +45,9 @@ def as_stylegan_prepares(image: Image.Image, resolution: int) -> np.ndarray:
 def test_images_are_prepared_as_stylegan_does(size: tuple[int, int]) -> None:
     image = picture(1, size)
     for resolution in (16, 24):
-        assert np.array_equal(np.asarray(cut(image, (resolution, resolution))), as_stylegan_prepares(image, resolution))
+        assert np.array_equal(
+            np.asarray(crop_and_resize(image, (resolution, resolution))), as_stylegan_prepares(image, resolution)
+        )
 
 
 def test_the_images_are_those_of_the_database_in_order_of_keys(tmp_path: Path) -> None:
@@ -76,7 +78,7 @@ def test_a_database_that_is_not_there_is_told_with_those_that_are(root: Path, tm
         lsun(root, "kitchen").load("train")
     with pytest.raises(UserError, match="but none at all"):
         lsun(tmp_path).load("train")
-    with pytest.raises(UserError, match=r"data\.category=\.\./x is no name of LSUN's"):
+    with pytest.raises(UserError, match=r"data\.category=\.\./x is not a category of LSUN"):
         lsun(root, "../x")
 
 

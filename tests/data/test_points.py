@@ -44,7 +44,7 @@ def test_the_moons_are_half_circles() -> None:
 
 
 def test_a_ring_that_leads_out_of_the_plane_is_told() -> None:
-    with pytest.raises(UserError, match="lead beyond 1"):
+    with pytest.raises(UserError, match="put points beyond 1"):
         GaussiansDataModule(radius=0.95)
 
 

@@ -197,7 +197,7 @@ def test_damaged_and_missing_files_are_named_with_the_mend(shards: Path, tmp_pat
     index.unlink()
     assert_told(index, "is damaged or missing", told)
     index.write_bytes((root / "train-000003.json").read_bytes())  # of a shard of six
-    assert_told(index, "tells of 6 images, and shards.json of 10")
+    assert_told(index, "lists 6 images, and shards.json 10")
     list_.write_text('{"side": 16, "channels": 3, "splits": {"train": {}, "test": {}}}')
     assert_told(list_, "a split has no images")
     list_.write_text("{}")
@@ -220,7 +220,7 @@ def test_every_flipped_bit_of_an_image_is_noticed(shards: Path, tmp_path: Path) 
         flipped, image = bytearray(content), draws.randrange(len(index["offsets"]))
         flipped[index["offsets"][image] + draws.randrange(index["lengths"][image])] ^= 1 << draws.randrange(8)
         tar.write_bytes(flipped)
-        assert "is damaged, for its checksum is another" in error_of(root)
+        assert "is damaged: its checksum differs" in error_of(root)
 
 
 def test_a_shard_that_is_deleted_is_made_again(folder: Path, shards: Path, tmp_path: Path) -> None:

@@ -257,7 +257,7 @@ def test_wrong_sets_of_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         "mixed": "a set has images of one size",
         "nan.npz": "NaN and fractions are no pixels",
         "other.npz": "holds none of the arrays images, arr_0",
-        "nowhere": "is no folder",
+        "nowhere": "is not a folder",
     }.items():
         where = [f"images={tmp_path / name}", f"reference={tmp_path / 'mixed'}", f"hydra.run.dir={tmp_path / 'out'}"]
         assert words in error_of(

@@ -56,4 +56,4 @@ def test_a_folder_of_several_splits_is_no_set(tmp_path: Path) -> None:
 
 def test_a_background_that_is_no_colour(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = [f"images={tmp_path}", f"reference={tmp_path}", f"hydra.run.dir={tmp_path}/out"]
-    assert "background=whitish is no colour" in error_of(capsys, "evaluate", *where, "background=whitish")
+    assert "background=whitish is not a colour" in error_of(capsys, "evaluate", *where, "background=whitish")

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.image_files.look import AT_MOST, described, look_at
+from ddpm_lightning.image_files.headers import MAX_HEADERS, describe_images, read_headers
 from ddpm_lightning.image_files.search import find_images
 
 
@@ -87,7 +87,7 @@ def test_other_kinds_are_counted_and_named(tmp_path: Path) -> None:
     for name in ("2.heic", "3.HEIC", "4.jxl", "LICENSE"):
         (tmp_path / name).touch()
     found = find_images(tmp_path, "data.root=")
-    assert described("x", found, look_at(found.paths), "white").endswith(
+    assert describe_images("x", found, read_headers(found.paths), "white").endswith(
         "left out: 2 .heic, 1 .jxl, 1 without a suffix"
     )
     (tmp_path / "1.png").unlink()
@@ -115,8 +115,8 @@ def test_one_line_says_what_the_images_are(tmp_path: Path) -> None:
     write(tmp_path / "3.png", "RGBA", (10, 10))
     (tmp_path / "4.png").write_bytes(b"none")
     found = find_images(tmp_path, "x=")
-    look = look_at(found.paths)
-    assert described("4 images", found, look, "black") == (
+    look = read_headers(found.paths)
+    assert describe_images("4 images", found, look, "black") == (
         "4 images (2 RGB, 1 RGBA, 8×6 to 640×480, 1 unreadable); 1 can be transparent, over background=black"
     )
     assert "4.png cannot be read as an image" in look.refused[0]
@@ -124,6 +124,6 @@ def test_one_line_says_what_the_images_are(tmp_path: Path) -> None:
 
 def test_of_many_images_some_are_looked_at_from_first_to_last(tmp_path: Path) -> None:
     one, other = write(tmp_path / "1.png"), write(tmp_path / "2.png", "L", (9, 9))
-    look = look_at([one] * 2 * AT_MOST + [other] * AT_MOST)
-    assert str(look) == f"of {AT_MOST} looked at: {look.modes['RGB']} RGB, {look.modes['L']} L, 4×4 to 9×9"
-    assert look.modes["RGB"] == pytest.approx(AT_MOST * 2 / 3, abs=1)
+    look = read_headers([one] * 2 * MAX_HEADERS + [other] * MAX_HEADERS)
+    assert str(look) == f"of {MAX_HEADERS} looked at: {look.modes['RGB']} RGB, {look.modes['L']} L, 4×4 to 9×9"
+    assert look.modes["RGB"] == pytest.approx(MAX_HEADERS * 2 / 3, abs=1)

@@ -21,7 +21,7 @@ from ddpm_lightning.data.cifar10 import FOLDER, CIFAR10DataModule, read_batch
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.evaluation.generated_shards import GeneratedShards
 from ddpm_lightning.evaluation.image_sets import Given
-from ddpm_lightning.image_files.decoding import LARGEST
+from ddpm_lightning.image_files.decoding import MAX_PIXELS
 from ddpm_lightning.metrics.inception import load_inception
 from ddpm_lightning.npz import read_npz
 from ddpm_lightning.training.checkpoint import load_model, read_checkpoint
@@ -174,7 +174,7 @@ def png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9))) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("size", [(100_000, 100_000), (LARGEST + 1, 1), (2**31 - 1, 2**31 - 1), (12_000, 12_000)])
+@pytest.mark.parametrize("size", [(100_000, 100_000), (MAX_PIXELS + 1, 1), (2**31 - 1, 2**31 - 1), (12_000, 12_000)])
 def test_an_image_that_claims_to_be_huge_is_refused(size: tuple[int, int], tmp_path: Path) -> None:
     path = tmp_path / "bomb.png"
     path.write_bytes(png(*size))

@@ -4,7 +4,7 @@ import io
 
 from PIL import Image
 
-from ddpm_lightning.data.encoded import EncodedImages, crop_of, cut
+from ddpm_lightning.data.encoded import EncodedImages, crop_and_resize, crop_size
 
 KEPT = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 
@@ -19,8 +19,8 @@ def encode(images: EncodedImages, place: int, content: bytes) -> tuple[str, byte
     """
     whole = images.decode(place, content)
     came = Image.open(io.BytesIO(content))
-    if crop_of(whole, images.size) == images.size[::-1] and came.format in KEPT and not came.has_transparency_data:
+    if crop_size(whole, images.size) == images.size[::-1] and came.format in KEPT and not came.has_transparency_data:
         return KEPT[came.format], content
     file = io.BytesIO()
-    cut(whole, images.size).save(file, "WEBP", lossless=True, quality=0, method=0)
+    crop_and_resize(whole, images.size).save(file, "WEBP", lossless=True, quality=0, method=0)
     return "webp", file.getvalue()

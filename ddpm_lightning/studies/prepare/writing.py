@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from ddpm_lightning.atomic_files import atomic_write
 from ddpm_lightning.data.encoded import EncodedImages
-from ddpm_lightning.data.shards import ShardIndex, index_of, read_index, text_of
+from ddpm_lightning.data.shards import ShardIndex, index_path, read_index, to_json
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.studies.prepare.encoding import encode
 
@@ -27,7 +27,7 @@ class Shard:
     def is_there(self) -> bool:
         """Whether it was written, and is whole."""
         try:
-            return index_of(self.tar).exists() and bool(read_index(self.tar))
+            return index_path(self.tar).exists() and bool(read_index(self.tar))
         except UserError:
             return False
 
@@ -49,8 +49,8 @@ class Shard:
                 index.lengths.append(len(content))
                 index.crc32.append(zlib.crc32(content))
                 tar.addfile(_header(f"{place:09d}.{suffix}", len(content)), io.BytesIO(content))
-        with atomic_write(index_of(self.tar), shared=True) as file:
-            file.write(text_of(index))
+        with atomic_write(index_path(self.tar), shared=True) as file:
+            file.write(to_json(index))
         return index
 
 

@@ -245,7 +245,7 @@ def test_where_every_image_is_broken_nothing_is_finished(tmp_path: Path, capsys:
 @pytest.mark.parametrize(
     ("mistakes", "words"),
     [
-        (["data.root=nowhere", "into={folder}/x"], "nowhere is no folder"),
+        (["data.root=nowhere", "into={folder}/x"], "nowhere is not a folder"),
         (["data.root={folder}"], "add into=PATH"),
         (["into={folder}/x"], "data.root"),
         (["data=digits", "into={folder}/x"], "is no EncodedImagesDataModule"),
