@@ -169,7 +169,7 @@ class OnePass(Sampler[Plan]):
 
     def __iter__(self) -> Iterator[Plan]:
         mine = self._mine()
-        parts = mine.split(self.batch_size) if len(mine) else ()  # torch splits an empty tensor into one part
+        parts = torch.split(mine, self.batch_size) if len(mine) else ()  # torch splits an empty tensor into one part
         for indices in parts:
             yield Plan(indices, torch.zeros(len(indices), dtype=torch.bool))
 

@@ -36,6 +36,7 @@ class ImageDataModule(L.LightningDataModule):
         UserError: an argument is out of its range.
 
     Example:
+        >>> from ddpm_lightning.data.batches import InMemoryImages
         >>> class Stripes(ImageDataModule):
         ...     channels, size, pixels = 1, (8, 8), PixelRange(2)
         ...
@@ -148,8 +149,8 @@ class ImageDataModule(L.LightningDataModule):
         if before != now:
             raise UserError(
                 f"the run began with {before} training images, and now there are {now}: their number decides their "
-                "order, so it would see some again and others never; give it the same data, or start another run in another "
-                "hydra.run.dir="
+                "order, so it would see some again and others never; give it the same data, or start another run in "
+                "another hydra.run.dir="
             )
 
     def train_dataloader(self) -> DataLoader[Batch]:

@@ -7,7 +7,9 @@ import pytest
 from benchmarks.mathematics.ruler import measure
 from ddpm_lightning.data import fashion_mnist
 
-NO_FASHION = pytest.mark.skipif(not fashion_mnist.DEBIAN.is_dir(), reason="dataset-fashion-mnist is not installed")
+NO_FASHION = pytest.mark.skipif(
+    not fashion_mnist.DEBIAN_FOLDER.is_dir(), reason="dataset-fashion-mnist is not installed"
+)
 
 
 @pytest.mark.parametrize("name", ["digits", pytest.param("fashion_mnist", marks=[NO_FASHION, pytest.mark.slow])])

@@ -65,7 +65,7 @@ def test_fashion_mnist_reads_idx_files_raw_or_gzipped(
         assert np.array_equal(everything(data, split)[:, 0].numpy(), some_images)
 
 
-@pytest.mark.skipif(not fashion_mnist.DEBIAN.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
+@pytest.mark.skipif(not fashion_mnist.DEBIAN_FOLDER.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
 def test_fashion_mnist_of_debian_is_whole(tmp_path: Path) -> None:
     data = FashionMNISTDataModule(root=str(tmp_path))
     assert everything(data, "train").shape == (60_000, 1, 28, 28)
@@ -111,7 +111,7 @@ def no_network(*args: Any, **kwargs: Any) -> None:
 def test_missing_data_say_what_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchvision.datasets.FashionMNIST.__init__", no_network)
     monkeypatch.setattr("torchvision.datasets.CIFAR10.__init__", no_network)
-    monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "none")
+    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path / "none")
     with pytest.raises(UserError, match=r"put train-images-idx3-ubyte\.gz and .* there"):
         FashionMNISTDataModule(root=str(tmp_path)).load("train")
     with pytest.raises(UserError, match=r"unpack cifar-10-python\.tar\.gz there"):
