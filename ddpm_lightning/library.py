@@ -5,16 +5,25 @@ Nothing here imports Lightning or Hydra.
 
 from ddpm_lightning.diffusion.gaussian import Gaussian
 from ddpm_lightning.diffusion.likelihood import bits_per_dimension, estimate_bound, every_term, harmonic
-from ddpm_lightning.diffusion.losses import ELBO, P2, VDM, Hybrid, Loss, MinSNR, Simple, TruncatedSNR
+from ddpm_lightning.diffusion.losses import ELBO, P2, VDM, EDMLoss, Hybrid, Loss, MinSNR, Simple, TruncatedSNR
 from ddpm_lightning.diffusion.mixture import BestNetwork, Mixture
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
-from ddpm_lightning.diffusion.parameterizations import X0, Epsilon, Mu, Parameterization, V
+from ddpm_lightning.diffusion.parameterizations import EDM, X0, Epsilon, Mu, Parameterization, V, Velocity
 from ddpm_lightning.diffusion.probability_flow import ProbabilityFlow, every_direction, random_signs
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler, Traits
 from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver
+from ddpm_lightning.diffusion.samplers.edm import EulerSampler, HeunSampler
 from ddpm_lightning.diffusion.samplers.langevin import LangevinSampler, PredictorCorrector
-from ddpm_lightning.diffusion.samplers.spacing import QuadraticSpacing, Spacing, TrailingSpacing, UniformSpacing
+from ddpm_lightning.diffusion.samplers.spacing import (
+    KarrasSpacing,
+    LeadingSpacing,
+    LinspaceSpacing,
+    QuadraticSpacing,
+    Spacing,
+    TrailingSpacing,
+    UniformSpacing,
+)
 from ddpm_lightning.diffusion.samplers.unipc import UniPC
 from ddpm_lightning.diffusion.schedules import (
     ConstantSchedule,
@@ -24,10 +33,17 @@ from ddpm_lightning.diffusion.schedules import (
     LinearSchedule,
     LogSNRLinearSchedule,
     QuadraticSchedule,
+    RectifiedSchedule,
     Schedule,
     geometric_schedule,
 )
-from ddpm_lightning.diffusion.timesteps import ImportanceTimesteps, LowDiscrepancyTimesteps, UniformTimesteps
+from ddpm_lightning.diffusion.timesteps import (
+    ImportanceTimesteps,
+    LogitNormalTimesteps,
+    LogNormalTimesteps,
+    LowDiscrepancyTimesteps,
+    UniformTimesteps,
+)
 from ddpm_lightning.diffusion.variance_exploding import VarianceExploding
 from ddpm_lightning.diffusion.variances import (
     BetaTildeVariance,
@@ -43,6 +59,7 @@ from ddpm_lightning.networks.mlp import MLP
 from ddpm_lightning.networks.unet import UNet
 
 __all__ = [
+    "EDM",
     "ELBO",
     "MLP",
     "P2",
@@ -57,19 +74,27 @@ __all__ = [
     "DDIMSampler",
     "DPMSolver",
     "DenoisingDiffusion",
+    "EDMLoss",
     "Epsilon",
+    "EulerSampler",
     "Gaussian",
     "GaussianDiffusion",
     "GivenSchedule",
+    "HeunSampler",
     "Hybrid",
     "ImportanceTimesteps",
     "JSDSchedule",
+    "KarrasSpacing",
     "LangevinSampler",
+    "LeadingSpacing",
     "LearnedRangeVariance",
     "LearnedVariance",
     "LinearSchedule",
+    "LinspaceSpacing",
+    "LogNormalTimesteps",
     "LogSNRLinearSchedule",
     "LogSpace",
+    "LogitNormalTimesteps",
     "Loss",
     "LowDiscrepancyTimesteps",
     "MinSNR",
@@ -80,6 +105,7 @@ __all__ = [
     "ProbabilityFlow",
     "QuadraticSchedule",
     "QuadraticSpacing",
+    "RectifiedSchedule",
     "Sampler",
     "Schedule",
     "Sigmoid",
@@ -96,6 +122,7 @@ __all__ = [
     "V",
     "Variance",
     "VarianceExploding",
+    "Velocity",
     "bits_per_dimension",
     "estimate_bound",
     "every_direction",

@@ -1,6 +1,6 @@
 """One list of every choice, for tests that hold for all of them."""
 
-from ddpm_lightning.diffusion.parameterizations import X0, Epsilon, Mu, V
+from ddpm_lightning.diffusion.parameterizations import EDM, X0, Epsilon, Mu, V, Velocity
 from ddpm_lightning.diffusion.schedules import (
     ConstantSchedule,
     CosineSchedule,
@@ -8,6 +8,7 @@ from ddpm_lightning.diffusion.schedules import (
     LinearSchedule,
     LogSNRLinearSchedule,
     QuadraticSchedule,
+    RectifiedSchedule,
     geometric_schedule,
 )
 from ddpm_lightning.diffusion.variances import (
@@ -27,6 +28,7 @@ SCHEDULES = [
     JSDSchedule(),
     LogSNRLinearSchedule(),
     geometric_schedule(),
+    RectifiedSchedule(),
 ]
 SHORT_SCHEDULES = [
     LinearSchedule(T=50, beta_1=1e-3, beta_T=0.3),
@@ -36,8 +38,9 @@ SHORT_SCHEDULES = [
     JSDSchedule(T=50),
     LogSNRLinearSchedule(T=50),
     geometric_schedule(T=50),
+    RectifiedSchedule(T=50),
 ]
-PARAMETERIZATIONS = [Epsilon(), Mu(), X0(), V()]
+PARAMETERIZATIONS = [Epsilon(), Mu(), X0(), V(), Velocity(), EDM()]
 FIXED_VARIANCES = [BetaVariance(), BetaTildeVariance()]
 VARIANCES = [
     *FIXED_VARIANCES,

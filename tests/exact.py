@@ -28,6 +28,7 @@ class ExactNetwork(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         t = t + 1
+        x_t = x_t / self.parameterization.network_input(self.process, torch.ones_like(x_t), t)
         alpha_bar = at(self.process.alpha_bar, t, x_t)
         noise = at(1 - self.process.alpha_bar, t, x_t)
         gain = alpha_bar.sqrt() * self.s**2 / (alpha_bar * self.s**2 + noise)

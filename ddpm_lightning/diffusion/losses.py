@@ -145,6 +145,26 @@ class P2(SquaredError):
         return x_0_weight(model, snr * (self.k + snr) ** -self.gamma)
 
 
+@dataclass(frozen=True)
+class EDMLoss(SquaredError):
+    """(σ² + σ_d²)/(σ σ_d)² · mean (x_0 − x̂_0)², σ² = 1/SNR(t): L_simple of EDM's F. Unit: squared units of F.
+
+    Args:
+        sigma_data: σ_d, the standard deviation of the data on the scale [−1, 1]; 0.5 in the paper.
+
+    References:
+        Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models" (2022), Table 1 and Eq. 8.
+    """
+
+    sigma_data: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_positive("loss.sigma_data", self.sigma_data, "data of one value need no model; use 0.5")
+
+    def weight(self, model: DenoisingDiffusion) -> Table:
+        return x_0_weight(model, model.process.snr + self.sigma_data**-2)
+
+
 def x_0_weight(model: DenoisingDiffusion, weight: Table) -> Table:
     """Returns the weight w'_t of (target − f)² that makes it w_t · (x_0 − x̂_0)²: w'_t = w_t c_out², [T+1].
 

@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 from ddpm_lightning.diffusion.parameterizations import Parameterization
@@ -87,5 +88,6 @@ class BestNetwork(nn.Module):
 
     def forward(self, x_t: Images, t: Tensor) -> Images:
         """Returns the output at x_t: [b, *d]; t: [b] in 0..T−1, as for every network."""
+        x_t = x_t / self.parameterization.network_input(self.process, torch.ones_like(x_t), t + 1)
         x_0 = self.mixture.x_0(self.process, x_t, t + 1)
         return self.parameterization.target(self.process, x_0, x_t, t + 1)

@@ -82,7 +82,8 @@ class DenoisingDiffusion(nn.Module):
         Returns:
             f and v in the dtype of x_t: autocast ends here.
         """
-        output = self.network(x_t, t - 1).to(x_t.dtype)
+        network_input = self.parameterization.network_input(self.process, x_t, t)
+        output = self.network(network_input, t - 1).to(x_t.dtype)
         if not self.variance.learned:
             return NetworkOutput(output, None)
         f, v = output.chunk(2, dim=1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from ddpm_lightning.diffusion.process import GaussianDiffusion, at
+from ddpm_lightning.errors import check_positive
 from ddpm_lightning.typing import Images, Table, Timesteps
 
 
@@ -26,6 +27,10 @@ class Parameterization(ABC):
     @abstractmethod
     def coefficients(self, process: GaussianDiffusion) -> tuple[Table, Table]:
         """Returns (c_skip, c_out) of x̂_0 = c_skip·x_t + c_out·f: two tables, [T+1]. Row 0 is not used."""
+
+    def network_input(self, process: GaussianDiffusion, x_t: Images, t: Timesteps) -> Images:
+        """Returns what the network is given for x_t: x_t itself, unless a subclass scales it."""
+        return x_t
 
     def x_0(self, process: GaussianDiffusion, f: Images, x_t: Images, t: Timesteps) -> Images:
         """Returns x̂_0 = c_skip·x_t + c_out·f: [b, *d].
@@ -92,3 +97,52 @@ class V(Parameterization):
 
     def coefficients(self, process: GaussianDiffusion) -> tuple[Table, Table]:
         return process.alpha_bar.sqrt(), -(1 - process.alpha_bar).sqrt()
+
+
+class Velocity(Parameterization):
+    """f = ε − x_0, the velocity dz/du of the straight path z = (1 − u) x_0 + u ε.
+
+    x_t is a point of that path, scaled: x_t = z/√((1 − u)² + u²), with u = √(1 − ᾱ_t)/(√ᾱ_t + √(1 − ᾱ_t)). So
+    x̂_0 = z − u f = x_t/(√ᾱ_t + √(1 − ᾱ_t)) − u f, for every schedule.
+
+    References:
+        Liu, Gong and Liu, "Flow Straight and Fast" (2023), Eq. 1.
+    """
+
+    def coefficients(self, process: GaussianDiffusion) -> tuple[Table, Table]:
+        signal, noise = process.alpha_bar.sqrt(), (1 - process.alpha_bar).sqrt()
+        return 1 / (signal + noise), -noise / (signal + noise)
+
+
+@dataclass(frozen=True)
+class EDM(Parameterization):
+    """f = F, the output of EDM's preconditioned network: D(y) = c_skip y + c_out F(c_in y), for y = x_t/√ᾱ_t.
+
+    With σ² = (1 − ᾱ_t)/ᾱ_t: c_skip = σ_d²/(σ² + σ_d²), c_out = σ σ_d/√(σ² + σ_d²) and c_in = 1/√(σ² + σ_d²), so that
+    input and target have unit variance for data of standard deviation σ_d. For σ_d = 1 it is −v. The network is given
+    t − 1, which names σ_t within a schedule, where EDM gives it c_noise = ¼ ln σ.
+
+    Args:
+        sigma_data: σ_d, the standard deviation of the data on the scale [−1, 1]; 0.5 in the paper.
+
+    References:
+        Karras, Aittala, Aila and Laine, "Elucidating the Design Space of Diffusion-Based Generative Models" (2022),
+        Table 1 and Eq. 7.
+    """
+
+    sigma_data: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_positive("parameterization.sigma_data", self.sigma_data, "data of one value need no model; use 0.5")
+
+    def coefficients(self, process: GaussianDiffusion) -> tuple[Table, Table]:
+        alpha_bar = process.alpha_bar
+        variance = self._variance(process)
+        return self.sigma_data**2 * alpha_bar.sqrt() / variance, self.sigma_data * ((1 - alpha_bar) / variance).sqrt()
+
+    def network_input(self, process: GaussianDiffusion, x_t: Images, t: Timesteps) -> Images:
+        return x_t / at(self._variance(process).sqrt(), t, x_t)
+
+    def _variance(self, process: GaussianDiffusion) -> Table:
+        """Returns the variance of x_t for such data, ᾱ_t σ_d² + 1 − ᾱ_t."""
+        return process.alpha_bar * self.sigma_data**2 + 1 - process.alpha_bar

@@ -246,6 +246,32 @@ class GivenSchedule(Schedule):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RectifiedSchedule(Schedule):
+    """The chain of rectified flow: ᾱ_t = (1 − u)²/((1 − u)² + u²) at u = max_u t/T, for z = (1 − u) x_0 + u ε.
+
+    x_t is z scaled to unit variance for data of unit variance, which changes no distribution: one reads off the other.
+
+    Args:
+        max_u: the end of the path, below 1: at 1, x_T would hold nothing of x_0 and no x̂_0 would follow from ε.
+
+    References:
+        Liu, Gong and Liu, "Flow Straight and Fast" (2023), Eq. 1.
+    """
+
+    max_u: float = 0.999
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.max_u < 1:
+            raise UserError(f"max_u={self.max_u} lies outside (0, 1): the path ends just before pure noise; use 0.999")
+
+    def betas(self) -> Betas:
+        u = torch.linspace(0, self.max_u, self.T + 1, dtype=torch.float64)
+        alpha_bar = (1 - u).square() / ((1 - u).square() + u.square())
+        return CoarseSchedule(T=self.T, alpha_bar=alpha_bar).betas()
+
+
+@dataclass(frozen=True, kw_only=True)
 class CoarseSchedule(Schedule):
     """The schedule with given ᾱ_t: β_t = 1 − ᾱ_t/ᾱ_{t−1}. It describes a longer chain at some of its steps.
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from ddpm_lightning.diffusion.process import GaussianDiffusion
-from ddpm_lightning.errors import check_interval
+from ddpm_lightning.errors import check_interval, check_positive
 from ddpm_lightning.typing import PerExample, Table, Timesteps
 
 
@@ -109,3 +109,59 @@ def bound_weight(process: GaussianDiffusion) -> Table:
     On a capped schedule, the weight of Eq. 12 alone is largest at t = T, where there is nothing to learn.
     """
     return epsilon_weight(process) * process.alpha_bar
+
+
+@dataclass(frozen=True)
+class LogNormalTimesteps(TimestepDistribution):
+    """t with ln σ_t ~ N(mean, std²), σ² = (1 − ᾱ)/ᾱ, and no weight that undoes it.
+
+    The distribution is a part of EDM's objective: the loss weighs noise levels by how often they are drawn.
+
+    Args:
+        mean: of ln σ; −1.2 in the paper.
+        std: of ln σ, above 0; 1.2 in the paper.
+
+    References:
+        Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models" (2022), Table 1.
+    """
+
+    mean: float = -1.2
+    std: float = 1.2
+
+    def __post_init__(self) -> None:
+        check_positive("timesteps.std", self.std, "a single noise level trains no chain; use 1.2")
+
+    def draw(self, b: int, process: GaussianDiffusion, generator: torch.Generator) -> Drawn:
+        return _drawn_near_normal(b, -process.half_log_snr, self.mean, self.std, generator)
+
+
+@dataclass(frozen=True)
+class LogitNormalTimesteps(TimestepDistribution):
+    """t with logit u_t ~ N(mean, std²), u the place on the straight path z = (1 − u) x_0 + u ε, and no weight.
+
+    Since u/(1 − u) = σ, it is `LogNormalTimesteps` with the defaults of rectified flow.
+
+    Args:
+        mean: of logit u; 0 in the paper.
+        std: of logit u, above 0; 1 in the paper.
+
+    References:
+        Esser et al., "Scaling Rectified Flow Transformers for High-Resolution Image Synthesis" (2024), Section 3.1.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive("timesteps.std", self.std, "a single noise level trains no chain; use 1")
+
+    def draw(self, b: int, process: GaussianDiffusion, generator: torch.Generator) -> Drawn:
+        return _drawn_near_normal(b, -process.half_log_snr, self.mean, self.std, generator)
+
+
+def _drawn_near_normal(b: int, log_sigma: Table, mean: float, std: float, generator: torch.Generator) -> Drawn:
+    """Draws ln σ ~ N(mean, std²) and takes the t whose ln σ_t is nearest, with weight 1."""
+    levels = log_sigma[1:].to(generator.device)
+    wanted = mean + std * torch.randn(b, generator=generator, device=generator.device, dtype=torch.float64)
+    t = 1 + torch.searchsorted((levels[1:] + levels[:-1]) / 2, wanted)
+    return Drawn(t, torch.ones_like(t, dtype=torch.float32))

@@ -1,4 +1,4 @@
-"""The subject of an evaluation: a model with its data, a set of images, and what the images are compared with."""
+"""What is evaluated: a model with its data, a set of images, or both; and what the images are compared with."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,24 +15,17 @@ from ddpm_lightning.evaluation.image_sets import Given, ImageSet
 from ddpm_lightning.metrics.extractor import Extracted, Extractor, extract_all
 from ddpm_lightning.metrics.reference import Reference, load_reference, save_reference
 
-CACHE_VERSION = "v1"
-"""Version of the cached features. Increase it when reading images or extracting features changes."""
-
-Records = dict[str, dict[str, Any]]
-"""Results by name: a value, and how it was measured."""
+FORMAT = "v1"
+"""Of the cache: to be raised when reading images or extracting features changes."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model and its data.
+    """A model, its data, and what results.json says of it: step, weights, data, checkpoint.
 
-    Args:
-        model: the diffusion model.
-        data: the data that it was trained on.
-        parts: the configuration of the model.
-        origin: the entries of each result in results.json about the model: step, weights, data, checkpoint, …
-        suffix: ends a result's name if the weights are not averaged or the precision is not float32.
-        variance_suffix: ends the name of a result that depends on σ_t², if σ_t² is not that of training.
+    parts: the configuration that the model is made by.
+    suffix: what a result's name adds where the weights are not the averaged ones, or the precision is not float32.
+    swapped: what a result's name adds where σ_t² is not that of training, and has a part in it.
     """
 
     model: DenoisingDiffusion
@@ -40,29 +33,20 @@ class Trained:
     parts: dict[str, Any]
     origin: dict[str, Any]
     suffix: str = ""
-    variance_suffix: str = ""
+    swapped: str = ""
 
-    def variance_suffix_of(self, sampler: Sampler) -> str:
-        """Returns `variance_suffix` for images of this sampler, or "" if the sampler does not use σ_t²."""
-        return self.variance_suffix if sampler.traits.follows_variance else ""
+    def swapped_for(self, sampler: Sampler) -> str:
+        """The same for the name of images that this sampler makes."""
+        return self.swapped if sampler.traits.follows_variance else ""
 
 
 @dataclass
 class Subject:
-    """Everything that a metric may use.
+    """Everything that a metric may ask for.
 
-    Args:
-        fabric: the Fabric of the processes.
-        run_dir: the folder for results.
-        seed: seed of all draws.
-        images: the images that are measured.
-        split: the split of the data that the images are compared with, if `reference` is None.
-        cache: the folder of cached features of real images.
-        trained: the model; None if only images were given.
-        reference: a folder of images or an .npz to compare the images with.
-        background: colour under transparent pixels of the reference.
-        extracted: features of the images, by the extractor's fingerprint.
-        real: features of the reference, by the extractor's fingerprint.
+    trained: None where only images were given. split: of the data, which the images are compared with unless
+    `reference`, a folder or an .npz, is given. cache: where features of real images are kept. background: the colour
+    under transparent pixels of a reference.
     """
 
     fabric: Fabric
@@ -78,34 +62,34 @@ class Subject:
     real: dict[str, Reference] = field(default_factory=dict)
 
     def require_model(self, metric: str) -> Trained:
-        """Returns the model. Raises UserError if there is none. `metric` is the name of the metric that needs it."""
+        """The model. Raises UserError where there is none."""
         if self.trained is None:
-            raise UserError(f"{metric} needs a model, but only images were given; add checkpoint=PATH")
+            raise UserError(f"{metric} is a number of a model, and only images were given; add checkpoint=PATH")
         return self.trained
 
     def check_reference(self) -> None:
-        """Raises UserError if there is nothing to compare the images with."""
+        """Raises UserError where there is nothing to compare the images with."""
         if self.trained is None and self.reference is None:
             raise UserError("there is nothing to compare the images with; add reference=FOLDER or reference=FILE.npz")
 
     @property
     def reference_name(self) -> str:
-        """The part of a result's name about the reference: the split, or "given"."""
+        """What a result's name says of the reference."""
         return self.split if self.reference is None else "given"
 
     @property
     def reference_described(self) -> str:
-        """The entry about the reference in results.json."""
+        """What results.json says of it."""
         return str(self.reference or f"{self.split} split, not mirrored")
 
     def generated_features(self, extractor: Extractor) -> Extracted:
-        """Returns the features of the images, which are extracted once."""
+        """What the extractor says of the images; asked once."""
         if extractor.fingerprint not in self.extracted:
             self.extracted[extractor.fingerprint] = extract_all(extractor.to(self.fabric.device), self.images.batches())
         return self.extracted[extractor.fingerprint]
 
     def reference_features(self, extractor: Extractor) -> Reference:
-        """Returns the features of the reference, which are extracted once, and for a split cached for all runs."""
+        """What the extractor says of the real images; asked once, and of a data set's split once for all runs."""
         if extractor.fingerprint not in self.real:
             self.real[extractor.fingerprint] = self._reference(extractor.to(self.fabric.device))
         return self.real[extractor.fingerprint]
@@ -123,12 +107,12 @@ class Subject:
         return Given(self.reference, "reference=", background=self.background)
 
     def features_of(self, extractor: Extractor, split: str) -> Reference:
-        """Returns the features of a split, cached for all runs. The extractor must be on the device."""
+        """What the extractor, which is on the device, says of a split of the data; kept for all runs."""
         assert self.trained is not None
         data = self.trained.data
         known_by = f"{data.images(split).fingerprint()[:16]}_{data.pixels.levels}levels"
         seen_by = f"{extractor.name}_{extractor.fingerprint[:16]}"
-        path = self.cache / CACHE_VERSION / f"{type(data).__name__}_{split}_{known_by}_{seen_by}.npz"
+        path = self.cache / FORMAT / f"{type(data).__name__}_{split}_{known_by}_{seen_by}.npz"
         if not path.is_file():
             save_reference(path, extract_all(extractor, real_images(data, split)))
-        return load_reference(path, extractor.num_features, "delete it, and give the command again to extract it")
+        return load_reference(path, extractor.num_features, "delete it, and it is made anew")

@@ -4,8 +4,10 @@ from ddpm_lightning.diffusion.samplers.ancestral import AncestralSampler
 from ddpm_lightning.diffusion.samplers.base import RandnLike, Sampler, Step, Traits, end_of
 from ddpm_lightning.diffusion.samplers.ddim import DDIMSampler
 from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver
+from ddpm_lightning.diffusion.samplers.edm import EulerSampler, HeunSampler
 from ddpm_lightning.diffusion.samplers.langevin import LangevinSampler, PredictorCorrector
 from ddpm_lightning.diffusion.samplers.spacing import (
+    KarrasSpacing,
     LeadingSpacing,
     QuadraticSpacing,
     Spacing,
@@ -18,6 +20,9 @@ __all__ = [
     "AncestralSampler",
     "DDIMSampler",
     "DPMSolver",
+    "EulerSampler",
+    "HeunSampler",
+    "KarrasSpacing",
     "LangevinSampler",
     "LeadingSpacing",
     "PredictorCorrector",

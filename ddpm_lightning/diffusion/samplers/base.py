@@ -127,9 +127,13 @@ class Sampler(ABC):
 
     def chain(self, model: DenoisingDiffusion) -> DenoisingDiffusion:
         """Returns the model on the steps that this sampler visits. Raises UserError if it cannot have them."""
+        return model if self.num_steps is None else model.coarsen(self.visited(model))
+
+    def visited(self, model: DenoisingDiffusion) -> list[int]:
+        """Returns the steps of the model's chain that this sampler visits, ascending."""
         if self.num_steps is None:
-            return model
-        return model.coarsen(self.spacing.steps(model.process.T, self.num_steps))
+            return list(range(1, model.process.T + 1))
+        return self.spacing.visited(model.process, self.num_steps)
 
     def trajectory(
         self, model: DenoisingDiffusion, x_T: Images, *, randn_like: RandnLike, start: int | None = None

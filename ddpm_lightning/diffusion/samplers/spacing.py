@@ -6,7 +6,9 @@ from typing import ClassVar
 
 import torch
 
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.diffusion.process import GaussianDiffusion
+from ddpm_lightning.diffusion.variance_exploding import VarianceExploding
+from ddpm_lightning.errors import UserError, check_positive
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,10 @@ class Spacing(ABC):
         if K == 1 and not self.skip_first:
             return [self._only(T)]
         return self._distinct(self._chosen(T, K + self.skip_first))[self.skip_first :]
+
+    def visited(self, process: GaussianDiffusion, K: int) -> list[int]:
+        """Returns K distinct steps of the process, ascending."""
+        return self.steps(process.T, K)
 
     @abstractmethod
     def _chosen(self, T: int, K: int) -> list[int]:
@@ -144,6 +150,44 @@ class TrailingSpacing(Spacing):
 
     def _chosen(self, T: int, K: int) -> list[int]:
         return _rounded(torch.linspace(T / K, T, K, dtype=torch.float64))
+
+
+@dataclass(frozen=True)
+class KarrasSpacing(Spacing):
+    """σ^(1/ρ) evenly from σ_1 to σ_T, each rounded to the nearest step: denser at small noise, for a large ρ.
+
+    Args:
+        rho: ρ, above 0; 7 in the paper.
+
+    References:
+        Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models" (2022), Eq. 5.
+    """
+
+    rho: float = 7.0
+
+    suffix = "_karras"
+
+    def __post_init__(self) -> None:
+        check_positive("sampler.spacing.rho", self.rho, "the paper has 7")
+
+    def visited(self, process: GaussianDiffusion, K: int) -> list[int]:
+        self.steps(process.T, K)  # which checks K
+        if K == 1:
+            return [process.T]
+        sigma = VarianceExploding(process).sigma[1:].cpu()
+        first, last = (float(end) ** (1 / self.rho) for end in (sigma[0], sigma[-1]))
+        wanted = torch.linspace(first, last, K, dtype=torch.float64) ** self.rho
+        nearest = (sigma[None] - wanted[:, None]).abs().argmin(1)
+        return _fitted([1 + int(place) for place in nearest], process.T)
+
+    def _chosen(self, T: int, K: int) -> list[int]:
+        return list(range(1, K + 1))
+
+
+def _fitted(steps: list[int], T: int) -> list[int]:
+    """Returns the steps, moved up where two are the same, and down again where that leaves 1..T."""
+    steps = Spacing._distinct(steps)
+    return [min(step, T - after) for after, step in zip(range(len(steps) - 1, -1, -1), steps, strict=True)]
 
 
 def _rounded(steps: torch.Tensor) -> list[int]:

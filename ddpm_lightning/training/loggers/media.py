@@ -10,9 +10,7 @@ from PIL import Image
 
 
 class MediaLogger:
-    """Shows or stores what a logger takes besides numbers: pictures, histograms, tables, pages and files.
-
-    A subclass overrides the methods that its logger supports. The others do nothing.
+    """Shows what is no number. A subclass overrides what its logger can show; every other call does nothing.
 
     Example:
         >>> from lightning.pytorch.loggers.logger import DummyLogger

@@ -29,6 +29,7 @@ from tests.peers import in_float64
 STEPS = (10, 20, 40, 80)
 
 
+@cache
 def deviation(sampler: Sampler) -> float:
     """Of x_0 from x_T ~ N(0, 1), for data N(0.3, 0.5²) and the exact network: every step is a line in x_t, and so is
     the whole walk; its slope is the deviation."""
