@@ -14,11 +14,11 @@ from benchmarks.device import autocast, device
 from benchmarks.measure import Side
 from benchmarks.places import ROOT
 from benchmarks.sides.shape import Shape
-from ddpm_lightning.cli.train import make_module
 from ddpm_lightning.configuration.build import build_model, compile_network, make, plain
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import AncestralSampler
 from ddpm_lightning.networks.unet import UNet
+from ddpm_lightning.training.building import make_module
 from ddpm_lightning.training.generate import walk
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.trainer import make_trainer

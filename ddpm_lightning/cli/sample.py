@@ -12,7 +12,7 @@ from ddpm_lightning.configuration.build import check_compile, compile_network, m
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
 from ddpm_lightning.evaluation.generated_shards import GeneratedShards
 from ddpm_lightning.evaluation.image_sets import Generated
-from ddpm_lightning.evaluation.measure import from_checkpoint, load
+from ddpm_lightning.evaluation.measure import from_checkpoint, load_trained
 from ddpm_lightning.evaluation.sample_files import Output
 from ddpm_lightning.runtime.command_line import option, relative
 from ddpm_lightning.runtime.devices import choose_accelerator
@@ -54,7 +54,7 @@ def write_images(config: dict[str, Any]) -> None:
     images.open()
     images.model.to(fabric.device)
     compile_network(images.model, config["compile"])
-    written = output.write(images.as_they_come(fabric), images.n, Path(config["run_dir"]))
+    written = output.write(images.as_generated(fabric), images.n, Path(config["run_dir"]))
     if images.shards.ranges()[-1].stop <= images.n:  # else a larger set was begun here, which can be resumed
         images.shards.remove()
     log.info("%d images of step %d: %s", images.n, images.origin["step"], relative(written))
@@ -63,7 +63,7 @@ def write_images(config: dict[str, Any]) -> None:
 def generated_in(folder: Path, config: dict[str, Any], fabric: Fabric) -> Generated:
     """The images that sample.py's options ask for. Until its output is written they are kept below this folder."""
     shards = GeneratedShards(folder / "generated", option="hydra.run.dir=")
-    trained = load(config, fabric)
+    trained = load_trained(config, fabric)
     sampler = make_sampler(config["sampler"], trained.model)
     images = from_checkpoint(config, trained, sampler, fabric.device.type, shards)
     images.how_to_resume = f"give the same options with {option('hydra.run.dir', relative(folder))}"

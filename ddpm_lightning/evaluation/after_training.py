@@ -1,4 +1,4 @@
-"""What train.py measures when it has trained (metrics=), as evaluate.py would."""
+"""Measures the metrics of a run after its training (metrics=), as evaluate.py does."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,71 +14,103 @@ from ddpm_lightning.errors import UserError
 from ddpm_lightning.evaluation.fabric import precision_of
 from ddpm_lightning.evaluation.image_sets import ImageSet
 from ddpm_lightning.evaluation.measure import (
-    asked_for,
     check_metrics,
     check_options,
     images_suffix,
     measure_all,
+    options_of_metric,
     weights_suffix,
 )
 from ddpm_lightning.evaluation.subject import Subject, Trained
 from ddpm_lightning.training.callbacks.checkpoints import last_checkpoint
 from ddpm_lightning.training.callbacks.stop import stop_if_asked
-from ddpm_lightning.training.run_results import has_all_steps, read_results, wanted
+from ddpm_lightning.training.run_results import has_all_steps, metrics_after_training, read_results
 from ddpm_lightning.typing import Pixels
 
-MOVABLE = ("root", "num_workers", "eval_batch_size")
-"""Options of the data that may be others than when training began."""
+DATA_OPTIONS = ("root", "num_workers", "eval_batch_size")
+"""Options of the data that may differ from those in the checkpoint."""
 
 
 def options_of(config: dict[str, Any]) -> dict[str, Any]:
-    """evaluate.py's options for the last checkpoint of a run of train.py."""
+    """Returns evaluate.py's options for the last checkpoint of a run.
+
+    Raises:
+        UserError: if the run saves no checkpoint.
+    """
     callbacks, trainer = config["callbacks"] or {}, config["trainer"]
     if callbacks.get("checkpoint") is None:
-        raise UserError("metrics= are measured on the last checkpoint, and callbacks.checkpoint=null keeps none")
+        raise UserError("metrics= are measured on the last checkpoint, but callbacks.checkpoint=null saves none")
     devices = {key: trainer[key] for key in ("accelerator", "devices", "num_nodes") if key in trainer}
     return {
         **{key: config[key] for key in ("metrics", "sampler", "seed", "run_dir", "compile")},
         **config["evaluation"],
         "checkpoint": str(last_checkpoint(config["run_dir"])),
         "use_ema": callbacks.get("ema") is not None,
-        "data": {key: config["data"][key] for key in MOVABLE if key in config["data"]},
+        "data": {key: config["data"][key] for key in DATA_OPTIONS if key in config["data"]},
         "trainer": {**config["evaluation"]["trainer"], **devices},
         **dict.fromkeys(("images", "generated", "reference")),
     }
 
 
 def measured_before(config: dict[str, Any], steps: int) -> dict[str, Any]:
-    """Returns what results.json has of the model after this many steps, as {"metrics", "evaluated"}."""
+    """Returns the results in results.json that are of the model after `steps` steps and of the options asked for now.
+
+    Returns:
+        {"metrics": records by name, "evaluated": for each metric, its options and the names of its records}, where
+        "evaluated" is missing if the run measures no metrics after training.
+    """
+    names = metrics_after_training(config)
+    if not names:
+        return {"metrics": {}}
     options, outcome = options_of(config), read_results(config)
     kept: dict[str, Any] = {"metrics": {}, "evaluated": {}}
     evaluated = outcome.get("evaluated")
     records: dict[str, Any] = evaluated if isinstance(evaluated, dict) else {}
-    for name in sorted(wanted(config) & set(records)):
+    for name in sorted(names & set(records)):
         record = records[name]
         metrics = {key: outcome.get("metrics", {}).get(key) for key in record["names"]}
         of_this_step = all(each and each["step"] == steps for each in metrics.values())
-        if of_this_step and record["asked"] == asked_for(options, name):
+        if of_this_step and record["asked"] == options_of_metric(options, name):
             kept = {"metrics": {**kept["metrics"], **metrics}, "evaluated": {**kept["evaluated"], name: record}}
     return kept
 
 
 def is_finished(config: dict[str, Any], steps: int) -> bool:
-    """Whether the run has measured all that it is asked to after this many steps, which are all that it makes."""
+    """Returns whether the run has trained for `steps` steps, its last, and has measured every metric after them."""
     has_numbers = has_all_steps(read_results(config), steps)
-    return has_numbers and (not wanted(config) or wanted(config) == set(measured_before(config, steps)["evaluated"]))
+    return has_numbers and metrics_after_training(config) == set(measured_before(config, steps).get("evaluated", {}))
 
 
 def evaluate_run(config: dict[str, Any], results: dict[str, Any], trainer: L.Trainer) -> dict[str, Any]:
-    """Measures what is not in the results yet, and adds it to results.json. Returns what was found, on the first
-    process. After each metric the run may be stopped."""
+    """Measures the metrics that the results lack and adds them to results.json. Every process calls it.
+
+    Args:
+        config: the run's configuration.
+        results: the results so far, as `report` returns them.
+        trainer: the trainer that has trained.
+
+    Returns:
+        The new results by name, on the first process.
+
+    Raises:
+        Interrupted: after a metric, if the run was asked to stop.
+    """
     return measure_all(options_of(config), results, after_each=lambda: stop_if_asked(trainer))
 
 
 def check_evaluation(config: dict[str, Any], model: DenoisingDiffusion, data: EvaluationData) -> Sequence[str] | None:
-    """Returns the names of what is to be measured after training; None where a metric of the user's own does not tell.
+    """Checks before training that all metrics can be measured after it, and returns the names of their results.
 
-    Raises UserError where it cannot be measured, before training begins.
+    Args:
+        config: the run's configuration.
+        model: the untrained model.
+        data: the data of the run.
+
+    Returns:
+        The names; None if a metric of the user's own does not list its names.
+
+    Raises:
+        UserError: if a metric cannot be measured.
     """
     options = options_of(config)
     check_options(options)
@@ -89,27 +121,27 @@ def check_evaluation(config: dict[str, Any], model: DenoisingDiffusion, data: Ev
         fabric=fabric,
         run_dir=Path(options["run_dir"]),
         seed=options["seed"],
-        images=Promised(options["num_images"], images_suffix(label, trained)),
+        images=FutureImages(options["num_images"], images_suffix(label, trained)),
         split=options["split"],
         cache=Path(options["cache"]).expanduser(),
         trained=trained,
     )
     metrics = {name: make(node) for name, node in options["metrics"].items() if node is not None}
     check_metrics(metrics, subject)
-    told = [each.result_names(subject) if isinstance(each, TellsNames) else None for each in metrics.values()]
-    return None if None in told else [name for names in told for name in names or ()]
+    names = [each.result_names(subject) if isinstance(each, NamesResults) else None for each in metrics.values()]
+    return None if None in names else [name for each in names for name in each or ()]
 
 
 @runtime_checkable
-class TellsNames(Protocol):
-    """A metric that tells the names of its numbers before it measures them."""
+class NamesResults(Protocol):
+    """A metric that lists the names of its results before it measures them."""
 
     def result_names(self, subject: Subject) -> list[str]: ...
 
 
 @dataclass
-class Promised(ImageSet):
-    """Images of a model that is yet to be trained."""
+class FutureImages(ImageSet):
+    """The images that a model will generate after its training. Metrics can be checked with them, but not measured."""
 
     n: int
     suffix: str
@@ -117,14 +149,5 @@ class Promised(ImageSet):
     def __post_init__(self) -> None:
         self.origin: dict[str, Any] = {}
 
-    def check(self) -> None:
-        """They will be there."""
-
-    def open(self) -> None:
-        """They will be there."""
-
-    def prepare(self, fabric: Fabric) -> None:
-        """They will be there."""
-
     def batches(self) -> Iterator[Pixels]:
-        raise NotImplementedError("there are no images before training")
+        raise NotImplementedError("the images do not exist before training")

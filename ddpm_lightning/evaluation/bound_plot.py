@@ -1,4 +1,4 @@
-"""The bound as pictures: terms by t, the rate as the chain runs, rate against distortion (the paper's Fig. 5)."""
+"""Plots the bound: its terms by t, the rate along the chain, and rate against distortion (the paper's Fig. 5)."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def draw_bound(arrays: dict[str, np.ndarray], path: Path, label: str) -> None:
-    """Draws what `BoundByStep.arrays` holds."""
+    """Draws the arrays of `BoundByStep.arrays` as a PNG. `label` names the variance."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 3.6), layout="constrained")

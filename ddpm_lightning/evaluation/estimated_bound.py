@@ -1,4 +1,4 @@
-"""Bits/dim of a split from a few draws of t an image, for data on which the whole sum would take too long."""
+"""Estimates the bound of a split from a few draws of t per image, where the exact sum would take too long."""
 
 import math
 from dataclasses import dataclass
@@ -9,8 +9,9 @@ import torch
 
 from ddpm_lightning.diffusion.likelihood import as_proposal, grid, pilot
 from ddpm_lightning.errors import check_boolean, check_whole
+from ddpm_lightning.evaluation.metric import Metric
 from ddpm_lightning.evaluation.split_share import bound_label, bound_origin, check_split, measuring, share_of_split
-from ddpm_lightning.evaluation.subject import Subject, Trained
+from ddpm_lightning.evaluation.subject import Records, Subject, Trained
 from ddpm_lightning.runtime.results import MeanAndError
 from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.training.generate import estimate_batch, evaluating
@@ -18,10 +19,18 @@ from ddpm_lightning.typing import Table
 
 
 @dataclass
-class EstimatedBound:
-    """Eq. 5 over every image of a split, each at `strata` draws of t from p(t) ∝ √E L²_{t−1}.
+class EstimatedBound(Metric):
+    """Estimates the bound (Eq. 5) in bits/dim over every image of a split, by importance sampling of t.
 
-    p is measured first, on pilot_images images at about pilot_steps of the T steps. The draws belong to (seed, image).
+    t is drawn from p(t) ∝ √E[L²_{t−1}], which a pilot on a few images measures first. The draws depend only on
+    (seed, image), so the estimate is the same at any batch size and for any number of processes.
+
+    Args:
+        split: "train" or "test".
+        clip_x_0: whether x̂_0 is clipped to [−1, 1], as in the paper's evaluation.
+        strata: draws of t per image, one from each of as many strata of p(t); at least 2.
+        pilot_images: number of images in the pilot, at least 1.
+        pilot_steps: about how many of the T steps the pilot evaluates, at least 2.
     """
 
     split: str = "test"
@@ -31,7 +40,7 @@ class EstimatedBound:
     pilot_steps: int = 64
 
     def check(self, subject: Subject) -> None:
-        """Raises UserError where there is no model, no such split, or a number makes no sense."""
+        """Raises UserError if there is no model or no such split, or if a number is out of bounds."""
         check_split(self.split)
         check_boolean("clip_x_0", self.clip_x_0, "the paper's evaluation clips: true")
         check_whole("metrics.bpd_estimate.strata", self.strata, 2, "its error needs two draws of t; use 24")
@@ -39,12 +48,8 @@ class EstimatedBound:
         check_whole("metrics.bpd_estimate.pilot_steps", self.pilot_steps, 2, "use 64")
         subject.require_model("bpd_estimate").data.images(self.split)
 
-    def look(self, subject: Subject) -> None:
-        """There is nothing more to see."""
-
-    def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
-        """Bits/dim by name, with two errors: of the estimate against the whole sum, and over images. Processes share
-        the images."""
+    def measure(self, subject: Subject) -> Records:
+        """Returns bits/dim with two errors: that of the estimate of the exact sum, and that over images."""
         trained = subject.require_model("bpd_estimate")
         proposal = self.proposal(subject, trained)
         bound, variance = MeanAndError(), MeanAndError()
@@ -63,12 +68,12 @@ class EstimatedBound:
         return {name: self._record(bound, variance, trained)}
 
     def result_names(self, subject: Subject) -> list[str]:
-        """The name of its number in results.json."""
+        """Returns the name of the result in results.json."""
         trained = subject.require_model("bpd_estimate")
         return [f"{self.split}/bpd_{bound_label(trained, self.clip_x_0)}_estimate"]
 
     def proposal(self, subject: Subject, trained: Trained) -> Table:
-        """p(t), from images spread over the split; the same in every process."""
+        """Returns p(t), [T + 1], measured on images spread over the split. It is the same on every process."""
         images = trained.data.images(self.split)
         every = max(1, len(images) // self.pilot_images)
         batches = trained.data.in_order(self.split, subject.fabric.device, world_size=every)

@@ -1,4 +1,4 @@
-"""Bits/dim of a split over every t and every image, as evaluate.py asks for it."""
+"""Measures the bound of a split in bits/dim, over every t and every image."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,7 @@ from torch import Tensor
 from ddpm_lightning.diffusion.likelihood import Measured, every_term, prior_term
 from ddpm_lightning.errors import check_boolean
 from ddpm_lightning.evaluation.bound_plot import draw_bound
+from ddpm_lightning.evaluation.metric import Metric
 from ddpm_lightning.evaluation.split_share import (
     bound_label,
     bound_origin,
@@ -21,19 +22,30 @@ from ddpm_lightning.evaluation.split_share import (
     measuring,
     share_of_split,
 )
-from ddpm_lightning.evaluation.subject import Subject, Trained
+from ddpm_lightning.evaluation.subject import Records, Subject, Trained
 from ddpm_lightning.runtime.results import MeanAndError, add_up
 from ddpm_lightning.seeding import NoisePerImage
-from ddpm_lightning.training.generate import counted
+from ddpm_lightning.training.generate import with_progress
 from ddpm_lightning.typing import PerExample
 
 PIXEL_SCALE = 127.5
-"""From the model's [−1, 1] to 0..255."""
+"""Factor from the model's scale [−1, 1] to that of pixels, 0..255."""
 
 
 @dataclass
 class BoundByStep:
-    """Sums over images of each term of Eq. 5 in bits/dim and of the squared error of x̂_0; row t−1 belongs to t."""
+    """Sums, over images, the terms of the bound (Eq. 5) in bits/dim and the squared error of x̂_0 at each t.
+
+    Args:
+        T: number of diffusion steps.
+        device: device of the sums.
+
+    Attributes:
+        terms: sum of the term of t = 1..T, [T]; row t − 1 belongs to t.
+        squared_errors: sum of the squared error of x̂_0 at x_t, [T].
+        prior: L_T of each image.
+        total: the bound of each image.
+    """
 
     T: int
     device: torch.device
@@ -47,12 +59,12 @@ class BoundByStep:
         self.squared_errors = torch.zeros_like(self.terms)
 
     def add(self, t: int, measured: Measured) -> None:
-        """Counts in one term of a batch of images."""
+        """Adds the terms of a batch of images at one t."""
         self.terms[t - 1] += measured.term.double().sum()
         self.squared_errors[t - 1] += measured.squared_error.double().sum()
 
     def add_images(self, prior: PerExample, total: PerExample) -> None:
-        """Counts in a batch of images, all of whose terms were added."""
+        """Adds a batch of images whose terms have all been added: L_T and the bound of each, [b]."""
         self.prior.update(prior.cpu())
         self.total.update(total.cpu())
 
@@ -63,8 +75,12 @@ class BoundByStep:
         self.total.reduce(fabric)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """By t = 1..T: the mean term (t = 1: L_0), the rate when x_t is known, L_T + Σ_{s>t} L_{s−1}, and the RMSE of
-        x̂_0 at x_t on the scale 0–255 (the root of the mean over images)."""
+        """Returns the means over images, by t = 1..T.
+
+        Returns:
+            "t"; "term", L_{t−1}; "rate", L_T + Σ_{s>t} L_{s−1}, the bits that are known at x_t; "rmse", the root of the
+            mean squared error of x̂_0 at x_t, on the scale 0–255; and the scalars "prior", L_T, and "bound".
+        """
         term = (self.terms / self.total.count).numpy()
         after = np.cumsum(term[::-1])[::-1] - term
         rmse = PIXEL_SCALE * np.sqrt((self.squared_errors / self.total.count).numpy())
@@ -79,11 +95,15 @@ class BoundByStep:
 
 
 @dataclass
-class ExactBound:
-    """Eq. 5 over every t and every image of a split, each at one draw of x_t that belongs to (seed, image, t).
+class ExactBound(Metric):
+    """The bound (Eq. 5) in bits/dim over every t and every image of a split, with one draw of x_t for each.
 
-    clip_x_0: x̂_0 brought into [−1, 1], as in the paper's evaluation. num_images: the first so many of the split, where
-    all would take too long; the result's name says so.
+    The draws depend only on (seed, image, t).
+
+    Args:
+        split: "train" or "test".
+        clip_x_0: whether x̂_0 is clipped to [−1, 1], as in the paper's evaluation.
+        num_images: number of images, the first of the split, and part of the results' names; None for all.
     """
 
     split: str = "test"
@@ -91,15 +111,12 @@ class ExactBound:
     num_images: int | None = None
 
     def check(self, subject: Subject) -> None:
-        """Raises UserError where there is no model or no such split."""
+        """Raises UserError if there is no model or no such split, or if the split has fewer than num_images images."""
         check_split(self.split)
         check_boolean("clip_x_0", self.clip_x_0, "the paper's evaluation clips: true")
         check_first("metrics.bpd.num_images", self.num_images, subject.require_model("bpd"), self.split)
 
-    def look(self, subject: Subject) -> None:
-        """There is nothing more to see."""
-
-    def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
+    def measure(self, subject: Subject) -> Records:
         """Bits/dim, rate, distortion and RMSE by name; writes the terms as .npz and .png. Processes share images."""
         trained = subject.require_model("bpd")
         bound = self.by_step(subject)
@@ -115,16 +132,16 @@ class ExactBound:
         return {f"{self.split}/{key}_{label}": {**value, **origin} for key, value in summary(bound, arrays).items()}
 
     def result_names(self, subject: Subject) -> list[str]:
-        """The names of its numbers in results.json."""
+        """Returns the names of the results in results.json."""
         label = self.label(subject.require_model("bpd"))
         return [f"{self.split}/{key}_{label}" for key in ("bpd", "prior", "rate", "distortion", "rmse")]
 
     def label(self, trained: Trained) -> str:
-        """What the names of its numbers end in."""
+        """Returns the ending of the results' names."""
         return bound_label(trained, self.clip_x_0) + first_label(self.num_images)
 
     def by_step(self, subject: Subject) -> BoundByStep:
-        """Every term, of the images of all processes together."""
+        """Returns the sums over the images of all processes, at every t."""
         bound = self._sum_up(subject, subject.require_model("bpd"))
         bound.reduce(subject.fabric)
         return bound
@@ -139,7 +156,7 @@ class ExactBound:
                 prior = prior_term(model, x_0)
                 total = prior.double()
                 terms = every_term(model, x_0, randn_like=noise.randn_like, clip_x_0=self.clip_x_0)
-                for t, measured in zip(range(T, 0, -1), counted(terms, bar, len(x_0)), strict=True):
+                for t, measured in zip(range(T, 0, -1), with_progress(terms, bar, len(x_0)), strict=True):
                     bound.add(t, measured)
                     total = total + measured.term
                 bound.add_images(prior, total)
@@ -147,7 +164,7 @@ class ExactBound:
 
 
 def summary(bound: BoundByStep, arrays: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
-    """The numbers of the paper's Table 1 and Section 4.3: the bound, its rate and its distortion."""
+    """Returns the numbers of the paper's Table 1 and Section 4.3: the bound, L_T, rate, distortion and RMSE."""
     return {
         "bpd": {**bound.total.stated(), "unit": "bits/dim"},
         "prior": {"value": bound.prior.mean, "unit": "bits/dim", "term": "L_T"},
@@ -158,6 +175,6 @@ def summary(bound: BoundByStep, arrays: dict[str, np.ndarray]) -> dict[str, dict
 
 
 def write_bound(path: Path, arrays: dict[str, np.ndarray], label: str) -> None:
-    """Writes PATH.npz and PATH.png."""
+    """Writes the arrays of `BoundByStep.arrays` as PATH.npz, and their plot as PATH.png."""
     np.savez(path.with_suffix(".npz"), **arrays)  # type: ignore[arg-type]
     draw_bound(arrays, path.with_suffix(".png"), label)

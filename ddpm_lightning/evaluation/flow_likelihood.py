@@ -1,4 +1,4 @@
-"""Bits/dim of a split by the probability flow, whose density is exact up to the solver; beside the bound of Eq. 5."""
+"""Measures bits/dim of a split by the probability flow, whose density is exact up to the solver's error."""
 
 import math
 from dataclasses import dataclass
@@ -17,26 +17,37 @@ from ddpm_lightning.diffusion.probability_flow import (
     random_signs,
 )
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
+from ddpm_lightning.evaluation.metric import Metric
 from ddpm_lightning.evaluation.split_share import check_first, check_split, first_label, measuring, share_of_split
-from ddpm_lightning.evaluation.subject import Subject, Trained
+from ddpm_lightning.evaluation.subject import Records, Subject, Trained
 from ddpm_lightning.runtime.results import MeanAndError
 from ddpm_lightning.runtime.signals import STOP
 from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.training.generate import frozen
 from ddpm_lightning.typing import ByProbe, Examples, Images
 
-MOST_DIRECTIONS = 256
-"""Each costs a pass back through the network at every call."""
+MAX_PROBES = 256
+"""Largest number of probes. Each costs a backward pass through the network at every call."""
 
 
 @dataclass
-class FlowLikelihood:
-    """−log2 of what the flow and a dequantization give the integers of an image: above −log2 P of the flow, on average,
-    as Eq. 5 is of the chain. The two are of different models: neither bounds the other.
+class FlowLikelihood(Metric):
+    """Bits/dim of a split under the probability flow of the model, with dequantized pixels.
 
-    num_steps: of the solver. num_probes: random directions an image whose stretching stands for all (Hutchinson); null
-    takes every direction, which is exact and dear. num_images: the first so many of the split, null for all. The draws
-    belong to (seed, image). name: what the user calls the metric, for what is said of its options.
+    On average the result is an upper bound of −log2 P(image) under the flow, as Eq. 5 is under the chain. The flow and
+    the chain are different models, so neither number bounds the other. The draws depend only on (seed, image).
+
+    Args:
+        dequantization: turns integer pixels into real numbers, at a known cost in nats.
+        split: "train" or "test".
+        num_images: number of images, the first of the split; None for all.
+        num_steps: steps of the ODE solver.
+        num_probes: random directions per image of Hutchinson's trace estimate, from 2 to 256; None uses every
+            direction, which is exact but expensive.
+        name: key of the metric in the configuration, for error messages.
+
+    References:
+        Song et al., Score-Based Generative Modeling through SDEs, ICLR 2021. https://arxiv.org/abs/2011.13456
     """
 
     dequantization: Dequantization
@@ -47,30 +58,27 @@ class FlowLikelihood:
     name: str = "bpd_ode"
 
     def option(self, key: str) -> str:
-        """How the user writes it."""
+        """Returns the full name of an option of this metric, as the user types it."""
         return f"metrics.{self.name}.{key}"
 
     def check(self, subject: Subject) -> None:
-        """Raises UserError where there is no model, no such split, or a number makes no sense."""
+        """Raises UserError if there is no model or no such split, or if a number is out of bounds."""
         check_split(self.split)
         trained = subject.require_model(self.name)
         check_first(self.option("num_images"), self.num_images, trained, self.split)
         check_num_steps(self.option("num_steps"), self.num_steps)
         if self.num_probes is not None:
             check_whole(self.option("num_probes"), self.num_probes, 2, "its error needs two; null is exact")
-            check_at_most(self.option("num_probes"), self.num_probes, MOST_DIRECTIONS, "use 4")
-        elif (dimensions := trained.data.channels * math.prod(trained.data.size)) > MOST_DIRECTIONS:
+            check_at_most(self.option("num_probes"), self.num_probes, MAX_PROBES, "use 4")
+        elif (dimensions := trained.data.channels * math.prod(trained.data.size)) > MAX_PROBES:
             raise UserError(
-                f"{self.option('num_probes')}=null asks for the exact trace, which costs images of {dimensions} "
-                f"dimensions as many passes back through the network at every call, where {MOST_DIRECTIONS} are the "
-                "most; use 4, an estimate with its error"
+                f"{self.option('num_probes')}=null asks for the exact trace, which takes images of {dimensions} "
+                f"dimensions as many backward passes at every call; at most {MAX_PROBES} are allowed, so use 4, an "
+                "estimate with its error"
             )
 
-    def look(self, subject: Subject) -> None:
-        """There is nothing more to see."""
-
-    def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
-        """Bits/dim by name, with its error over images, and that of an estimated trace. Processes share the images."""
+    def measure(self, subject: Subject) -> Records:
+        """Returns bits/dim with its error over images and, if the trace is estimated, the error of that."""
         trained = subject.require_model(self.name)
         flow = ProbabilityFlow(trained.model, self.num_steps)
         bits, variance = MeanAndError(), MeanAndError()
@@ -88,11 +96,11 @@ class FlowLikelihood:
         return {name: self._record(bits, variance, trained, flow)}
 
     def result_names(self, subject: Subject) -> list[str]:
-        """The name of its number in results.json."""
+        """Returns the name of the result in results.json."""
         return [f"{self.split}/bpd_ode_{self._label(subject.require_model(self.name))}"]
 
     def _bits(self, subject: Subject, flow: ProbabilityFlow, batch: Examples, bar: "tqdm[Any]") -> ByProbe:
-        """Of each image by each probe."""
+        """Returns bits/dim of each image with each probe, [probes, b]."""
 
         def each_step(_: Images) -> None:
             STOP.check()
@@ -106,7 +114,7 @@ class FlowLikelihood:
         return torch.stack([bits_per_dimension(each, y) for each in nats])
 
     def _label(self, trained: Trained) -> str:
-        """What the name of its number ends in."""
+        """Returns the ending of the result's name."""
         return self.dequantization.label(trained.model) + trained.suffix + first_label(self.num_images)
 
     def _record(

@@ -1,4 +1,4 @@
-"""Generated images on disk, in shards that are written as they come: a killed run goes on, a finished one is kept."""
+"""Stores generated images in shards on disk, so that an interrupted command resumes."""
 
 import hashlib
 import re
@@ -23,29 +23,34 @@ NAME = re.compile(r"(?P<first>\d{6,})-(?P<last>\d{6,})\.npz")
 
 @dataclass(frozen=True)
 class GeneratedShards:
-    """A folder with an .npz for each run of image numbers, `000000-000255.npz`; its `images` is uint8 [n, c, h, w].
+    """A folder of generated images, with one .npz file per range of image numbers, such as 000000-000255.npz.
 
-    option: the one that names the folder; error messages advise it."""
+    The array `images` in each file is uint8, [n, c, h, w].
+
+    Args:
+        folder: the folder, which `open` creates.
+        option: the option that names the folder, for error messages.
+    """
 
     folder: Path
     option: str = "generated="
 
     def open(self, recipe: Mapping[str, Any]) -> None:
-        """Starts the folder, if it is not there. Raises UserError where that cannot be, or it is of another recipe."""
+        """Creates the folder if it is missing. Raises UserError if that fails, or it holds images of another recipe."""
         open_folder(self.folder, recipe, self.option, holds_images=bool(self.ranges()))
 
     def check(self, recipe: Mapping[str, Any]) -> None:
-        """Raises UserError where the folder is there and of another recipe."""
+        """Raises UserError if the folder exists and holds images of another recipe."""
         check_recipe(self.folder, recipe, self.option)
 
     def ranges(self) -> list[range]:
-        """The numbers of the images that are there, shard by shard, in order."""
+        """Returns the image numbers of each shard, in order."""
         names = (NAME.fullmatch(path.name) for path in self.folder.glob("*.npz"))
         found = [range(int(name["first"]), int(name["last"]) + 1) for name in names if name]
         return sorted(found, key=lambda numbers: (numbers.start, numbers.stop))
 
     def missing(self, wanted: range, at_once: int) -> list[range]:
-        """The wanted numbers that are not there, in runs of at most `at_once`."""
+        """Returns the wanted numbers that no shard has, as ranges of at most `at_once`."""
         there = {n for numbers in self.ranges() for n in range(numbers.start, min(wanted.stop, numbers.stop))}
         runs: list[range] = []
         for number in (number for number in wanted if number not in there):
@@ -56,12 +61,16 @@ class GeneratedShards:
         return runs
 
     def write(self, numbers: range, images: Pixels) -> None:
-        """Writes a shard whole or not at all."""
+        """Writes a shard atomically. `images` are uint8, [n, c, h, w]."""
         with atomic_write(self._path(numbers), shared=True) as file:
             np.savez_compressed(file, images=images.cpu().numpy())
 
     def read(self, n: int, first: int = 0) -> Iterator[Pixels]:
-        """Images first..n−1 in order, shard by shard, each once, though shards may overlap."""
+        """Yields images first..n−1 in order, shard by shard, each once even if shards overlap.
+
+        Raises:
+            UserError: if an image is missing, or a shard is damaged.
+        """
         following = first
         for numbers in self.ranges():
             wanted = range(max(following, numbers.start), min(n, numbers.stop))
@@ -72,7 +81,7 @@ class GeneratedShards:
             raise UserError(f"image {following} is missing in {self.folder}; give the command again to make it")
 
     def remove(self) -> None:
-        """Deletes the shards, their recipe, and the folder if nothing else is in it."""
+        """Deletes the shards and their recipe, and the folder if it is then empty."""
         for path in self.folder.iterdir():
             if NAME.fullmatch(path.name) or ".tmp" in path.suffixes:  # the latter from a process that was killed
                 path.unlink()
@@ -82,10 +91,10 @@ class GeneratedShards:
 
     def _read(self, numbers: range) -> Pixels:
         path = self._path(numbers)
-        advice = "delete it, and it is made anew"
+        advice = "delete it, and give the command again to generate it"
         images = read_npz(path, ("images",), advice)["images"]
         if images.dtype != np.uint8 or images.ndim != 4:
-            raise UserError(f"{path} holds {images.dtype} of {images.ndim} axes, not uint8 [n, c, h, w]; {advice}")
+            raise UserError(f"{path} holds {images.dtype} with {images.ndim} axes, not uint8 [n, c, h, w]; {advice}")
         if len(images) != len(numbers):
             raise UserError(f"{path} holds {len(images)} images, not the {len(numbers)} of its name; {advice}")
         return torch.from_numpy(images)
@@ -95,7 +104,7 @@ class GeneratedShards:
 
 
 def digest(weights: Mapping[str, Tensor]) -> str:
-    """The SHA-256 of weights, by name."""
+    """Returns the SHA-256 of weights and their names."""
     hashed = hashlib.sha256()
     for name, weight in sorted(weights.items()):
         hashed.update(name.encode())

@@ -1,11 +1,12 @@
-"""Where the images come from that are judged: a checkpoint, a folder or an .npz."""
+"""Sets of images to evaluate: generated from a checkpoint, or given as a folder or an .npz."""
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from ddpm_lightning.configuration.build import ImageData
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.evaluation.fabric import together
+from ddpm_lightning.evaluation.fabric import raise_together
 from ddpm_lightning.evaluation.generated_shards import GeneratedShards
 from ddpm_lightning.image_files.decoding import GREY, open_image
 from ddpm_lightning.image_files.headers import describe_images, read_headers
@@ -32,36 +33,68 @@ from ddpm_lightning.typing import Pixels
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 256
-"""Images that are read together."""
+READ_AT_ONCE = 256
+"""Image files that are read into one batch."""
 
 
-@runtime_checkable
-class ImageSet(Protocol):
-    """A set of n images. suffix: what the name of a result adds for them. origin: what results.json says of them."""
+class ImageSet(ABC):
+    """A set of images that metrics are measured on.
+
+    The methods are called in this order. Existing images need only `batches`.
+
+    Attributes:
+        n: number of images.
+        suffix: ends the name of each result on these images.
+        origin: the entries that each such result has in results.json about the images.
+
+    Example:
+        >>> class BlackImages(ImageSet):
+        ...     n, suffix, origin = 10, "_black", {"images": "black"}
+        ...
+        ...     def batches(self) -> Iterator[Pixels]:
+        ...         yield torch.zeros(self.n, 3, 32, 32, dtype=torch.uint8)
+        >>> [len(batch) for batch in BlackImages().batches()]
+        [10]
+    """
 
     n: int
     suffix: str
     origin: dict[str, Any]
 
     def check(self) -> None:
-        """Raises UserError where the images cannot be had."""
+        """Raises UserError if the images cannot be read or generated."""
 
     def open(self) -> None:
-        """Makes room for the images. For one process."""
+        """Creates the folder of the images. The first process calls it."""
 
     def prepare(self, fabric: Fabric) -> None:
-        """Makes the images, on all processes, where they are not there yet."""
+        """Generates the images that do not exist yet. Every process calls it."""
 
+    @abstractmethod
     def batches(self) -> Iterator[Pixels]:
-        """All of them in order, in 0..255."""
+        """Yields all images in order as pixels in 0..255, [b, c, h, w]."""
 
 
 @dataclass
-class Generated:
-    """The first n images of a seed, which are the same at any batch size and for any number of processes.
+class Generated(ImageSet):
+    """The first n images that a sampler generates from a model and a seed, stored in shards on disk.
 
-    how_to_resume: what a user who stops the command is told to do."""
+    An image depends only on its number and the seed, so the set is the same at any batch size and for any number of
+    processes. Each batch is stored as soon as it is generated, so that an interrupted command resumes.
+
+    Args:
+        model: the diffusion model.
+        data: defines the shape of the images and their pixels.
+        sampler: generates the images.
+        shards: the folder of the images.
+        recipe: everything that the images depend on; a folder holds images of one recipe.
+        n: number of images.
+        batch_size: images that a process generates at once.
+        seed: seed of the images' noise.
+        suffix: ends the name of each result on these images.
+        origin: the entries of such a result in results.json about the images.
+        how_to_resume: advice that is logged when the command is interrupted.
+    """
 
     model: DenoisingDiffusion
     data: ImageData
@@ -85,33 +118,40 @@ class Generated:
         self.make(fabric, range(self.n))
 
     def make(self, fabric: Fabric, wanted: range) -> None:
-        """Makes the images of these numbers, on all processes, where they are not there yet."""
-        for _ in self.made(fabric, wanted):
+        """Generates the missing images of these numbers. Every process calls it."""
+        for _ in self.make_shards(fabric, wanted):
             pass
 
-    def as_they_come(self, fabric: Fabric) -> Iterator[Pixels]:
-        """Yields all images in order, each batch as soon as it is on disk. For one process."""
+    def as_generated(self, fabric: Fabric) -> Iterator[Pixels]:
+        """Yields all images in order, each batch as soon as it is on disk. For a single process."""
         done = 0
-        for numbers in self.made(fabric, range(self.n)):
+        for numbers in self.make_shards(fabric, range(self.n)):
             yield from self.shards.read(numbers.stop, done)
             done = numbers.stop
         yield from self.shards.read(self.n, done)
 
-    def made(self, fabric: Fabric, wanted: range) -> Iterator[range]:
-        """Makes the missing images of these numbers, on all processes. Yields the numbers of each shard of this process
-        once it is on disk."""
+    def make_shards(self, fabric: Fabric, wanted: range) -> Iterator[range]:
+        """Generates the missing images of these numbers. Every process iterates over it.
+
+        Yields:
+            The numbers of each shard of this process, once it is on disk.
+
+        Raises:
+            Diverged: on all processes, if an image of one of them has pixels that are NaN or infinite.
+            Interrupted: on all processes, if one of them was asked to stop.
+        """
         fabric.barrier()
         missing = self.shards.missing(wanted, self.batch_size)[fabric.global_rank :: fabric.world_size]
-        fabric.barrier()  # before anyone writes, everyone has looked
+        fabric.barrier()  # all processes list the missing images before one writes
         failure: UserError | Interrupted | None = None
-        with self._bar(fabric, sum(len(numbers) for numbers in missing)) as bar, self._kept(wanted):
+        with self._bar(fabric, sum(len(numbers) for numbers in missing)) as bar, self._reporting_progress(wanted):
             try:
                 for numbers in missing:
                     self.shards.write(numbers, self._make(fabric, numbers, bar))
                     yield numbers
             except (UserError, Interrupted) as error:
                 failure = error
-            together(fabric, failure)
+            raise_together(fabric, failure)
 
     def _bar(self, fabric: Fabric, count: int) -> "tqdm[Any]":
         total = count * self.sampler.chain(self.model).process.T
@@ -119,14 +159,14 @@ class Generated:
         return progress_bar(total=total, desc="Generating", unit="image step", unit_scale=True, disable=hidden)
 
     @contextmanager
-    def _kept(self, wanted: range) -> Iterator[None]:
+    def _reporting_progress(self, wanted: range) -> Iterator[None]:
         try:
             yield
         except (KeyboardInterrupt, Interrupted):
             left = sum(len(numbers) for numbers in self.shards.missing(wanted, self.batch_size))
             done, folder = len(wanted) - left, relative(self.shards.folder)
             log.info("Stopped with %d of %d images done", done, len(wanted))
-            log.info("The images made so far are kept in %s; to resume, %s", folder, self.how_to_resume)
+            log.info("The finished images are in %s; to resume, %s", folder, self.how_to_resume)
             raise
 
     def batches(self) -> Iterator[Pixels]:
@@ -138,10 +178,17 @@ class Generated:
 
 
 @dataclass
-class Given:
-    """Images that are there already: a folder of files, or an .npz of uint8 [n, h, w, c] as sample.py writes it.
+class Given(ImageSet):
+    """Existing images: a folder of image files, or an .npz file as sample.py writes it.
 
-    background: the colour under transparent pixels of files.
+    Args:
+        path: a folder, or an .npz file whose array `images` is uint8, [n, h, w, c].
+        option: the option that names the path, for error messages.
+        suffix: ends the name of each result on these images.
+        background: colour under transparent pixels of image files.
+
+    Raises:
+        UserError: if the path has no images, or an image cannot be read.
     """
 
     path: Path
@@ -156,23 +203,14 @@ class Given:
         self.n = len(self.paths if self.pixels is None else self.pixels)
         self.shape = self._decode(self.paths[0]).shape if self.pixels is None else self.pixels.shape[1:]
 
-    def check(self) -> None:
-        """They are there."""
-
-    def open(self) -> None:
-        """They are there."""
-
-    def prepare(self, fabric: Fabric) -> None:
-        """They are there."""
-
     def batches(self) -> Iterator[Pixels]:
         if self.pixels is not None:
-            yield from torch.split(self.pixels, AT_ONCE)
-        for first in range(0, len(self.paths), AT_ONCE):
-            yield torch.stack([self._read(path) for path in self.paths[first : first + AT_ONCE]])
+            yield from torch.split(self.pixels, READ_AT_ONCE)
+        for first in range(0, len(self.paths), READ_AT_ONCE):
+            yield torch.stack([self._read(path) for path in self.paths[first : first + READ_AT_ONCE]])
 
     def _find(self) -> tuple[Path, ...]:
-        """The files of the folder, of which one line tells."""
+        """Returns the image files of the folder, and logs one line about them."""
         found = find_images(self.path, self.option)
         check_no_splits(self.path, found.paths, self.option)
         if is_first():
@@ -184,13 +222,13 @@ class Given:
         pixels = self._decode(path, grey=self.shape[0] == 1)
         if pixels.shape != self.shape:
             raise UserError(
-                f"{path} is of {tuple(pixels.shape)} (channels, height, width) and {self.paths[0]} of "
-                f"{tuple(self.shape)}; a set has images of one size, so convert them first"
+                f"{path} has shape {tuple(pixels.shape)} (channels, height, width) but {self.paths[0]} has "
+                f"{tuple(self.shape)}; all images must have one shape, so convert them first"
             )
         return pixels
 
     def _decode(self, path: Path, grey: bool = True) -> torch.Tensor:
-        """[1, h, w] of a grey image, where that is allowed, and else [3, h, w]."""
+        """Returns the pixels, [1, h, w] for a grey image if `grey` allows it, and [3, h, w] otherwise."""
         image = open_image(path, lambda mode: "L" if grey and mode in GREY else "RGB", self.background)
         array = np.array(image)
         return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()
@@ -201,8 +239,8 @@ def _npz(path: Path) -> Pixels:
     images = arrays.get("images", next(iter(arrays.values())))
     if images.dtype != np.uint8 or images.ndim != 4:
         raise UserError(
-            f"`images` in {path} is {images.dtype} of {images.ndim} axes, not uint8 [n, h, w, c] in 0..255; round it "
-            "first, for NaN and fractions are no pixels"
+            f"`images` in {path} is {images.dtype} with {images.ndim} axes, not uint8 [n, h, w, c] in 0..255; "
+            "round the values first"
         )
     if images.size == 0:
         raise UserError(f"`images` in {path} is empty: {images.shape}; give another images=")

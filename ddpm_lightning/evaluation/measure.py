@@ -1,4 +1,4 @@
-"""What evaluate.py does: a checkpoint, or images, in; results.json out."""
+"""Measures metrics of a checkpoint or of images, and writes results.json."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ from ddpm_lightning.evaluation.generated_shards import GeneratedShards, digest
 from ddpm_lightning.evaluation.image_sets import Generated, Given, ImageSet
 from ddpm_lightning.evaluation.parts import check_whole_set
 from ddpm_lightning.evaluation.split_share import check_split
-from ddpm_lightning.evaluation.subject import Subject, Trained
+from ddpm_lightning.evaluation.subject import Records, Subject, Trained
 from ddpm_lightning.image_files.decoding import check_background
 from ddpm_lightning.runtime.command_line import relative
 from ddpm_lightning.runtime.processes import is_first
@@ -34,10 +34,23 @@ log = logging.getLogger(__name__)
 
 
 def measure_all(config: dict[str, Any], results: dict[str, Any], after_each: Callable[[], None]) -> dict[str, Any]:
-    """Every metric that is not in results["evaluated"], one after another; results.json, which holds the results too,
-    is written after each. Returns what was found, on the first process."""
-    nodes = {name: node for name, node in config["metrics"].items() if node is not None}
-    metrics = {name: make(node) for name, node in nodes.items() if name not in results["evaluated"]}
+    """Measures the metrics that the results lack, one after another, and writes results.json after each.
+
+    Every process calls it.
+
+    Args:
+        config: the options of evaluate.py.
+        results: the results so far, {"metrics": records by name, "evaluated": options by metric, ...}.
+        after_each: called after each metric.
+
+    Returns:
+        The new records by name, on the first process.
+
+    Raises:
+        UserError: if a metric cannot be measured; with one_by_one, after all others are measured.
+    """
+    chosen = {name: node for name, node in config["metrics"].items() if node is not None}
+    metrics = {name: make(node) for name, node in chosen.items() if name not in results["evaluated"]}
     if not metrics:
         return {}
     fabric = make(config["trainer"], Fabric)
@@ -50,37 +63,40 @@ def measure_all(config: dict[str, Any], results: dict[str, Any], after_each: Cal
     if subject.trained is not None:
         subject.trained.model.to(fabric.device)
         compile_network(subject.trained.model, config["compile"])
-    found: dict[str, Any] = {}
+    found: dict[str, Records] = {}
     for name, metric in metrics.items():
-        new: dict[str, Any] = {}
-        with costing_only(name, failed if fabric.world_size == 1 else None):
-            new = metric.measure(subject)
-        if name in (failed or {}):
-            continue
-        found |= new
-        record = {name: {"asked": asked_for(config, name), "names": list(new)}}
-        results = {
-            **results,
-            "metrics": with_warnings({**results["metrics"], **new}),
-            "evaluated": {**results["evaluated"], **record},
-        }
-        if fabric.is_global_zero:
-            write_results(subject.run_dir / "results.json", {**results, **provenance(config["seed"])})
-        after_each()
+        with leaving_out(name, failed if fabric.world_size == 1 else None):
+            found[name] = metric.measure(subject)
+        if name in found:
+            results = _with_records(results, config, name, found[name])
+            if fabric.is_global_zero:
+                write_results(subject.run_dir / "results.json", {**results, **provenance(config["seed"])})
+            after_each()
+    records = {name: record for each in found.values() for name, record in each.items()}
     if fabric.is_global_zero:
-        tell(found)
+        tell(records)
         log.info("Written to %s", relative(subject.run_dir / "results.json"))
-    tell_failed(failed)
-    return found
+    raise_failed(failed)
+    return records
+
+
+def _with_records(results: dict[str, Any], config: dict[str, Any], name: str, records: Records) -> dict[str, Any]:
+    """Returns the results with the records of one metric, and with its options in "evaluated"."""
+    evaluated = {name: {"asked": options_of_metric(config, name), "names": list(records)}}
+    return {
+        **results,
+        "metrics": with_warnings({**results["metrics"], **records}),
+        "evaluated": {**results["evaluated"], **evaluated},
+    }
 
 
 Failed = dict[str, UserError] | None
-"""What could not be had, by name, and why; None where the first mistake ends the command."""
+"""The errors of the metrics that are left out, by name; None if the first error ends the command."""
 
 
 @contextmanager
-def costing_only(name: str, failed: Failed) -> Iterator[None]:
-    """Inside, a UserError costs only what has this name: it is told and noted, unless `failed` is None."""
+def leaving_out(name: str, failed: Failed) -> Iterator[None]:
+    """Turns a UserError inside into a warning and an entry of `failed`, unless `failed` is None."""
     try:
         yield
     except UserError as error:
@@ -90,44 +106,55 @@ def costing_only(name: str, failed: Failed) -> Iterator[None]:
         log.warning("%s is left out: %s", name, error)
 
 
-def tell_failed(failed: Failed) -> None:
-    """Raises UserError with all that could not be had."""
+def raise_failed(failed: Failed) -> None:
+    """Raises one UserError for all metrics that were left out, if any."""
     if failed:
         raise UserError("; ".join(f"{name} is left out: {error}" for name, error in failed.items()))
 
 
-def asked_for(config: dict[str, Any], name: str) -> dict[str, Any]:
-    """All that the numbers of a metric depend on, besides the model and its seed; as JSON has it."""
+def options_of_metric(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """Returns the options that a metric's results depend on, except the model and the seed, as JSON reads them."""
     options = {key: config[key] for key in ("sampler", "num_images", "split", "use_ema")}
     asked = {"metric": config["metrics"][name], **options, "precision": config["trainer"].get("precision")}
     return dict(json.loads(json.dumps(asked)))
 
 
 def check_metrics(metrics: dict[str, Any], subject: Subject, failed: Failed = None) -> dict[str, Any]:
-    """Those that can be had, by name. Raises UserError where one of them cannot, before hours go by; where failures are
-    to be noted, only if all cannot."""
+    """Checks before any work that metrics can be measured.
+
+    Args:
+        metrics: the metrics by name.
+        subject: what they are measured on.
+        failed: collects the errors by name; None raises the first error.
+
+    Returns:
+        The metrics that can be measured, by name.
+
+    Raises:
+        UserError: if a metric cannot be measured; if `failed` is given, only if none can.
+    """
     for name, metric in metrics.items():
-        with costing_only(name, failed):
+        with leaving_out(name, failed):
             metric.check(subject)
     possible = {name: metric for name, metric in metrics.items() if name not in (failed or {})}
     if not possible:
-        tell_failed(failed)
-    if is_first():  # the others would look at the same
+        raise_failed(failed)
+    if is_first():  # the others would check the same files
         for metric in possible.values():
-            metric.look(subject)
+            metric.check_images(subject)
     return possible
 
 
 def check_options(config: dict[str, Any]) -> None:
-    """Raises UserError where evaluate.py's own options cannot work."""
+    """Raises UserError if an option of evaluate.py is out of bounds or does not go with another."""
     if config["checkpoint"] is None and config["images"] is None:
         raise UserError("nothing to evaluate; add checkpoint=PATH, or images=FOLDER with reference=")
     if config["checkpoint"] is None and config.get("variance") is not None:
-        raise UserError("variance= is of a model, and only images were given; leave it out, or add checkpoint=PATH")
+        raise UserError("variance= needs a model, but only images were given; leave it out, or add checkpoint=PATH")
     if not any((config.get("metrics") or {}).values()):
-        raise UserError("no metric asked for; add metrics=[bpd] or others of: python evaluate.py --help")
+        raise UserError("no metric asked for; add metrics=[bpd] or others that python evaluate.py --help lists")
     check_whole("num_images", config["num_images"], 1, "the paper has 50000")
-    check_whole("batch_size", config["batch_size"], 1, "give a number of images to make at once")
+    check_whole("batch_size", config["batch_size"], 1, "give a number of images to generate at once")
     check_whole("seed", config["seed"], 0, "it numbers the randomness; use 0")
     check_boolean("use_ema", config["use_ema"], "leave it out for the averaged weights")
     check_compile(config["compile"])
@@ -138,8 +165,8 @@ def check_options(config: dict[str, Any]) -> None:
 
 
 def make_subject(config: dict[str, Any], fabric: Fabric) -> Subject:
-    """What is to be evaluated, from the options."""
-    trained = None if config["checkpoint"] is None else load(config, fabric)
+    """Returns the subject that the options of evaluate.py describe."""
+    trained = None if config["checkpoint"] is None else load_trained(config, fabric)
     background = config.get("background", "white")
     if config["images"] is not None:
         images: ImageSet = Given(Path(config["images"]), background=background)
@@ -160,13 +187,13 @@ def make_subject(config: dict[str, Any], fabric: Fabric) -> Subject:
     )
 
 
-def load(config: dict[str, Any], fabric: Fabric) -> Trained:
-    """The model of the checkpoint, with its weights, and its data."""
+def load_trained(config: dict[str, Any], fabric: Fabric) -> Trained:
+    """Returns the model of the checkpoint, with the weights, the data and σ_t² that the options ask for."""
     elsewhere = {key: value for key, value in config.get("data", {}).items() if value is not None}
     path = Path(config["checkpoint"])
     checkpoint, data, trained = load_model(path, config["use_ema"], **elsewhere)
     model = with_variance(trained, config.get("variance"))
-    swapped = "" if model is trained else f"_{model.variance.name}"
+    variance_suffix = "" if model is trained else f"_{model.variance.name}"
     precision = precision_of(fabric)
     origin = {
         "step": checkpoint["global_step"],
@@ -180,25 +207,36 @@ def load(config: dict[str, Any], fabric: Fabric) -> Trained:
     }
     suffix = weights_suffix(config["use_ema"], precision)
     parts = {part: checkpoint[CONFIG][part] for part in MODEL_PARTS}
-    return Trained(model, data, parts, origin, suffix, swapped)
+    return Trained(model, data, parts, origin, suffix, variance_suffix)
 
 
 def weights_suffix(use_ema: bool, precision: str) -> str:
-    """What a result's name adds where the weights are not the averaged ones, or the precision is not float32."""
+    """Returns the ending of a result's name for raw weights and for another precision than float32; else ""."""
     return ("" if use_ema else "_raw") + ("" if precision == "32-true" else f"_{precision}")
 
 
 def images_suffix(label: str, trained: Trained) -> str:
-    """What the name of a result of images adds. label: of the sampler that made them."""
+    """Returns the ending of a result's name for images. `label` is that of the sampler."""
     return ("" if label == "ancestral" else f"_{label}") + trained.suffix
 
 
 def from_checkpoint(
     config: dict[str, Any], trained: Trained, sampler: Any, device: str, shards: GeneratedShards | None = None
 ) -> Generated:
-    """The images that the model makes. shards: where they are kept; None: in generated=, or beside the checkpoints."""
-    swapped = trained.swapped_for(sampler)
-    label = sampler.label(trained.model) + swapped  # raises where there is no such chain
+    """Returns the set of images that the model generates.
+
+    Args:
+        config: the options of evaluate.py or sample.py.
+        trained: the model.
+        sampler: generates the images.
+        device: type of the device, "cpu" or "cuda".
+        shards: the folder of the images; None for generated=, or a folder beside the checkpoints.
+
+    Raises:
+        UserError: if the model lacks the steps that the sampler needs.
+    """
+    variance_suffix = trained.variance_suffix_of(sampler)
+    label = sampler.label(trained.model) + variance_suffix  # raises UserError if the model has no such chain
     step, weights = trained.origin["step"], trained.origin["weights"]
     name = f"step{step:07d}_{weights}_{label}_seed{config['seed']}"
     beside = Path(config["checkpoint"]).parent.parent / "generated" / name
@@ -209,11 +247,11 @@ def from_checkpoint(
         shards=shards or GeneratedShards(Path(config["generated"] or beside)),
         recipe={
             "weights_sha256": digest(trained.model.state_dict()),
-            "model": {**trained.parts, **({"variance": config["variance"]} if swapped else {})},
+            "model": {**trained.parts, **({"variance": config["variance"]} if variance_suffix else {})},
             "sampler": config["sampler"],
             "seed": config["seed"],
             "precision": trained.origin["precision"],
-            "device": device,  # a CPU draws other noise than a GPU
+            "device": device,  # CPU and GPU draw different noise
         },
         n=config["num_images"],
         batch_size=config["batch_size"],

@@ -1,4 +1,4 @@
-"""Images that several jobs make, each its part of the numbers: part=3 parts=8."""
+"""Divides the images of a set among several jobs (part=3 parts=8)."""
 
 import math
 from typing import Any
@@ -8,22 +8,32 @@ from ddpm_lightning.evaluation.generated_shards import GeneratedShards
 
 
 def part_of(n: int, part: int, parts: int, batch_size: int) -> range:
-    """The numbers below n that this part has; the parts, counted from 0, have every number once. They are cut between
-    two batches of one job that makes them all, so that the images are the same to the last bit."""
+    """Returns the image numbers of one part of n images.
+
+    Parts end where the batches of a single job would end, so that the images are bit-identical to those of one job.
+
+    Args:
+        n: number of images of all parts.
+        part: number of the part, from 0 to parts − 1.
+        parts: number of parts.
+        batch_size: images that are generated at once.
+    """
     batches = math.ceil(n / batch_size)
     first, last = (batches * each // parts * batch_size for each in (part, part + 1))
     return range(first, min(n, last))
 
 
 def check_parts(config: dict[str, Any]) -> bool:
-    """Whether a part is to be made. Raises UserError where there is no such part."""
+    """Returns whether this job generates one part of the images. Raises UserError if there is no such part."""
     if "parts" not in config:  # figure.py has none
         return False
     part, parts = config["part"], config["parts"]
     if part is None and parts is None:
         return False
     if config["images"] is not None:
-        raise UserError("part= and parts= are of images that are made, and images= are given; leave one of them out")
+        raise UserError(
+            "part= and parts= divide images that are generated, but images= gives existing ones; leave one of them out"
+        )
     check_whole(
         "parts", parts, 1, "it is the number of jobs that share the images; part=0 parts=8 is the first of eight"
     )
@@ -36,10 +46,10 @@ def check_parts(config: dict[str, Any]) -> bool:
 
 
 def check_whole_set(shards: GeneratedShards, n: int, parts: int, batch_size: int) -> None:
-    """Raises UserError where a part of the n images is not there, or not all of it."""
+    """Raises UserError if one of the parts of n images is missing or incomplete."""
     missing = [part for part in range(parts) if shards.missing(part_of(n, part, parts, batch_size), n)]
     if missing:
         raise UserError(
-            f"of the {parts} parts of {n} images, {shards.folder} lacks part={','.join(map(str, missing))}, or some of "
-            f"it; make that with part={missing[0]} parts={parts}, or leave out parts= to make it now, in this job"
+            f"of the {parts} parts of {n} images, {shards.folder} lacks part={','.join(map(str, missing))} or has only "
+            f"some of it; generate it with part={missing[0]} parts={parts}, or leave out parts= to do so in this job"
         )

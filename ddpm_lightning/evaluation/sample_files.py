@@ -1,4 +1,4 @@
-"""What sample.py writes; each format is a class. Images arrive as bytes, [n, c, h, w] in 0..255, batch by batch."""
+"""Output formats of sample.py: each class writes batches of images to one kind of file."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -13,15 +13,28 @@ from ddpm_lightning.typing import Pixels
 
 
 class Output(ABC):
-    """Writes generated images into a folder."""
+    """Base class of the output formats of sample.py.
+
+    Example:
+        >>> class RawOutput(Output):
+        ...     def write(self, batches: Iterator[Pixels], count: int, folder: Path) -> Path:
+        ...         (folder / "images.bin").write_bytes(b"".join(batch.numpy().tobytes() for batch in batches))
+        ...         return folder / "images.bin"
+    """
 
     @abstractmethod
     def write(self, batches: Iterator[Pixels], count: int, folder: Path) -> Path:
-        """Writes `count` images as they come and returns the path of what it wrote."""
+        """Writes images and returns the path of the file or folder.
+
+        Args:
+            batches: yields the images as pixels in 0..255, [b, c, h, w], while they are generated.
+            count: number of images in all batches.
+            folder: the folder to write to.
+        """
 
 
 class GridOutput(Output):
-    """One PNG with all images side by side. It is in memory as a whole, for Pillow writes no other."""
+    """Writes one PNG, grid.png, with all images side by side. All images are in memory at once, as Pillow needs."""
 
     def write(self, batches: Iterator[Pixels], count: int, folder: Path) -> Path:
         save(picture(torch.cat(list(batches))), folder / "grid.png")
@@ -29,11 +42,11 @@ class GridOutput(Output):
 
 
 class PNGOutput(Output):
-    """One PNG an image, numbered from 00000.png, each written as soon as its batch is made."""
+    """Writes one PNG per image, images/00000.png and so on, as soon as its batch is generated."""
 
     def write(self, batches: Iterator[Pixels], count: int, folder: Path) -> Path:
         first = next(batches)
-        for old in (folder / "images").glob("[0-9]*.png"):  # else fewer images than last time would be mixed with those
+        for old in (folder / "images").glob("[0-9]*.png"):  # of an earlier command, which may have had more images
             old.unlink()
         for number, image in enumerate(chain.from_iterable(chain([first], batches))):
             save(single(image), folder / "images" / f"{number:05d}.png")
@@ -41,7 +54,7 @@ class PNGOutput(Output):
 
 
 class NPZOutput(Output):
-    """One .npz whose array `images` is uint8 [n, h, w, c]."""
+    """Writes samples.npz, whose array `images` is uint8, [n, h, w, c]."""
 
     def write(self, batches: Iterator[Pixels], count: int, folder: Path) -> Path:
         first = next(batches)

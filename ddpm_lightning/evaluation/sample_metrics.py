@@ -1,9 +1,10 @@
-"""Metrics of generated images, as evaluate.py asks for them."""
+"""Metrics of images, such as FID: a score of the features that an extractor computes."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from ddpm_lightning.evaluation.subject import Subject
+from ddpm_lightning.evaluation.metric import Metric
+from ddpm_lightning.evaluation.subject import Records, Subject
 from ddpm_lightning.metrics.extractor import Extractor
 from ddpm_lightning.metrics.reference import Reference
 from ddpm_lightning.metrics.scores import Score, Value
@@ -11,27 +12,33 @@ from ddpm_lightning.runtime.results import metric_name
 
 
 @dataclass
-class SampleMetric:
-    """names: what the score's numbers are called with this extractor, in their order."""
+class SampleMetric(Metric):
+    """A metric of images: a score of their features.
+
+    Args:
+        score: computes the values from features.
+        extractor: computes the features.
+        names: names of the score's values with this extractor, in their order.
+    """
 
     score: Score
     extractor: Extractor
     names: list[str] = field(default_factory=list)
 
     def check(self, subject: Subject) -> None:
-        """Raises UserError where the metric cannot be had, before an hour is spent on images: at once."""
+        """Raises UserError if the metric cannot be measured. Quick, and called before images are generated."""
         if self.score.compares:
             subject.check_reference()
         self.score.check(subject.images.n, self.extractor.num_features, "generated")
         subject.images.check()
 
-    def look(self, subject: Subject) -> None:
-        """The same, with a look at the real images, which may take a while."""
+    def check_images(self, subject: Subject) -> None:
+        """Raises UserError if the real images are too few. Reads them, and creates the folder of the generated ones."""
         self.score.check_reference(self._real(subject), self.extractor.num_features)
         subject.images.open()
 
-    def measure(self, subject: Subject) -> dict[str, dict[str, Any]]:
-        """The numbers by name, each with what it is a number of. One process measures."""
+    def measure(self, subject: Subject) -> Records:
+        """Returns records of results.json by name, on the first process, and {} on the others."""
         subject.images.prepare(subject.fabric)
         if not subject.fabric.is_global_zero:
             return {}
@@ -40,7 +47,7 @@ class SampleMetric:
         return dict(zip(self.result_names(subject), records, strict=True))
 
     def result_names(self, subject: Subject) -> list[str]:
-        """The names of its numbers in results.json."""
+        """Returns the names of the results in results.json."""
         return [self._full_name(name, subject) for name in self.names]
 
     def _real(self, subject: Subject) -> Reference:

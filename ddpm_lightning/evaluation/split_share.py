@@ -1,4 +1,4 @@
-"""This process's share of a split, a bar, and what results.json says of it; for bounds, exact or not."""
+"""Helpers of the metrics in bits/dim: each process's share of a split, a progress bar, names and records."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +15,13 @@ from ddpm_lightning.typing import Examples
 
 
 def check_split(split: str) -> None:
-    """Raises UserError where there is no such split."""
+    """Raises UserError unless the split is "train" or "test"."""
     if split not in ("train", "test"):
-        raise UserError(f"split={split} is none of train, test; choose one of them")
+        raise UserError(f"split={split} is neither train nor test; choose one of them")
 
 
 def check_first(option: str, num_images: int | None, trained: Trained, split: str) -> None:
-    """Raises UserError unless the split has so many images; None is all of them. option: how the user writes it."""
+    """Raises UserError unless the split has `num_images` images. None stands for all. `option` is its option's name."""
     images = trained.data.images(split)
     if num_images is not None:
         check_whole(option, num_images, 1, "null is for all")
@@ -29,12 +29,12 @@ def check_first(option: str, num_images: int | None, trained: Trained, split: st
 
 
 def first_label(num_images: int | None) -> str:
-    """What a number's name ends in where it is of the first so many images."""
+    """Returns the ending of a result's name on the first `num_images` images of a split; "" if None, on all."""
     return "" if num_images is None else f"_first{num_images}"
 
 
 def share_of_split(subject: Subject, trained: Trained, split: str, first: int | None = None) -> Iterator[Examples]:
-    """Batches on the device, every image (or the first so many) once over all processes."""
+    """Yields this process's batches of a split, on the device. `first` limits the split to its first images."""
     fabric = subject.fabric
     share = {"rank": fabric.global_rank, "world_size": fabric.world_size}
     return trained.data.in_order(split, fabric.device, first=first, **share)
@@ -44,7 +44,18 @@ def share_of_split(subject: Subject, trained: Trained, split: str, first: int | 
 def measuring(
     subject: Subject, trained: Trained, split: str, calls_per_image: int, first: int | None = None
 ) -> "Iterator[tqdm[Any]]":
-    """Inside, no gradients, no dropout, the precision asked for; a bar of this process's network calls."""
+    """Sets up a measurement: no gradients, evaluation mode, the precision of the Fabric, and a progress bar.
+
+    Args:
+        subject: the subject that is measured.
+        trained: its model.
+        split: the split of the data, for the number of images.
+        calls_per_image: network calls per image; the bar counts network calls of this process.
+        first: number of images that are measured; None is all of the split.
+
+    Yields:
+        The progress bar.
+    """
     fabric = subject.fabric
     n = len(trained.data.images(split)) if first is None else first
     mine = len(range(fabric.global_rank, n, fabric.world_size))
@@ -60,13 +71,15 @@ def measuring(
 
 
 def bound_label(trained: Trained, clip_x_0: bool) -> str:
-    """What the name of a bound says: the variance, for bounds of two variances do not compare, and what is not as in
-    the paper's evaluation."""
+    """Returns the ending of a bound's name: the variance, and what differs from the paper's evaluation.
+
+    Bounds of different variances do not compare.
+    """
     return trained.model.variance.name + ("" if clip_x_0 else "_unclipped") + trained.suffix
 
 
 def bound_origin(trained: Trained, split: str, clip_x_0: bool, num_images: int) -> dict[str, Any]:
-    """What results.json says of a bound, besides how it was found."""
+    """Returns the entries of a bound's record in results.json, except its value and its estimator."""
     return {
         "clip_x_0": clip_x_0,
         "split": split,

@@ -1,4 +1,4 @@
-"""What is evaluated: a model with its data, a set of images, or both; and what the images are compared with."""
+"""The subject of an evaluation: a model with its data, a set of images, and what the images are compared with."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,17 +15,24 @@ from ddpm_lightning.evaluation.image_sets import Given, ImageSet
 from ddpm_lightning.metrics.extractor import Extracted, Extractor, extract_all
 from ddpm_lightning.metrics.reference import Reference, load_reference, save_reference
 
-FORMAT = "v1"
-"""Of the cache: to be raised when reading images or extracting features changes."""
+CACHE_VERSION = "v1"
+"""Version of the cached features. Increase it when reading images or extracting features changes."""
+
+Records = dict[str, dict[str, Any]]
+"""Results by name: a value, and how it was measured."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A model, its data, and what results.json says of it: step, weights, data, checkpoint.
+    """A trained model and its data.
 
-    parts: the configuration that the model is made by.
-    suffix: what a result's name adds where the weights are not the averaged ones, or the precision is not float32.
-    swapped: what a result's name adds where σ_t² is not that of training, and has a part in it.
+    Args:
+        model: the diffusion model.
+        data: the data that it was trained on.
+        parts: the configuration of the model.
+        origin: the entries of each result in results.json about the model: step, weights, data, checkpoint, …
+        suffix: ends a result's name if the weights are not averaged or the precision is not float32.
+        variance_suffix: ends the name of a result that depends on σ_t², if σ_t² is not that of training.
     """
 
     model: DenoisingDiffusion
@@ -33,20 +40,29 @@ class Trained:
     parts: dict[str, Any]
     origin: dict[str, Any]
     suffix: str = ""
-    swapped: str = ""
+    variance_suffix: str = ""
 
-    def swapped_for(self, sampler: Sampler) -> str:
-        """The same for the name of images that this sampler makes."""
-        return self.swapped if sampler.traits.follows_variance else ""
+    def variance_suffix_of(self, sampler: Sampler) -> str:
+        """Returns `variance_suffix` for images of this sampler, or "" if the sampler does not use σ_t²."""
+        return self.variance_suffix if sampler.traits.follows_variance else ""
 
 
 @dataclass
 class Subject:
-    """Everything that a metric may ask for.
+    """Everything that a metric may use.
 
-    trained: None where only images were given. split: of the data, which the images are compared with unless
-    `reference`, a folder or an .npz, is given. cache: where features of real images are kept. background: the colour
-    under transparent pixels of a reference.
+    Args:
+        fabric: the Fabric of the processes.
+        run_dir: the folder for results.
+        seed: seed of all draws.
+        images: the images that are measured.
+        split: the split of the data that the images are compared with, if `reference` is None.
+        cache: the folder of cached features of real images.
+        trained: the model; None if only images were given.
+        reference: a folder of images or an .npz to compare the images with.
+        background: colour under transparent pixels of the reference.
+        extracted: features of the images, by the extractor's fingerprint.
+        real: features of the reference, by the extractor's fingerprint.
     """
 
     fabric: Fabric
@@ -62,34 +78,34 @@ class Subject:
     real: dict[str, Reference] = field(default_factory=dict)
 
     def require_model(self, metric: str) -> Trained:
-        """The model. Raises UserError where there is none."""
+        """Returns the model. Raises UserError if there is none. `metric` is the name of the metric that needs it."""
         if self.trained is None:
-            raise UserError(f"{metric} is a number of a model, and only images were given; add checkpoint=PATH")
+            raise UserError(f"{metric} needs a model, but only images were given; add checkpoint=PATH")
         return self.trained
 
     def check_reference(self) -> None:
-        """Raises UserError where there is nothing to compare the images with."""
+        """Raises UserError if there is nothing to compare the images with."""
         if self.trained is None and self.reference is None:
             raise UserError("there is nothing to compare the images with; add reference=FOLDER or reference=FILE.npz")
 
     @property
     def reference_name(self) -> str:
-        """What a result's name says of the reference."""
+        """The part of a result's name about the reference: the split, or "given"."""
         return self.split if self.reference is None else "given"
 
     @property
     def reference_described(self) -> str:
-        """What results.json says of it."""
+        """The entry about the reference in results.json."""
         return str(self.reference or f"{self.split} split, not mirrored")
 
     def generated_features(self, extractor: Extractor) -> Extracted:
-        """What the extractor says of the images; asked once."""
+        """Returns the features of the images, which are extracted once."""
         if extractor.fingerprint not in self.extracted:
             self.extracted[extractor.fingerprint] = extract_all(extractor.to(self.fabric.device), self.images.batches())
         return self.extracted[extractor.fingerprint]
 
     def reference_features(self, extractor: Extractor) -> Reference:
-        """What the extractor says of the real images; asked once, and of a data set's split once for all runs."""
+        """Returns the features of the reference, which are extracted once, and for a split cached for all runs."""
         if extractor.fingerprint not in self.real:
             self.real[extractor.fingerprint] = self._reference(extractor.to(self.fabric.device))
         return self.real[extractor.fingerprint]
@@ -107,12 +123,12 @@ class Subject:
         return Given(self.reference, "reference=", background=self.background)
 
     def features_of(self, extractor: Extractor, split: str) -> Reference:
-        """What the extractor, which is on the device, says of a split of the data; kept for all runs."""
+        """Returns the features of a split, cached for all runs. The extractor must be on the device."""
         assert self.trained is not None
         data = self.trained.data
         known_by = f"{data.images(split).fingerprint()[:16]}_{data.pixels.levels}levels"
         seen_by = f"{extractor.name}_{extractor.fingerprint[:16]}"
-        path = self.cache / FORMAT / f"{type(data).__name__}_{split}_{known_by}_{seen_by}.npz"
+        path = self.cache / CACHE_VERSION / f"{type(data).__name__}_{split}_{known_by}_{seen_by}.npz"
         if not path.is_file():
             save_reference(path, extract_all(extractor, real_images(data, split)))
-        return load_reference(path, extractor.num_features, "delete it, and it is made anew")
+        return load_reference(path, extractor.num_features, "delete it, and give the command again to extract it")

@@ -1,4 +1,4 @@
-"""The run directory: made and writable before anything else happens, and of one process. Imports nothing heavy."""
+"""The run directory: made before anything else happens, checked for room, and locked. Imports nothing heavy."""
 
 import contextlib
 import fcntl
@@ -13,6 +13,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ddpm_lightning.errors import UserError
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class RunDirectoryCheck(Callback):
-    """Makes the run directory before Hydra writes to it, and ends the command with one sentence where it cannot."""
+    """Makes the run directory before Hydra writes to it. Ends the command with one sentence if it cannot."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         make_folder(config.hydra.run, "hydra.run.dir")
@@ -31,8 +32,10 @@ class RunDirectoryCheck(Callback):
 
 
 class OwnDirectoryCheck(RunDirectoryCheck):
-    """The same for commands other than train.py: they may not overwrite the results of a run. A command that fails
-    leaves the configuration of the one before it."""
+    """Makes the directory of a command other than train.py, and refuses one that holds a training run.
+
+    If the command fails, the configuration of the command before it stays in .hydra.
+    """
 
     def __init__(self) -> None:
         self.before: dict[Path, bytes] = {}
@@ -41,7 +44,7 @@ class OwnDirectoryCheck(RunDirectoryCheck):
         folder = Path(config.hydra.run.dir)
         if (folder / "checkpoints").exists():
             sys.exit(
-                f"Error: {folder} holds a training run, whose results would be written over; choose another with "
+                f"Error: {folder} holds a training run, whose results would be overwritten; choose another with "
                 "hydra.run.dir=PATH"
             )
         super().on_run_start(config, **kwargs)
@@ -62,9 +65,11 @@ class OwnDirectoryCheck(RunDirectoryCheck):
 
 
 def folders_of_hydra(folder: Path) -> Iterator[Path]:
-    """Yields the .hydra folders of the jobs below a sweep's folder. It does not look into the jobs' own folders, which
-    can hold very many files."""
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:  # of one that is missing or cannot be read, none
+    """Yields the .hydra folders of the jobs below a sweep's folder.
+
+    The jobs' own folders are not searched, because they can hold very many files.
+    """
+    with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False) and entry.name != ".hydra":
                 hydra = Path(entry.path, ".hydra")
@@ -72,7 +77,7 @@ def folders_of_hydra(folder: Path) -> Iterator[Path]:
 
 
 def files_of_hydra(cfg: DictConfig) -> dict[str, str]:
-    """The files that Hydra writes into .hydra, by their names; none outside of a command."""
+    """Returns the contents of the files that Hydra writes into .hydra, by their names; {} outside of a command."""
     if not HydraConfig.initialized():
         return {}
     hydra = OmegaConf.create({"hydra": HydraConfig.get()})
@@ -80,9 +85,16 @@ def files_of_hydra(cfg: DictConfig) -> dict[str, str]:
     return {name: OmegaConf.to_yaml(part) for name, part in parts.items()}
 
 
+def in_sweep() -> bool:
+    """Returns whether this job is one of a multirun."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
 def make_folder(part: DictConfig, option: str) -> None:
-    """Makes the folder part.dir and tries to write there. One that is named after the time is new and of this command
-    alone, for two commands may start in one second."""
+    """Makes the folder `part.dir` and tests whether files can be written there. Ends the command if they cannot.
+
+    A folder that is named after the time is always a new one, because two commands may start in the same second.
+    """
     is_new = "${now:" in OmegaConf.to_container(part, resolve=False)["dir"]  # type: ignore[call-overload,index]
     folder = Path(part.dir).expanduser()
     if is_new and is_one_of_several():
@@ -102,13 +114,13 @@ def make_folder(part: DictConfig, option: str) -> None:
 
 
 def try_to_write(folder: Path) -> None:
-    """Makes a folder, if it is missing, and writes a file there. Raises OSError where it cannot."""
+    """Makes a folder, if it is missing, and writes a temporary file there. Raises OSError if it cannot."""
     folder.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=folder).close()
 
 
 def new_folder(folder: Path, number: int = 1) -> Path:
-    """Makes a folder that no other command has, with a number after its name where that is taken."""
+    """Makes a folder that did not exist, and returns its path. If the name is taken, a number is added to it."""
     numbered = folder if number == 1 else folder.with_name(f"{folder.name}_{number}")
     try:
         numbered.mkdir(parents=True)
@@ -118,23 +130,28 @@ def new_folder(folder: Path, number: int = 1) -> Path:
 
 
 def is_one_of_several() -> bool:
-    """Whether torchrun or srun started other processes beside this one."""
+    """Returns whether torchrun or srun started other processes beside this one."""
     return any(int(os.environ.get(name, 1)) > 1 for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
 
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Inside, no other process may train there. Raises UserError where one does. Where the file system has no locks
-    (some network mounts), a warning says that nothing keeps another process out."""
+    """Locks a run directory while the block runs, so that no other process trains there.
+
+    Where the file system has no locks (some network mounts), a warning says that the folder is not locked.
+
+    Raises:
+        UserError: Another process is training there.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w", encoding="utf-8") as file:  # a process that ends, however it does, unlocks it
+    with (folder / ".lock").open("w", encoding="utf-8") as file:  # the system unlocks it when the process ends
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"another process is training in {folder}; wait for it, or stop it first") from None
         except OSError as error:
             log.warning(
-                "%s cannot be locked (%s): see to it yourself that no second command trains there",
+                "%s cannot be locked (%s): make sure that no second command trains there",
                 folder,
                 error.strerror or error,
             )

@@ -31,7 +31,7 @@ CONFIG = "config"
 EMA = "ema"
 """The checkpoint's key for the averaged weights, by the names of the model's parameters."""
 
-WRAPPERS = ("_orig_mod", "module")
+PREFIXES = ("_orig_mod", "module")
 """The parts that torch.compile and DistributedDataParallel add to the names of the weights that they wrap."""
 
 LAST = "last.ckpt"
@@ -66,7 +66,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             ) from error
 
     def _rename(self, temporary: Path, target: Path) -> None:
-        if target.name == LAST and (target in self.written or is_whole(target)):
+        if target.name == LAST and (target in self.written or is_undamaged(target)):
             self._keep_old(target)
         temporary.replace(target)
         self.written.add(target)
@@ -86,7 +86,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             log.warning(trouble)
 
 
-def is_whole(path: Path) -> bool:
+def is_undamaged(path: Path) -> bool:
     """Returns whether the file exists and its checksums are right."""
     try:
         _check_sums(path)
@@ -95,12 +95,12 @@ def is_whole(path: Path) -> bool:
     return True
 
 
-def found_at(path: Path) -> list[Path]:
+def existing_checkpoints(path: Path) -> list[Path]:
     """Returns the paths of the checkpoint and the one before it, newest first, as far as they exist."""
     return [each for each in (path, path.with_name(PREVIOUS)) if each.exists()]
 
 
-def newest_whole(path: Path) -> tuple[Path, dict[str, Any]] | None:
+def newest_undamaged(path: Path) -> tuple[Path, dict[str, Any]] | None:
     """Returns the path and the contents of the newest undamaged checkpoint, or None if there is no checkpoint.
 
     Args:
@@ -109,7 +109,7 @@ def newest_whole(path: Path) -> tuple[Path, dict[str, Any]] | None:
     Raises:
         UserError: if every checkpoint is damaged.
     """
-    candidates = found_at(path)
+    candidates = existing_checkpoints(path)
     for number, each in enumerate(candidates):
         try:
             return each, read_checkpoint(each)
@@ -193,7 +193,7 @@ def model_weights(checkpoint: dict[str, Any], use_ema: bool, option: str = "use_
     Raises:
         UserError: if the checkpoint does not have these weights.
     """
-    state = unwrapped(checkpoint["state_dict"])
+    state = without_prefixes(checkpoint["state_dict"])
     raw = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
     if not use_ema:
         if not raw:
@@ -201,12 +201,12 @@ def model_weights(checkpoint: dict[str, Any], use_ema: bool, option: str = "use_
         return raw
     if EMA not in checkpoint:
         raise UserError(f"the checkpoint has no averaged weights; use the raw ones with {option}=false")
-    return {**raw, **unwrapped(checkpoint[EMA])}  # buffers are not averaged
+    return {**raw, **without_prefixes(checkpoint[EMA])}  # buffers are not averaged
 
 
-def unwrapped(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def without_prefixes(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Returns the weights by their names without the prefixes of torch.compile and DistributedDataParallel."""
-    found = {".".join(part for part in name.split(".") if part not in WRAPPERS): w for name, w in weights.items()}
+    found = {".".join(part for part in name.split(".") if part not in PREFIXES): w for name, w in weights.items()}
     if len(found) < len(weights):
         raise UserError("some weights have names that differ only by the prefix of torch.compile or DDP")
     return found
@@ -239,17 +239,17 @@ def load_model(
     model = build_model(checkpoint[CONFIG], data)
     load_weights(model, _renamed(model_weights(checkpoint, use_ema), model), str(path))
     if use_ema:
-        fill(unwrapped(dict(model.named_parameters())), unwrapped(checkpoint[EMA]))
+        copy_average(without_prefixes(dict(model.named_parameters())), without_prefixes(checkpoint[EMA]))
     return checkpoint, data, model.eval()
 
 
 def _renamed(weights: Mapping[str, torch.Tensor], model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Returns the weights by the model's own names, which have a prefix if part of the network is compiled."""
-    own = dict(zip(unwrapped(model.state_dict()), model.state_dict(), strict=True))
+    own = dict(zip(without_prefixes(model.state_dict()), model.state_dict(), strict=True))
     return {own.get(name, name): weight for name, weight in weights.items()}
 
 
-def fill(weights: Mapping[str, torch.Tensor], average: Mapping[str, torch.Tensor]) -> None:
+def copy_average(weights: Mapping[str, torch.Tensor], average: Mapping[str, torch.Tensor]) -> None:
     """Copies averaged weights into a model's parameters. Tied weights have one name here, unlike in a state_dict."""
     check_average(average, weights)
     with torch.no_grad():

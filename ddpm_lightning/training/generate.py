@@ -132,7 +132,7 @@ def make_images(
         Diverged: if an image has pixels that are NaN or infinite.
     """
     steps = walk(model, sampler, (data.channels, *data.size), len(numbers), seed=seed, first=numbers.start)
-    x_0 = end_of(steps if bar is None else counted(steps, bar, len(numbers)))
+    x_0 = end_of(steps if bar is None else with_progress(steps, bar, len(numbers)))
     check_finite(x_0, numbers, seed)
     return data.pixels.to_bytes(x_0)
 
@@ -147,7 +147,7 @@ def check_finite(x_0: Images, numbers: Sequence[int], seed: int) -> None:
         )
 
 
-def counted(steps: Iterable[T], bar: "tqdm[Any]", by: int = 1) -> Iterator[T]:
+def with_progress(steps: Iterable[T], bar: "tqdm[Any]", by: int = 1) -> Iterator[T]:
     """Yields the steps, advances the bar by `by` at each, and raises Interrupted if the run was asked to stop."""
     for step in steps:
         STOP.check()

@@ -30,12 +30,12 @@ def check_monitors(trainer: L.Trainer, module: DDPM) -> None:
     for callback in callbacks:
         if isinstance(callback, EarlyStopping):
             callback.strict = False  # Lightning would raise after the last step
-    for who, monitor in watched(callbacks):
+    for who, monitor in watchers(callbacks):
         if monitor not in names:
             report_unknown(who, monitor, names, are_known)
 
 
-def watched(callbacks: list[L.Callback]) -> Iterator[tuple[str, str]]:
+def watchers(callbacks: list[L.Callback]) -> Iterator[tuple[str, str]]:
     """Yields the name of each callback that watches a number, and the number's name."""
     for each in callbacks:
         if isinstance(each, EarlyStopping | ModelCheckpoint) and each.monitor is not None:

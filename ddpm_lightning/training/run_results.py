@@ -15,7 +15,7 @@ from ddpm_lightning.runtime.command_line import command_for, option, relative
 from ddpm_lightning.runtime.moved_names import current_names
 from ddpm_lightning.runtime.processes import is_first
 from ddpm_lightning.runtime.results import provenance, tell, with_warnings, write_results
-from ddpm_lightning.training.callbacks.checkpoints import best_kept, keeps_checkpoints, last_checkpoint
+from ddpm_lightning.training.callbacks.checkpoints import best_record, keeps_checkpoints, last_checkpoint
 from ddpm_lightning.training.callbacks.ema import keeps_average
 from ddpm_lightning.training.callbacks.periodic import PeriodicMeasurement
 from ddpm_lightning.training.callbacks.resuming import history_of
@@ -51,20 +51,20 @@ def has_all_steps(results: dict[str, Any], max_steps: int) -> bool:
         return False
 
 
-def early_end(trainer: L.Trainer) -> dict[str, Any]:
+def early_end_record(trainer: L.Trainer) -> dict[str, Any]:
     """Returns the entry of results.json for a run that a callback ended, or {} for any other run."""
     record = {"step": trainer.global_step, "max_steps": trainer.max_steps}
     return {ENDED_EARLY: record} if ended_early(trainer) else {}
 
 
 def forget_early_end(config: dict[str, Any]) -> None:
-    """Removes the entry of `early_end` from results.json, when the run trains further."""
+    """Removes the entry of `early_end_record` from results.json, when the run trains further."""
     results = read_results(config)
     if is_first() and results.pop(ENDED_EARLY, None):
         write_results(results_of(config), results)
 
 
-def wanted(config: dict[str, Any]) -> set[str]:
+def metrics_after_training(config: dict[str, Any]) -> set[str]:
     """Returns the names of the metrics that are measured after training (metrics=)."""
     return {name for name, node in (config.get("metrics") or {}).items() if node is not None}
 
@@ -108,7 +108,7 @@ def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer, kept: dict[
     tested = test_result(module, trainer)
     found = {**tested, **last_measured(trainer)}
     metrics = with_warnings({**found, **kept["metrics"]})
-    results = {**kept, "metrics": metrics, **best_kept(trainer), **early_end(trainer)}
+    results = {**kept, "metrics": metrics, **best_record(trainer), **early_end_record(trainer)}
     write_results(results_of(config), {**results, **provenance(config["seed"]), **history_of(trainer)})
     log_values(trainer, tested)
     tell(found)

@@ -98,7 +98,7 @@ def check_same_run(checkpoint: dict[str, Any], config: dict[str, Any], path: Pat
             f"{path} was written by convert.py: it has weights, but no optimizer state to resume; start a run from its "
             f"weights with {option('init_from', path)} and another hydra.run.dir"
         )
-    found = sorted(differences(settled(checkpoint[CONFIG]), config), key=lambda each: each.key.count("."))
+    found = sorted(differences(normalized(checkpoint[CONFIG]), config), key=lambda each: each.key.count("."))
     forbidden = [each for each in found if effect_of(each.key) is Effect.ANOTHER_RUN and not _is_allowed(each, config)]
     if forbidden:
         raise UserError(_refusal(path, forbidden))
@@ -144,7 +144,7 @@ def _refusal(path: Path, forbidden: list[Difference]) -> str:
     )
 
 
-def settled(config: dict[str, Any]) -> dict[str, Any]:
+def normalized(config: dict[str, Any]) -> dict[str, Any]:
     """Returns a configuration in the form in which two are compared.
 
     trainer.precision=auto becomes the precision that this machine uses, and init_from an absolute path. Keys that an

@@ -11,7 +11,6 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from ddpm_lightning.cli.train import make_module
 from ddpm_lightning.configuration.build import build_model, make
 from ddpm_lightning.data.batches import InMemoryImages
 from ddpm_lightning.data.data_module import ImageDataModule
@@ -19,6 +18,7 @@ from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.schedules import Schedule
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.training.building import make_module
 from ddpm_lightning.training.module import DDPM
 from tests.commands import SMALL, command, results, train
 from tests.conftest import ROOT

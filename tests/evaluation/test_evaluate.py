@@ -223,8 +223,8 @@ WRONG = [
     (["batch_size=0"], "batch_size=0"),
     (["use_ema=maybe"], "use_ema=maybe is neither true nor false"),
     (["variance=beta"], "variance=beta cannot take the place of variance=learned_range"),
-    (["split=validation"], "split=validation is none of train, test"),
-    (["metrics.bpd.split=validation"], "split=validation is none of train, test"),
+    (["split=validation"], "split=validation is neither train nor test"),
+    (["metrics.bpd.split=validation"], "split=validation is neither train nor test"),
     (["metrics=[bpd_estimate]", "metrics.bpd_estimate.strata=1"], "strata=1"),
     (["reference=nowhere"], "there is no reference"),
     (["data.root=somewhere"], "FakeDataModule"),
@@ -271,7 +271,7 @@ def test_without_checkpoint_or_reference(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "one").mkdir()
     Image.new("L", (8, 8)).save(tmp_path / "one" / "0.png")
     images = f"images={tmp_path / 'one'}"
-    assert "bpd is a number of a model" in error_of(capsys, "evaluate", where, images)
+    assert "bpd needs a model" in error_of(capsys, "evaluate", where, images)
     assert "nothing to compare the images with" in error_of(capsys, "evaluate", where, images, "metrics=[fd_digits]")
 
 

@@ -135,7 +135,7 @@ def test_a_process_that_is_asked_to_stop_tells_the_others(checkpoint: Path, tmp_
         (["part=8", "parts=8"], "part=8 exceeds 7: parts=8 are counted from 0"),
         (["part=-1", "parts=8"], "part=-1 is not a whole number of at least 0"),
         (["part=0", "parts=9"], "parts=9 exceeds 8: there are no more batches than that; make batch_size= smaller"),
-        (["part=0", "parts=2", "images=somewhere"], "part= and parts= are of images that are made"),
+        (["part=0", "parts=2", "images=somewhere"], "part= and parts= divide images that are generated"),
     ],
 )
 def test_parts_that_are_none(

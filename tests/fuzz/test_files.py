@@ -25,7 +25,7 @@ from ddpm_lightning.evaluation.image_sets import Given
 from ddpm_lightning.metrics.classifier import load_classifier, shipped_weights
 from ddpm_lightning.metrics.reference import Reference, load_reference
 from ddpm_lightning.runtime.recipe import RECIPE
-from ddpm_lightning.training.checkpoint import load_model, newest_whole
+from ddpm_lightning.training.checkpoint import load_model, newest_undamaged
 from ddpm_lightning.training.generate import make_images
 from tests.commands import SMALL, train
 from tests.data.formats import everything, read_file, write_folder
@@ -265,5 +265,5 @@ def test_a_run_on_a_bad_checkpoint_goes_on_or_says_why_not(
         outcome = runner.run("train", f"hydra.run.dir={folder}/run", *SMALL, "trainer.max_steps=4")
         assert "Traceback" not in outcome["said"], outcome["said"]
         if outcome["code"] == 0:
-            assert newest_whole(path) is not None
+            assert newest_undamaged(path) is not None
             assert_whole_or_told(outcome, Path(folder) / "run")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ddpm_lightning.cli.command import write_what_streams_can
+from ddpm_lightning.cli.command import escape_unprintable_characters
 from ddpm_lightning.configuration.groups import CONF
 
 
@@ -18,7 +18,7 @@ def test_a_character_that_the_encoding_lacks_is_escaped(monkeypatch: pytest.Monk
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
     with pytest.raises(UnicodeEncodeError):
         print("5.05 ± 0.12")
-    write_what_streams_can()
+    escape_unprintable_characters()
     print("5.05 ± 0.12", flush=True)
     assert written.getvalue().endswith(b"5.05 \\xb1 0.12\n")
 

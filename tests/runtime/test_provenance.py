@@ -84,7 +84,7 @@ def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(("head", "off"), [("0123abc", False), (None, True)])
 def test_wandb_is_told_the_packages_repository(head: str | None, off: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ddpm_lightning.training.loggers.wandb_logger.commit", lambda: head)
+    monkeypatch.setattr("ddpm_lightning.training.loggers.wandb_setup.commit", lambda: head)
     settings = wandb.Settings()
     name_repository(settings)
     assert (settings.git_root, settings.disable_git) == (str(SOURCE), off)

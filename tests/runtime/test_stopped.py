@@ -227,7 +227,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     command("train", f"hydra.run.dir={tmp_path}", *OPTIONS)
     said = capsys.readouterr().out
     assert f"{last} is damaged" in said
-    assert f"Going on from {tmp_path / 'checkpoints' / PREVIOUS}" in said
+    assert f"Resuming from {tmp_path / 'checkpoints' / PREVIOUS}" in said
     assert_same_run(whole, tmp_path)
 
 

@@ -76,7 +76,7 @@ def test_a_malicious_pickle_among_the_shards_is_not_run(tmp_path: Path) -> None:
         array = io.BytesIO()
         np.save(array, np.array([Touch(tmp_path / "ran")], dtype=object), allow_pickle=True)
         file.writestr("images.npy", array.getvalue())
-    with pytest.raises(UserError, match="delete it, and it is made anew"):
+    with pytest.raises(UserError, match="delete it, and give the command again to generate it"):
         list(GeneratedShards(tmp_path).read(4))
     assert not (tmp_path / "ran").exists()
 

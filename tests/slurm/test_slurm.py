@@ -90,7 +90,7 @@ def test_a_job_that_is_preempted_goes_on_as_if_it_had_not_been(whole: Path, tmp_
     said, _ = run.communicate(timeout=900)
     assert run.returncode == 0, said
     log = (folder / "train.log").read_text()
-    assert log.count("Going on from") == 2
+    assert log.count("Resuming from") == 2
     assert "Stopped by SIGUSR2" in log
     assert "Stopped by SIGUSR1" in log
     assert_same_run(whole, folder)
@@ -114,7 +114,7 @@ def test_a_job_whose_time_is_over_goes_on(whole: Path, tmp_path: Path) -> None:
     wait_for(lambda: log.exists() and "Stopped by SIGUSR1" in log.read_text(), seconds=600)
     subprocess.run(["scontrol", "update", f"jobid={job}", "timelimit=20"], check=True)
     wait_for_job(tmp_path, job)
-    assert "Going on from" in log.read_text()
+    assert "Resuming from" in log.read_text()
     assert_same_run(whole, run)
 
 
@@ -154,7 +154,7 @@ def test_a_run_on_two_nodes_that_is_warned_goes_on(whole: Path, tmp_path: Path) 
     wait_for_job(tmp_path, job)
     log = (run / "train.log").read_text()
     assert "Stopped by SIGUSR1" in log
-    assert "Going on from" in log
+    assert "Resuming from" in log
     assert_same_run(whole, run)
 
 

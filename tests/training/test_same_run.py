@@ -24,7 +24,7 @@ from ddpm_lightning.training.same_run import (
     earlier_fingerprint,
     effect_of,
     fingerprint,
-    settled,
+    normalized,
 )
 from ddpm_lightning.training.trainer import OWN_OPTIONS, PASSED_ON
 from tests.cli.test_train import STATE, same
@@ -92,7 +92,7 @@ def changed(config: dict[str, Any], key: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("options", [["trainer=ddp_cpu", "trainer.precision=bf16-mixed"], ["experiment=cifar10"]])
 def test_a_resume_with_any_other_key_is_refused_or_told_or_silent(options: list[str]) -> None:
-    config = settled(composed(*options, "trainer.precision=bf16-mixed"))
+    config = normalized(composed(*options, "trainer.precision=bf16-mixed"))
     for key, _ in leaves(config):
         other, effect = changed(config, key), effect_of(key)
         if effect is Effect.ANOTHER_RUN:
@@ -276,13 +276,13 @@ def test_a_converted_checkpoint_is_no_run_to_resume(
 
 
 def test_a_checkpoint_older_than_an_option_has_its_default() -> None:
-    config = settled(composed())
+    config = normalized(composed())
     older = copy.deepcopy(config)
     del older["network"]["activation_checkpointing"], older["network"]["dropout"], older["optimizer"]["eps"]
     older["trainer"]["precision"] = "auto"
     del older["init_from"], older["init_use_ema"], older["resume"]
     assert compared(older, config) == []
-    assert fingerprint(settled(older)) == fingerprint(config)
+    assert fingerprint(normalized(older)) == fingerprint(config)
     config["network"]["dropout"] = 0.1
     with pytest.raises(UserError, match=r"another network.dropout \(0.0\) than this one's \(0.1\)"):
         compared(older, config)
@@ -290,12 +290,12 @@ def test_a_checkpoint_older_than_an_option_has_its_default() -> None:
 
 def test_a_number_that_is_none_is_the_same_number() -> None:
     config = {**composed(), "callbacks": {"ema": {"decay": float("nan")}}}
-    assert compared(config, settled(copy.deepcopy(config))) == []
+    assert compared(config, normalized(copy.deepcopy(config))) == []
 
 
 @pytest.mark.parametrize("kept", [fingerprint, earlier_fingerprint])
 def test_a_run_that_diverged_is_known_again_and_one_with_other_choices_is_not(kept: Any, tmp_path: Path) -> None:
-    config = {**settled(composed("trainer.precision=32-true")), "run_dir": str(tmp_path)}
+    config = {**normalized(composed("trainer.precision=32-true")), "run_dir": str(tmp_path)}
     write_results(tmp_path / "results.json", {"diverged": {"reason": "why", "of": kept(config)}})
     assert reason_of_divergence(changed(config, "callbacks.grid.num_images")) == "why"
     assert reason_of_divergence({**config, "seed": 1}) is None

@@ -44,7 +44,7 @@ class Figure(ABC):
     def check(self, subject: Subject) -> None:
         """Raises UserError if the figure cannot be drawn, before any work begins."""
 
-    def look(self, subject: Subject) -> None:
+    def check_images(self, subject: Subject) -> None:
         """Loads or computes the features of the real images, if a distance is measured."""
         if self.measures_distance and self.extractor is not None:
             real = subject.reference_features(self.extractor)

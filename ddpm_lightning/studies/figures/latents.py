@@ -12,7 +12,7 @@ from ddpm_lightning.evaluation.image_sets import Generated
 from ddpm_lightning.evaluation.subject import Subject
 from ddpm_lightning.runtime.progress_bars import progress_bar
 from ddpm_lightning.seeding import NoisePerImage
-from ddpm_lightning.training.generate import check_finite, counted, walk_from
+from ddpm_lightning.training.generate import check_finite, walk_from, with_progress
 from ddpm_lightning.typing import Images, Pixels
 
 
@@ -136,7 +136,9 @@ class Chain:
         parts = zip(torch.split(x_t, size), _batches(numbers, size), strict=True)
         doing, total = f"{self.doing}, t = {t}", start * len(x_t)
         with progress_bar(total=total, desc=doing, unit="image step", unit_scale=True, leave=False) as bar:
-            walks = (counted(self.walk(part, start, self.noise(of, purpose)), bar, len(part)) for part, of in parts)
+            walks = (
+                with_progress(self.walk(part, start, self.noise(of, purpose)), bar, len(part)) for part, of in parts
+            )
             x_0 = torch.cat([end_of(steps) for steps in walks])
         check_finite(x_0, numbers, self.subject.seed)
         return x_0

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ddpm_lightning.configuration.build import real_images
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.evaluation.image_sets import AT_ONCE, Given
+from ddpm_lightning.evaluation.image_sets import READ_AT_ONCE, Given
 from ddpm_lightning.evaluation.subject import Subject, Trained
 from ddpm_lightning.metrics.extractor import Extractor, extract_all
 from ddpm_lightning.metrics.memorisation import nearest, share_nearer
@@ -77,7 +77,7 @@ class NearestNeighbours(Figure):
         self._check_shape(subject, trained)
         subject.images.check()
 
-    def look(self, subject: Subject) -> None:
+    def check_images(self, subject: Subject) -> None:
         """Creates the folder for the generated images."""
         subject.images.open()
 
@@ -134,7 +134,7 @@ class NearestNeighbours(Figure):
 
     def _search(self, subject: Subject, space: Space, generated: SomePixels) -> Nearest:
         held_out = torch.cat(list(self._real_vectors(subject, space, "test")))
-        ours = torch.cat([space.vectors(batch) for batch in torch.split(generated, AT_ONCE)])
+        ours = torch.cat([space.vectors(batch) for batch in torch.split(generated, READ_AT_ONCE)])
         train = self._real_vectors(subject, space, "train")
         distances, neighbours = nearest(torch.cat([ours, held_out]), train, self.num_neighbours)
         n = len(generated)

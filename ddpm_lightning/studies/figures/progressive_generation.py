@@ -15,7 +15,7 @@ from ddpm_lightning.runtime.results import add_up, metric_name
 from ddpm_lightning.studies.figures.abstract_figure import Figure, Records
 from ddpm_lightning.studies.figures.canvas import save_animation
 from ddpm_lightning.studies.figures.latents import Chain
-from ddpm_lightning.training.generate import counted
+from ddpm_lightning.training.generate import with_progress
 from ddpm_lightning.typing import FeatureVectors
 
 
@@ -75,7 +75,7 @@ class ProgressiveGeneration(Figure):
         hidden = not fabric.is_global_zero
         with progress_bar(total=total, desc=self.name, unit="image step", unit_scale=True, disable=hidden) as bar:
             for numbers in mine:
-                for step in counted(chain.whole(numbers.tolist()), bar, len(numbers)):
+                for step in with_progress(chain.whole(numbers.tolist()), bar, len(numbers)):
                     if step.t in moments:
                         pixels = images.data.pixels.to_bytes(step.x_0_hat)
                         found[moments.index(step.t), numbers] = extract_all(extractor, [pixels]).features

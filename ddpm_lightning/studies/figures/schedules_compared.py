@@ -20,7 +20,7 @@ from ddpm_lightning.runtime.plots import panels
 from ddpm_lightning.runtime.results import MeanAndError
 from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.studies.figures.abstract_figure import Records, SingleProcessFigure
-from ddpm_lightning.training.generate import counted
+from ddpm_lightning.training.generate import with_progress
 from ddpm_lightning.typing import ByInterval, Terms
 
 LEAST = "least_variance"
@@ -68,7 +68,7 @@ class Schedules(SingleProcessFigure):
         labelled = {f"{name.replace('_', ' ')}: {found[name]['value']:.3g}": p for name, p in times.items()}
         self._draw(subject, process, terms, labelled)
         origin = {"split": "test", "num_images": self.num_images, "clip_x_0": False, **trained.origin}
-        suffix = trained.swapped + trained.suffix
+        suffix = trained.variance_suffix + trained.suffix
         return {f"bound_std_{name}{suffix}": {**record, **origin} for name, record in found.items()}
 
     def _terms(self, subject: Subject, split: str) -> Terms:
@@ -80,7 +80,7 @@ class Schedules(SingleProcessFigure):
             for x_0, indices in trained.data.in_order(split, subject.fabric.device, first=n):
                 noise = NoisePerImage(subject.seed, indices.tolist(), x_0.device, f"schedules {split}")
                 descending = every_term(trained.model, x_0, randn_like=noise.randn_like, clip_x_0=False)
-                terms = [measured.term.cpu() for measured in counted(descending, bar, len(x_0))]
+                terms = [measured.term.cpu() for measured in with_progress(descending, bar, len(x_0))]
                 parts.append(torch.stack(terms[::-1][1:], dim=1))  # without L_0
         return torch.cat(parts)
 

@@ -23,7 +23,7 @@ from ddpm_lightning.studies.figures.abstract_figure import Figure, Records, Sing
 from ddpm_lightning.studies.figures.canvas import draw_errors, mark
 from ddpm_lightning.studies.figures.latents import Chain
 from ddpm_lightning.studies.figures.plane import are_points
-from ddpm_lightning.training.generate import counted
+from ddpm_lightning.training.generate import with_progress
 from ddpm_lightning.typing import FeatureVectors, Images, Indices, PointCloud
 
 log = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ class Steps(SingleProcessFigure):
     def _sampled(self, judge: "Judge", chain: Chain, numbers: Indices, bar: "tqdm[Any]") -> FeatureVectors:
         """Generates the samples of these numbers, and returns what the judge keeps of them."""
         batches = [part.tolist() for part in torch.split(numbers, chain.images.batch_size)]
-        return torch.cat([judge.see(chain, end_of(counted(chain.whole(b), bar, len(b)))) for b in batches])
+        return torch.cat([judge.see(chain, end_of(with_progress(chain.whole(b), bar, len(b)))) for b in batches])
 
     def _draw(self, judge: "Judge", subject: Subject, found: Distances) -> None:
         figure, axes = new_figure()
@@ -162,7 +162,7 @@ class Steps(SingleProcessFigure):
         records: Records = {}
         for name, calls, sampler in self._all(trained.model):
             each = found[name][calls]
-            suffix = judge.suffix + trained.swapped_for(sampler) + trained.suffix
+            suffix = judge.suffix + trained.variance_suffix_of(sampler) + trained.suffix
             records[metric_name(f"{self.name}_{name}_{calls}_{judge.name}", n, judge.against, suffix)] = {
                 "value": each.mean,
                 "standard_error_over_draws": each.standard_error,

@@ -64,7 +64,7 @@ class TimestepsCompared(SingleProcessFigure):
         self._draw(subject, found)
         loss = type(self.loss).__name__
         origin = {"loss": loss, "batch_size": self.batch_size, "num_pairs": self.num_pairs, **trained.origin}
-        suffix = trained.swapped + trained.suffix
+        suffix = trained.variance_suffix + trained.suffix
         return {f"gradient_variance_{name}{suffix}": {**each.stated(), **origin} for name, each in found.items()}
 
     def _compare(self, subject: Subject, x_0: Images, name: str) -> "Variation":

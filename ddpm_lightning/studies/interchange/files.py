@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from ddpm_lightning.errors import UserError, shown
-from ddpm_lightning.training.checkpoint import unwrapped
+from ddpm_lightning.training.checkpoint import without_prefixes
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-        return unwrapped(load_file(path)), metadata
+        return without_prefixes(load_file(path)), metadata
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} cannot be read as safetensors ({shown(error)}); take another file") from error
 
@@ -48,4 +48,4 @@ def read_pickle(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"{path} cannot be read as a PyTorch file ({shown(error)}); take another file") from error
     if not isinstance(found, dict) or not all(isinstance(w, torch.Tensor) for w in found.values()):
         raise UserError(f"{path} holds no tensors by name; take a state_dict")
-    return unwrapped({str(name): weight for name, weight in found.items()})
+    return without_prefixes({str(name): weight for name, weight in found.items()})

@@ -14,7 +14,7 @@ from ddpm_lightning.studies.interchange.carry import Weights, check_fit
 from ddpm_lightning.studies.interchange.files import read_json, read_safetensors
 from ddpm_lightning.studies.interchange.pretrained import Node, Pretrained, unet_of
 from ddpm_lightning.studies.interchange.source import SingleSource, Source
-from ddpm_lightning.training.checkpoint import CONFIG, EMA, read_checkpoint, unwrapped
+from ddpm_lightning.training.checkpoint import CONFIG, EMA, read_checkpoint, without_prefixes
 
 PARTS = (*MODEL_PARTS, "data")
 
@@ -35,7 +35,7 @@ class CheckpointSource(Source):
 
 def _fitting(tensors: Mapping[str, Tensor], prefix: str, expected: Weights, source: str) -> Weights | None:
     """Returns the weights whose names begin with the prefix, without it; None if there are none."""
-    weights = {name.removeprefix(prefix): w for name, w in unwrapped(tensors).items() if name.startswith(prefix)}
+    weights = {name.removeprefix(prefix): w for name, w in without_prefixes(tensors).items() if name.startswith(prefix)}
     if not weights:
         return None
     check_fit(weights, expected, source)

@@ -14,7 +14,7 @@ from ddpm_lightning.runtime.run_directory import folders_of_hydra
 from ddpm_lightning.studies.report.one_run import check_one_run
 from ddpm_lightning.studies.report.plan import command_of, read_plan, read_yaml
 from ddpm_lightning.training.callbacks.stop import ENDED_EARLY
-from ddpm_lightning.training.run_results import has_all_steps, wanted
+from ddpm_lightning.training.run_results import has_all_steps, metrics_after_training
 
 BEST = "optimization_results.yaml"
 """Where Optuna's sweeper writes the best options and their value."""
@@ -71,7 +71,7 @@ class Run:
     @property
     def is_finished(self) -> bool:
         """Whether it has made all its steps, and measured all that it was asked to."""
-        wanted_ones = wanted(self.config) <= set(self.outcome.get("evaluated") or ())
+        wanted_ones = metrics_after_training(self.config) <= set(self.outcome.get("evaluated") or ())
         return wanted_ones and has_all_steps(self.outcome, self.steps)
 
     @property

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from ddpm_lightning.atomic_files import write_text
 from ddpm_lightning.errors import check_whole
 from ddpm_lightning.runtime.phases import PHASES
-from ddpm_lightning.training.callbacks.optimizer_steps import check_interval, ends_here, is_due, stepped
+from ddpm_lightning.training.callbacks.optimizer_steps import check_interval, completes_step, ends_after_step, is_due
 from ddpm_lightning.training.checkpoint import CONFIG, LAST
 from ddpm_lightning.training.module import DDPM
 
@@ -44,7 +44,7 @@ class Best:
         if self.metric in metrics:
             self.latest, self.is_logged = metrics[self.metric], True
 
-    def is_here(self, trainer: L.Trainer, module: DDPM) -> bool:
+    def is_best_now(self, trainer: L.Trainer, module: DDPM) -> bool:
         """Returns whether the current step has the lowest value so far. Every process calls it after each step."""
         if self.latest is None:
             return False
@@ -115,14 +115,13 @@ class LastCheckpoint(Checkpoint):
         self.best.load_state_dict(state_dict)
 
     def on_train_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
-        if self.best.is_here(trainer, module):  # measured after the last save, before the interruption
+        if self.best.is_best_now(trainer, module):  # measured after the last save, before the interruption
             self._save(trainer, module, [BEST])
 
     def on_train_batch_end(self, trainer: L.Trainer, module: DDPM, outputs: Any, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
         self.stop_is_waiting = self.stop_is_waiting or trainer.should_stop
-        trainer.should_stop = self.stop_is_waiting and stepped(
-            trainer, batch_idx
-        )  # accumulated gradients are not saved
+        # Accumulated gradients are not saved, so training stops after the step.
+        trainer.should_stop = self.stop_is_waiting and completes_step(trainer, batch_idx)
         self._save(trainer, module, list(self._due(trainer, module, batch_idx)))
 
     def on_train_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
@@ -130,15 +129,15 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer, module, [LAST])
 
     def on_fit_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
-        if self.best.is_here(trainer, module):
+        if self.best.is_best_now(trainer, module):
             self._save(trainer, module, [BEST, LAST])
 
     def _due(self, trainer: L.Trainer, module: DDPM, batch_idx: int) -> Iterator[str]:
         if self.keep_every is not None and is_due(trainer, batch_idx, self.keep_every):
             yield f"step_{trainer.global_step:07d}.ckpt"
-        if self.best.is_here(trainer, module):
+        if self.best.is_best_now(trainer, module):
             yield BEST
-        if is_due(trainer, batch_idx, self.every_n_steps) or ends_here(trainer):
+        if is_due(trainer, batch_idx, self.every_n_steps) or ends_after_step(trainer):
             yield LAST  # last: a run that is killed before it saves the others again
 
     def _save(self, trainer: L.Trainer, module: DDPM, names: list[str]) -> None:
@@ -157,7 +156,7 @@ def keeps_checkpoints(trainer: L.Trainer) -> bool:
     return any(isinstance(callback, LastCheckpoint) for callback in trainer.callbacks)  # type: ignore[attr-defined]
 
 
-def best_kept(trainer: L.Trainer) -> dict[str, Any]:
+def best_record(trainer: L.Trainer) -> dict[str, Any]:
     """Returns the record of best.ckpt as {"best": record} for results.json, or {} if the run keeps none."""
     found = [c.best.record for c in trainer.callbacks if isinstance(c, LastCheckpoint)]  # type: ignore[attr-defined]
     return {"best": found[0]} if found and found[0] else {}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ddpm_lightning.errors import UserError, check_boolean
-from ddpm_lightning.training.callbacks.optimizer_steps import stepped
+from ddpm_lightning.training.callbacks.optimizer_steps import completes_step
 from ddpm_lightning.training.checkpoint import EMA as KEY
 from ddpm_lightning.training.checkpoint import check_average
 from ddpm_lightning.training.module import DDPM
@@ -93,7 +93,7 @@ class EMA(L.Callback):
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: L.Trainer, module: DDPM, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if not stepped(trainer, batch_idx):
+        if not completes_step(trainer, batch_idx):
             return
         self.weights = self.weights or _weights(module)  # once: collecting them takes longer than the update
         if self.shadow:
@@ -168,7 +168,7 @@ def _fill(weights: dict[str, Tensor], values: dict[str, Tensor]) -> None:
             weight.copy_(values[name])
 
 
-def distance(trainer: L.Trainer) -> float | None:
+def ema_distance(trainer: L.Trainer) -> float | None:
     """Returns ‖θ̄ − θ‖ / ‖θ‖, or None without averaged weights or before the first optimizer step of this process."""
     keeper = _keeper(trainer)
     if keeper is None or not keeper.shadow or not keeper.weights:

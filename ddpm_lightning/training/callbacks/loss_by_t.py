@@ -73,12 +73,12 @@ class LossByT(Periodic):
         if counts.sum() == 0:
             path.unlink(missing_ok=True)  # from an earlier, shorter training of this run
             return
-        image = draw(losses / counts, module.model.process.T, trainer.global_step)
+        image = draw_loss_by_t(losses / counts, module.model.process.T, trainer.global_step)
         save(image, path)
         log_picture(trainer, "train/loss_by_t", image)
 
 
-def draw(means: Tensor, T: int, step: int) -> Image.Image:
+def draw_loss_by_t(means: Tensor, T: int, step: int) -> Image.Image:
     """Returns a step plot of the mean loss by t, with one step per bin and a gap for each empty bin (NaN)."""
     figure, axes = new_figure()
     edges = torch.linspace(1, T + 1, len(means) + 1)

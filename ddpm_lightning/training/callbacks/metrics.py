@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ddpm_lightning.runtime.phases import PHASES
 from ddpm_lightning.runtime.results import add_up
-from ddpm_lightning.training.callbacks.ema import distance
+from ddpm_lightning.training.callbacks.ema import ema_distance
 from ddpm_lightning.training.callbacks.optimizer_steps import check_interval, is_due
 from ddpm_lightning.training.loggers.all_loggers import log_metrics
 from ddpm_lightning.training.module import DDPM
@@ -151,7 +151,7 @@ class TrainingMetrics(L.Callback):
             "train/lr": trainer.optimizers[0].param_groups[0]["lr"],
             "train/images_per_s": float(counts.sum()) / passed,
             "train/memory_gib": memory_gib(module.device),
-            **({} if (behind := distance(trainer)) is None else {"train/ema_distance": behind}),
+            **({} if (behind := ema_distance(trainer)) is None else {"train/ema_distance": behind}),
         }
 
     def _seconds(self) -> dict[str, float]:

@@ -5,17 +5,17 @@ import lightning as L
 from ddpm_lightning.errors import check_whole
 
 
-def stepped(trainer: L.Trainer, batch_idx: int) -> bool:
+def completes_step(trainer: L.Trainer, batch_idx: int) -> bool:
     """Returns whether an optimizer step followed the batch that just ended."""
     return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
 
 
 def is_due(trainer: L.Trainer, batch_idx: int, every_n_steps: int) -> bool:
     """Returns whether the batch that just ended completed a multiple of `every_n_steps` optimizer steps."""
-    return stepped(trainer, batch_idx) and trainer.global_step % every_n_steps == 0
+    return completes_step(trainer, batch_idx) and trainer.global_step % every_n_steps == 0
 
 
-def ends_here(trainer: L.Trainer) -> bool:
+def ends_after_step(trainer: L.Trainer) -> bool:
     """Returns whether training ends with this optimizer step: it is the last, or trainer.should_stop is set."""
     is_early = trainer.should_stop and trainer.global_step >= (trainer.min_steps or 0)
     return is_early or trainer.global_step >= trainer.max_steps

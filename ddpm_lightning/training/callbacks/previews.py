@@ -148,8 +148,8 @@ class DenoisingStrip(Preview):
 
     def draw(self, trainer: L.Trainer, module: DDPM, sampler: Sampler, ending: str) -> dict[str, Image.Image]:
         last = sampler.chain(module.model).process.T - 1
-        shown = torch.linspace(0, last, min(self.num_columns, last + 1)).round().long().tolist()
-        steps = [step for i, step in enumerate(self.walk(trainer, module, sampler)) if i in shown]
+        columns = torch.linspace(0, last, min(self.num_columns, last + 1)).round().long().tolist()
+        steps = [step for i, step in enumerate(self.walk(trainer, module, sampler)) if i in columns]
         return {
             self.name: in_columns(trainer, [step.x_0_hat for step in steps]),
             "chain": in_columns(trainer, [step.x for step in steps]),

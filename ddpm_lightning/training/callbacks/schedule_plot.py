@@ -17,12 +17,12 @@ class SchedulePlot(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
         if trainer.is_global_zero and trainer.global_step == 0:
-            image = draw(module.model.process)
+            image = draw_schedule(module.model.process)
             save(image, Path(trainer.default_root_dir) / "schedule.png")
             log_picture(trainer, "schedule", image)
 
 
-def draw(process: GaussianDiffusion) -> Image.Image:
+def draw_schedule(process: GaussianDiffusion) -> Image.Image:
     """Returns a picture of β_t, ᾱ_t and log SNR(t) for t = 1..T."""
     from matplotlib.figure import Figure
 

@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Checkpoint, Timer
 
 from ddpm_lightning.runtime.signals import STOP, Interrupted
 from ddpm_lightning.training.callbacks.checkpoints import keeps_checkpoints, last_checkpoint
-from ddpm_lightning.training.callbacks.optimizer_steps import ends_here, stepped
+from ddpm_lightning.training.callbacks.optimizer_steps import completes_step, ends_after_step
 from ddpm_lightning.training.module import DDPM
 
 ENDED_EARLY = "ended_early"
@@ -35,7 +35,7 @@ class EarlyEnd(L.Callback):
 
 def ended_early(trainer: L.Trainer) -> bool:
     """Returns whether a callback has ended the training before its last step. A time limit does not count."""
-    if trainer.global_step >= trainer.max_steps or not ends_here(trainer):
+    if trainer.global_step >= trainer.max_steps or not ends_after_step(trainer):
         return False
     timers = [each for each in trainer.callbacks if isinstance(each, Timer)]  # type: ignore[attr-defined]
     return all(left is None or left > 0 for left in (each.time_remaining() for each in timers))
@@ -57,7 +57,7 @@ class StopOnSignal(Checkpoint):
         self.in_training = True
 
     def on_train_batch_end(self, trainer: L.Trainer, module: DDPM, outputs: Any, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
-        if stepped(trainer, batch_idx):  # accumulated gradients are not saved
+        if completes_step(trainer, batch_idx):  # accumulated gradients are not saved
             stop_if_asked(trainer)
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:

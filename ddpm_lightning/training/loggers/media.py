@@ -10,7 +10,9 @@ from PIL import Image
 
 
 class MediaLogger:
-    """Shows what is no number. A subclass overrides what its logger can show; every other call does nothing.
+    """Shows or stores what a logger takes besides numbers: pictures, histograms, tables, pages and files.
+
+    A subclass overrides the methods that its logger supports. The others do nothing.
 
     Example:
         >>> from lightning.pytorch.loggers.logger import DummyLogger

@@ -23,10 +23,10 @@ from ddpm_lightning.training.loggers.wandb_setup import (
     check_key,
     check_options,
     choose_folders,
-    folder_of,
     labels,
     name_repository,
     run_id,
+    wandb_folder,
 )
 
 PATIENCE_AFTER_FAILURE = 5.0
@@ -192,6 +192,6 @@ def make_wandb_logger(
         ours["resume"] = os.environ["WANDB_RESUME"]
     ours["patience"] = (60 if offline else 600) if patience is None else patience  # uploading a checkpoint takes time
     name_repository(options.get("settings"))
-    logger = BackgroundWandbLogger(save_dir=folder_of(save_dir), **{**ours, **options})
+    logger = BackgroundWandbLogger(save_dir=wandb_folder(save_dir), **{**ours, **options})
     leave_out_anonymous(logger)
     return logger

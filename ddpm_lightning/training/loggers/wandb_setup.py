@@ -31,7 +31,7 @@ KNOWN_OPTIONS = {*signature(wandb.init).parameters, *signature(WandbLogger).para
 """The options of `make_wandb_logger`: those of W&B, of Lightning's WandbLogger, and ours."""
 
 
-def folder_of(save_dir: str) -> str:
+def wandb_folder(save_dir: str) -> str:
     """Returns the folder for W&B's files: WANDB_DIR if the user has set it, else save_dir. W&B's agent sets it too."""
     given = None if "WANDB_SWEEP_ID" in os.environ else os.environ.get("WANDB_DIR")
     return given or save_dir

@@ -83,7 +83,7 @@ def test_what_was_half_done_is_gone_on_with(swept: Swept) -> None:
     """Trained, but not measured, when it was killed."""
     half = run_of(swept, ROWS[3], 0) / "results.json"
     assert half.stat().st_mtime_ns > swept.written_before[half]
-    assert "Going on from" in (half.parent / "train.log").read_text()
+    assert "Resuming from" in (half.parent / "train.log").read_text()
 
 
 def test_a_half_finished_sweep_says_what_is_missing(swept: Swept) -> None:
