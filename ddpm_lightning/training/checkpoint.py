@@ -239,7 +239,9 @@ def load_model(
     model = build_model(checkpoint[CONFIG], data)
     load_weights(model, _renamed(model_weights(checkpoint, use_ema), model), str(path))
     if use_ema:
-        copy_average(without_prefixes(dict(model.named_parameters())), without_prefixes(checkpoint[EMA]))
+        weights, average = without_prefixes(dict(model.named_parameters())), without_prefixes(checkpoint[EMA])
+        check_average(average, weights)
+        copy_weights(weights, average)
     return checkpoint, data, model.eval()
 
 
@@ -249,9 +251,8 @@ def _renamed(weights: Mapping[str, torch.Tensor], model: torch.nn.Module) -> dic
     return {own.get(name, name): weight for name, weight in weights.items()}
 
 
-def copy_average(weights: Mapping[str, torch.Tensor], average: Mapping[str, torch.Tensor]) -> None:
-    """Copies averaged weights into a model's parameters. Tied weights have one name here, unlike in a state_dict."""
-    check_average(average, weights)
+def copy_weights(weights: Mapping[str, torch.Tensor], values: Mapping[str, torch.Tensor]) -> None:
+    """Copies values into parameters in place, by name. A tied weight needs one name here, unlike in a state_dict."""
     with torch.no_grad():
         for name, weight in weights.items():
-            weight.copy_(average[name])
+            weight.copy_(values[name])

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from ddpm_lightning.errors import UserError, check_boolean
 from ddpm_lightning.training.callbacks.optimizer_steps import completes_step
 from ddpm_lightning.training.checkpoint import EMA as KEY
-from ddpm_lightning.training.checkpoint import check_average
+from ddpm_lightning.training.checkpoint import check_average, copy_weights
 from ddpm_lightning.training.module import DDPM
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,8 @@ class EMA(L.Callback):
 
         θ̄ ← decay · θ̄ + (1 − decay) · θ
 
-    The first step copies θ. A skipped step leaves θ̄ unchanged. Only parameters are averaged, not buffers.
+    θ̄ starts as a copy of θ after the first step, or of the weights that init_from loads. A skipped step leaves θ̄
+    unchanged. Only parameters are averaged, not buffers.
 
     Use: testing, validation and everything inside `average_parameters` run on θ̄; training never does.
 
@@ -42,11 +43,11 @@ class EMA(L.Callback):
     Args:
         decay: in [0, 1). The share of the first weights in the average after n steps is decay^n.
         warmup: whether the n-th update has the decay min(decay, (1 + n) / (10 + n)), as in TensorFlow's `num_updates`
-            and diffusers' EMAModel. The first weights then soon leave the average of a short run. The paper's decay is
-            constant.
+            and diffusers' EMAModel. In a short run, the first weights then leave the average sooner. The paper's decay
+            is constant.
 
     Raises:
-        UserError: if decay lies outside [0, 1) or warmup is no boolean.
+        UserError: if decay lies outside [0, 1) or warmup is not a boolean.
 
     Example:
         >>> [round(EMA(decay=0.9999, warmup=True).decay_of(n), 4) for n in (1, 10, 100)]
@@ -118,11 +119,11 @@ class EMA(L.Callback):
             return
         weights = _weights(module)
         self.raw = {name: weight.detach().clone() for name, weight in weights.items()}
-        _fill(weights, self.shadow)
+        copy_weights(weights, self.shadow)
         try:
             yield
         finally:
-            _fill(weights, self.raw)
+            copy_weights(weights, self.raw)
             self.raw = None
 
     def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -160,12 +161,6 @@ class EMA(L.Callback):
 def _weights(module: L.LightningModule) -> dict[str, Tensor]:
     assert isinstance(module.model, nn.Module)
     return dict(module.model.named_parameters())
-
-
-def _fill(weights: dict[str, Tensor], values: dict[str, Tensor]) -> None:
-    with torch.no_grad():
-        for name, weight in weights.items():
-            weight.copy_(values[name])
 
 
 def ema_distance(trainer: L.Trainer) -> float | None:
