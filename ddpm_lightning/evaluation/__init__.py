@@ -1,1 +1,1 @@
-"""What evaluate.py does: bits/dim of a checkpoint, images from it, and what they are worth."""
+"""Evaluates a checkpoint: bits/dim, generated images, and metrics of images."""

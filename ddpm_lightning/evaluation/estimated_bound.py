@@ -11,8 +11,8 @@ from ddpm_lightning.diffusion.likelihood import as_proposal, grid, pilot
 from ddpm_lightning.errors import check_boolean, check_whole
 from ddpm_lightning.evaluation.metric import Metric
 from ddpm_lightning.evaluation.split_share import bound_label, bound_origin, check_split, measuring, share_of_split
-from ddpm_lightning.evaluation.subject import Records, Subject, Trained
-from ddpm_lightning.runtime.results import MeanAndError
+from ddpm_lightning.evaluation.subject import Subject, Trained
+from ddpm_lightning.runtime.results import MeanAndError, Records
 from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.training.generate import estimate_batch, evaluating
 from ddpm_lightning.typing import Table

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +21,8 @@ from ddpm_lightning.evaluation.split_share import (
     measuring,
     share_of_split,
 )
-from ddpm_lightning.evaluation.subject import Records, Subject, Trained
-from ddpm_lightning.runtime.results import MeanAndError, add_up
+from ddpm_lightning.evaluation.subject import Subject, Trained
+from ddpm_lightning.runtime.results import MeanAndError, Records, add_up
 from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.training.generate import with_progress
 from ddpm_lightning.typing import PerExample
@@ -163,7 +162,7 @@ class ExactBound(Metric):
         return bound
 
 
-def summary(bound: BoundByStep, arrays: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+def summary(bound: BoundByStep, arrays: dict[str, np.ndarray]) -> Records:
     """Returns the numbers of the paper's Table 1 and Section 4.3: the bound, L_T, rate, distortion and RMSE."""
     return {
         "bpd": {**bound.total.stated(), "unit": "bits/dim"},

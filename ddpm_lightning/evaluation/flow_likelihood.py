@@ -19,8 +19,8 @@ from ddpm_lightning.diffusion.probability_flow import (
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.evaluation.metric import Metric
 from ddpm_lightning.evaluation.split_share import check_first, check_split, first_label, measuring, share_of_split
-from ddpm_lightning.evaluation.subject import Records, Subject, Trained
-from ddpm_lightning.runtime.results import MeanAndError
+from ddpm_lightning.evaluation.subject import Subject, Trained
+from ddpm_lightning.runtime.results import MeanAndError, Records
 from ddpm_lightning.runtime.signals import STOP
 from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.training.generate import frozen

@@ -23,11 +23,11 @@ from ddpm_lightning.evaluation.generated_shards import GeneratedShards, digest
 from ddpm_lightning.evaluation.image_sets import Generated, Given, ImageSet
 from ddpm_lightning.evaluation.parts import check_whole_set
 from ddpm_lightning.evaluation.split_share import check_split
-from ddpm_lightning.evaluation.subject import Records, Subject, Trained
+from ddpm_lightning.evaluation.subject import Subject, Trained
 from ddpm_lightning.image_files.decoding import check_background
 from ddpm_lightning.runtime.command_line import relative
 from ddpm_lightning.runtime.processes import is_first
-from ddpm_lightning.runtime.results import device_name, provenance, tell, with_warnings, write_results
+from ddpm_lightning.runtime.results import Records, device_name, provenance, tell, with_warnings, write_results
 from ddpm_lightning.training.checkpoint import CONFIG, load_model
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 
-from ddpm_lightning.evaluation.subject import Records, Subject
+from ddpm_lightning.evaluation.subject import Subject
+from ddpm_lightning.runtime.results import Records
 
 
 class Metric(ABC):

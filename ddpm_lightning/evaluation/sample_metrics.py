@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ddpm_lightning.evaluation.metric import Metric
-from ddpm_lightning.evaluation.subject import Records, Subject
+from ddpm_lightning.evaluation.subject import Subject
 from ddpm_lightning.metrics.extractor import Extractor
 from ddpm_lightning.metrics.reference import Reference
 from ddpm_lightning.metrics.scores import Score, Value
-from ddpm_lightning.runtime.results import metric_name
+from ddpm_lightning.runtime.results import Records, metric_name
 
 
 @dataclass

@@ -18,9 +18,6 @@ from ddpm_lightning.metrics.reference import Reference, load_reference, save_ref
 CACHE_VERSION = "v1"
 """Version of the cached features. Increase it when reading images or extracting features changes."""
 
-Records = dict[str, dict[str, Any]]
-"""Results by name: a value, and how it was measured."""
-
 
 @dataclass(frozen=True)
 class Trained:

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 LIBRARIES = ("torch", "lightning", "hydra-core", "numpy", "torchmetrics", "torch-fidelity")
 
+Records = dict[str, dict[str, Any]]
+"""Entries of results.json by name: a value, and how it was measured."""
+
 
 @dataclass
 class MeanAndError:

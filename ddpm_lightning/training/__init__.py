@@ -1,1 +1,1 @@
-"""The paper on Lightning: module, callbacks, checkpoints, and the entry points that Hydra calls."""
+"""Trains a model with Lightning: the module, the trainer, callbacks, checkpoints and resuming."""

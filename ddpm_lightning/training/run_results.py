@@ -14,7 +14,7 @@ from ddpm_lightning.errors import Diverged
 from ddpm_lightning.runtime.command_line import command_for, option, relative
 from ddpm_lightning.runtime.moved_names import current_names
 from ddpm_lightning.runtime.processes import is_first
-from ddpm_lightning.runtime.results import provenance, tell, with_warnings, write_results
+from ddpm_lightning.runtime.results import Records, provenance, tell, with_warnings, write_results
 from ddpm_lightning.training.callbacks.checkpoints import best_record, keeps_checkpoints, last_checkpoint
 from ddpm_lightning.training.callbacks.ema import keeps_average
 from ddpm_lightning.training.callbacks.periodic import PeriodicMeasurement
@@ -114,14 +114,18 @@ def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer, kept: dict[
     tell(found)
     if best := results.get("best"):
         log.info("%(checkpoint)s is of step %(step)d: %(metric)s=%(value).5g", best)
-    run_dir = Path(config["run_dir"])
+    _log_files(Path(config["run_dir"]), trainer)
+    return results
+
+
+def _log_files(run_dir: Path, trainer: L.Trainer) -> None:
+    """Logs the run's folder, its picture of samples and the command that samples from its checkpoint."""
     checkpoint, picture = last_checkpoint(run_dir), run_dir / "samples" / "grid_final.png"
     how = ""
     if keeps_checkpoints(trainer) and checkpoint.exists():
         how = f" Sample from it with: {command_for('sample.py')} {option('checkpoint', relative(checkpoint))}"
     shown = f" Its samples: {relative(picture)}." if picture.is_file() else ""
     log.info("The run lies in %s.%s%s", relative(run_dir), shown, how)
-    return results
 
 
 def log_values(trainer: L.Trainer, found: dict[str, Any]) -> None:
@@ -153,7 +157,7 @@ def send_files(trainer: L.Trainer) -> None:
         media.keep_checkpoint(last_checkpoint(run_dir))
 
 
-def test_result(module: DDPM, trainer: L.Trainer) -> dict[str, dict[str, Any]]:
+def test_result(module: DDPM, trainer: L.Trainer) -> Records:
     """Returns the tested bits/dim as a record of results.json, by its name."""
     variance = module.model.variance.name
     record = {
@@ -177,9 +181,9 @@ def test_name(module: DDPM, averaged: bool) -> str:
     return f"test/bpd_{module.model.variance.name}{'' if averaged else '_raw'}_estimate"
 
 
-def last_measured(trainer: L.Trainer) -> dict[str, dict[str, Any]]:
+def last_measured(trainer: L.Trainer) -> Records:
     """Returns the newest results of the measuring callbacks, by name."""
-    found: dict[str, dict[str, Any]] = {}
+    found: Records = {}
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, PeriodicMeasurement):
             found |= callback.records

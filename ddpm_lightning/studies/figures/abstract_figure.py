@@ -1,6 +1,6 @@
 """The base classes of all figures, and what figures have in common: checks, drawing, origins of numbers."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -8,22 +8,21 @@ import torch
 
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.evaluation.image_sets import Generated
+from ddpm_lightning.evaluation.metric import Metric
 from ddpm_lightning.evaluation.subject import Subject, Trained
 from ddpm_lightning.metrics.extractor import Extracted, Extractor
 from ddpm_lightning.metrics.scores import FrechetDistance, Value
 from ddpm_lightning.runtime.pictures import check_drawable
+from ddpm_lightning.runtime.results import Records
 from ddpm_lightning.studies.figures.canvas import LARGEST_SIDE, Cells, pixels_across, save_curves, save_grid
 from ddpm_lightning.studies.figures.latents import Chain
 from ddpm_lightning.typing import FeatureVectors, Images
 
-Records = dict[str, dict[str, Any]]
-"""The numbers of a figure, as results.json records them: by name, each a `value` with its origin."""
 
-
-class Figure(ABC):
+class Figure(Metric):
     """Draws a figure into the run directory, and returns the numbers behind it.
 
-    `figure.py` treats a figure as a metric: it calls `check`, then `look`, then `measure`, the last one on all
+    A figure is a metric: `figure.py` calls `check`, then `check_images`, then `measure`, the last one on all
     processes. A figure that one process draws alone is a `SingleProcessFigure`.
 
     Attributes:

@@ -16,9 +16,9 @@ from ddpm_lightning.evaluation.exact_bound import PIXEL_SCALE
 from ddpm_lightning.evaluation.subject import Subject
 from ddpm_lightning.runtime.plots import panels
 from ddpm_lightning.runtime.progress_bars import progress_bar
-from ddpm_lightning.runtime.results import MeanAndError
+from ddpm_lightning.runtime.results import MeanAndError, Records
 from ddpm_lightning.runtime.signals import STOP
-from ddpm_lightning.studies.figures.abstract_figure import Records, SingleProcessFigure
+from ddpm_lightning.studies.figures.abstract_figure import SingleProcessFigure
 from ddpm_lightning.studies.figures.canvas import draw_errors, mark
 from ddpm_lightning.studies.figures.latents import Chain
 from ddpm_lightning.studies.figures.plane import are_points, draw_paths

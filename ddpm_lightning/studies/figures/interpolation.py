@@ -12,8 +12,8 @@ from ddpm_lightning.evaluation.subject import Subject, Trained
 from ddpm_lightning.metrics.extractor import Extractor, extract_all
 from ddpm_lightning.metrics.scores import Value
 from ddpm_lightning.runtime.plots import panels
-from ddpm_lightning.runtime.results import MeanAndError, metric_name
-from ddpm_lightning.studies.figures.abstract_figure import Records, SingleProcessFigure
+from ddpm_lightning.runtime.results import MeanAndError, Records, metric_name
+from ddpm_lightning.studies.figures.abstract_figure import SingleProcessFigure
 from ddpm_lightning.studies.figures.canvas import draw_by_t
 from ddpm_lightning.studies.figures.latents import Chain
 from ddpm_lightning.typing import Images, PerExample

@@ -10,7 +10,8 @@ import numpy as np
 from ddpm_lightning.evaluation.exact_bound import ExactBound, write_bound
 from ddpm_lightning.evaluation.split_share import bound_origin
 from ddpm_lightning.evaluation.subject import Subject
-from ddpm_lightning.studies.figures.abstract_figure import Figure, Records
+from ddpm_lightning.runtime.results import Records
+from ddpm_lightning.studies.figures.abstract_figure import Figure
 from ddpm_lightning.studies.figures.latents import Chain
 from ddpm_lightning.typing import Images
 

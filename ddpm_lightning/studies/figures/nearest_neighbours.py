@@ -16,7 +16,8 @@ from ddpm_lightning.metrics.extractor import Extractor, extract_all
 from ddpm_lightning.metrics.memorisation import nearest, share_nearer
 from ddpm_lightning.metrics.scores import Value
 from ddpm_lightning.runtime.plots import panels
-from ddpm_lightning.studies.figures.abstract_figure import Figure, Records
+from ddpm_lightning.runtime.results import Records
+from ddpm_lightning.studies.figures.abstract_figure import Figure
 from ddpm_lightning.typing import Distances, FeatureVectors, Neighbours, Pixels, SomePixels
 
 Vectors = Callable[[SomePixels], FeatureVectors]

@@ -13,8 +13,8 @@ from ddpm_lightning.errors import UserError
 from ddpm_lightning.evaluation.subject import Subject, Trained
 from ddpm_lightning.metrics.energy import energy_distance
 from ddpm_lightning.runtime.plots import panels
-from ddpm_lightning.runtime.results import MeanAndError
-from ddpm_lightning.studies.figures.abstract_figure import Records, SingleProcessFigure
+from ddpm_lightning.runtime.results import MeanAndError, Records
+from ddpm_lightning.studies.figures.abstract_figure import SingleProcessFigure
 from ddpm_lightning.studies.figures.canvas import draw_by_t
 from ddpm_lightning.studies.figures.latents import Chain
 from ddpm_lightning.training.generate import evaluating

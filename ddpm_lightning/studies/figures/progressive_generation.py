@@ -11,8 +11,8 @@ from ddpm_lightning.metrics.scores import Value
 from ddpm_lightning.runtime.pictures import picture
 from ddpm_lightning.runtime.plots import new_figure
 from ddpm_lightning.runtime.progress_bars import progress_bar
-from ddpm_lightning.runtime.results import add_up, metric_name
-from ddpm_lightning.studies.figures.abstract_figure import Figure, Records
+from ddpm_lightning.runtime.results import Records, add_up, metric_name
+from ddpm_lightning.studies.figures.abstract_figure import Figure
 from ddpm_lightning.studies.figures.canvas import save_animation
 from ddpm_lightning.studies.figures.latents import Chain
 from ddpm_lightning.training.generate import with_progress

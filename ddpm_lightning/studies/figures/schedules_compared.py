@@ -17,9 +17,9 @@ from ddpm_lightning.errors import UserError
 from ddpm_lightning.evaluation.split_share import measuring
 from ddpm_lightning.evaluation.subject import Subject
 from ddpm_lightning.runtime.plots import panels
-from ddpm_lightning.runtime.results import MeanAndError
+from ddpm_lightning.runtime.results import MeanAndError, Records
 from ddpm_lightning.seeding import NoisePerImage
-from ddpm_lightning.studies.figures.abstract_figure import Records, SingleProcessFigure
+from ddpm_lightning.studies.figures.abstract_figure import SingleProcessFigure
 from ddpm_lightning.training.generate import with_progress
 from ddpm_lightning.typing import ByInterval, Terms
 

@@ -10,8 +10,8 @@ from ddpm_lightning.errors import UserError
 from ddpm_lightning.evaluation.subject import Subject
 from ddpm_lightning.metrics.extractor import Extractor, extract_all
 from ddpm_lightning.runtime.plots import panels
-from ddpm_lightning.runtime.results import MeanAndError
-from ddpm_lightning.studies.figures.abstract_figure import Records, SingleProcessFigure
+from ddpm_lightning.runtime.results import MeanAndError, Records
+from ddpm_lightning.studies.figures.abstract_figure import SingleProcessFigure
 from ddpm_lightning.studies.figures.canvas import draw_by_t
 from ddpm_lightning.studies.figures.latents import Chain
 from ddpm_lightning.typing import ImageSets, LabelSets, PerExample, Pixels

@@ -18,8 +18,8 @@ from ddpm_lightning.metrics.extractor import Extractor, extract_all
 from ddpm_lightning.metrics.scores import Value
 from ddpm_lightning.runtime.plots import new_figure, write_plainly
 from ddpm_lightning.runtime.progress_bars import progress_bar
-from ddpm_lightning.runtime.results import MeanAndError, metric_name
-from ddpm_lightning.studies.figures.abstract_figure import Figure, Records, SingleProcessFigure
+from ddpm_lightning.runtime.results import MeanAndError, Records, metric_name
+from ddpm_lightning.studies.figures.abstract_figure import Figure, SingleProcessFigure
 from ddpm_lightning.studies.figures.canvas import draw_errors, mark
 from ddpm_lightning.studies.figures.latents import Chain
 from ddpm_lightning.studies.figures.plane import are_points

@@ -14,10 +14,10 @@ from ddpm_lightning.errors import check_whole
 from ddpm_lightning.evaluation.subject import Subject
 from ddpm_lightning.runtime.plots import panels
 from ddpm_lightning.runtime.progress_bars import progress_bar
-from ddpm_lightning.runtime.results import MeanAndError
+from ddpm_lightning.runtime.results import MeanAndError, Records
 from ddpm_lightning.runtime.signals import STOP
 from ddpm_lightning.seeding import generator
-from ddpm_lightning.studies.figures.abstract_figure import Records, SingleProcessFigure
+from ddpm_lightning.studies.figures.abstract_figure import SingleProcessFigure
 from ddpm_lightning.training.generate import evaluating
 from ddpm_lightning.typing import Gradient, Images
 

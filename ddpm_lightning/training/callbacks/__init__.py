@@ -1,1 +1,1 @@
-"""What happens around the training steps; each file is one thing to switch on or off."""
+"""Callbacks of training, each of which can be switched on and off."""

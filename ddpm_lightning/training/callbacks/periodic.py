@@ -10,13 +10,11 @@ import lightning as L
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.errors import check_boolean
 from ddpm_lightning.runtime.phases import PHASES
+from ddpm_lightning.runtime.results import Records
 from ddpm_lightning.training.callbacks.ema import averaged, keeps_average
 from ddpm_lightning.training.callbacks.optimizer_steps import check_interval, is_due
 from ddpm_lightning.training.loggers.all_loggers import log_metrics
 from ddpm_lightning.training.module import DDPM
-
-Records = dict[str, dict[str, Any]]
-"""Results by name: a value, and how it was measured."""
 
 
 class Periodic(L.Callback):

@@ -1,1 +1,1 @@
-"""Where the numbers and pictures of training go."""
+"""Loggers for the numbers and pictures of training."""
