@@ -31,7 +31,7 @@ from ddpm_lightning.configuration.quoting import check_named, how_to_quote
 from ddpm_lightning.configuration.secrets import check_no_secrets, check_typed
 from ddpm_lightning.errors import UserError, shown
 from ddpm_lightning.runtime.private_parts import ConfigLoaderImpl, composing_with
-from ddpm_lightning.runtime.signals import ending_at_once, raise_on_ctrl_c
+from ddpm_lightning.runtime.signals import exiting_on_ctrl_c, raise_on_ctrl_c
 
 PLUGINS = ("launcher", "sweeper")
 BUILT = (*PLUGINS, "callbacks", "job_logging", "hydra_logging")
@@ -55,7 +55,7 @@ def guarded(main: Callable[[], None]) -> Callable[[], None]:
     @wraps(main)
     def run() -> None:
         try:
-            with composing_with(CheckedLoader), ending_at_once():
+            with composing_with(CheckedLoader), exiting_on_ctrl_c():
                 check_flags()
                 main()
         except BrokenPipeError:  # as in `python train.py --help | head`

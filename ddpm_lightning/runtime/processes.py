@@ -1,6 +1,7 @@
-"""Several processes of this machine for one run: started together, asked to stop together, ended together.
+"""Runs one job in several processes of this machine, which start, stop and fail together.
 
-Lightning would start the others by the command line, which in a sweep is the whole sweep again.
+Lightning starts the others with the command line, which in a sweep is the whole sweep again. torchrun's elastic agent
+restarts failed processes and passes no signals and no error messages on, so it can neither resume exactly nor say why.
 """
 
 import logging
@@ -32,45 +33,51 @@ from torch.distributed import destroy_process_group, is_initialized
 
 from ddpm_lightning.errors import Diverged, UserError, check_at_most
 from ddpm_lightning.runtime.devices import check_accelerator, choose_accelerator
-from ddpm_lightning.runtime.signals import ASKING, WARNINGS, Interrupted, heard_by, is_first_task, requeue
+from ddpm_lightning.runtime.signals import CLUSTER_WARNINGS, STOP_SIGNALS, Interrupted, handling, is_first_task, requeue
 from ddpm_lightning.runtime.user_errors import reporting_user_errors
 
 Config = dict[str, Any]
 Work = Callable[[Config], None]
 
 GRACE = 10.0
-"""Seconds that the others have to say what they know, once one failed."""
+"""Seconds that the other processes have to send their error messages after one has failed."""
 
-MOST = 20_000
-"""Characters of a message to the parent: what fits into a pipe that nobody reads yet."""
+MAX_MESSAGE = 20_000
+"""Characters of a message to the parent. It must fit into a pipe that the parent reads only at the end."""
 
-STOPPED = {Interrupted(signum).exit_code: signum for signum in ASKING}
-"""How a process ends that was asked to stop."""
+STOP_CODES = {Interrupted(signum).exit_code: signum for signum in STOP_SIGNALS}
+"""The exit codes of processes that a signal asked to stop, and the signals."""
 
 RANK_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """The environment variables by which a process finds the others."""
 
 
 def in_processes(work: Work, config: Config) -> None:
-    """work(config) in as many processes as config["trainer"]["devices"] asks for: in this one if that is one, or if
-    torchrun or Slurm has started one for each device. Raises UserError if one of them fails."""
+    """Calls work(config) in one process per device that config["trainer"] asks for.
+
+    It runs in this process if that is one device, or if torchrun or Slurm has started a process for each device.
+
+    Raises:
+        UserError: A process failed.
+        SystemExit: The processes were asked to stop.
+    """
     count = number_of_processes(config["trainer"])
     try:
         if count == 1 or started_by_others():
-            with place_kept():
+            with keeping_rank():
                 work(config)
         else:
             Team(work, config, count).run()
     except Interrupted as stop:
         requeue(stop.signum)
-        # At the first task that fails srun ends the others, of which the first may still have W&B to close.
+        # srun ends all tasks when the first one fails, and the first task may still have to close W&B.
         raise SystemExit(stop.exit_code if is_first_task() else 0) from None
 
 
 def number_of_processes(trainer: Any) -> int:
-    """One for each device on this machine."""
+    """Returns the number of devices on this machine that a trainer's configuration asks for."""
     if not isinstance(trainer, dict):
-        return 1  # and what builds a trainer says what is wrong
+        return 1  # what builds the trainer reports the mistake
     devices, accelerator = trainer.get("devices", 1), trainer.get("accelerator", "auto")
     check_accelerator(accelerator)
     on_gpu = choose_accelerator(accelerator) in ("cuda", "gpu")
@@ -85,18 +92,18 @@ def number_of_processes(trainer: Any) -> int:
 
 
 def started_by_others() -> bool:
-    """Whether this is one of the processes of torchrun, or of the tasks that Slurm's srun has started."""
+    """Returns whether torchrun, or Slurm's srun with several tasks, has started this process."""
     return "LOCAL_RANK" in os.environ or int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1
 
 
 def is_first() -> bool:
-    """Whether this is the first process of the run, also before there is a trainer."""
+    """Returns whether this is the first process of the run. It can be asked before there is a trainer."""
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
 @contextmanager
-def place_kept() -> Iterator[None]:
-    """After, this process's place among others is what it was, so that the next job of a sweep has its own."""
+def keeping_rank() -> Iterator[None]:
+    """Restores the environment variables of the rank after the block, for the next job of a sweep."""
     before = {name: os.environ.get(name) for name in RANK_VARIABLES}
     try:
         yield
@@ -108,7 +115,7 @@ def place_kept() -> Iterator[None]:
 
 
 class AnotherFailed(UserError):
-    """Another process could not go on, and says why."""
+    """Another process failed; the message is its reason."""
 
 
 class AnotherDiverged(AnotherFailed, Diverged):
@@ -116,13 +123,19 @@ class AnotherDiverged(AnotherFailed, Diverged):
 
 
 class Team:
-    """The processes of a run, and their parent, which does nothing but watch over them."""
+    """The processes of a run, seen from their parent, which only watches over them.
+
+    Args:
+        work: The function that each process calls.
+        config: Its argument.
+        count: The number of processes on this machine.
+    """
 
     def __init__(self, work: Work, config: Config, count: int) -> None:
         context = get_context("spawn")
         port, nodes, log = find_free_network_port(), config["trainer"].get("num_nodes", 1), job_logging()
         first = int(os.environ.get("NODE_RANK", 0)) * count
-        self.asked: int | None = None
+        self.signum: int | None = None
         self.pipes: list[tuple[Connection, Connection]] = []
         self.processes: list[SpawnProcess] = []
         for rank in range(count):
@@ -133,25 +146,29 @@ class Team:
             self.processes.append(context.Process(target=_member, args=arguments))
 
     def run(self) -> None:
-        """Starts them and returns when all have ended well. Raises Interrupted if they were asked to stop, UserError if
-        one failed."""
-        with heard_by(self._pass_on):
+        """Starts the processes and returns when all have ended well.
+
+        Raises:
+            Interrupted: They were asked to stop.
+            UserError: One of them failed.
+        """
+        with handling(STOP_SIGNALS, self._pass_on):
             with spawning():
                 for process in self.processes:
                     process.start()
-                    self._tell(process)  # what was heard while it started
+                    self._send_signal(process)  # one that came while it started
             self._wait()
-        self._judge()
+        self._raise_failure()
 
     def _pass_on(self, signum: int, frame: FrameType | None) -> None:
-        again = self.asked is not None and signum == signal.SIGINT
-        self.asked = signal.SIGKILL if again else self.asked or signum
+        again = self.signum is not None and signum == signal.SIGINT
+        self.signum = signal.SIGKILL if again else self.signum or signum
         for process in self.processes:
-            self._tell(process)
+            self._send_signal(process)
 
-    def _tell(self, process: SpawnProcess) -> None:
-        if self.asked is not None and process.is_alive():
-            os.kill(process.pid or 0, self.asked)
+    def _send_signal(self, process: SpawnProcess) -> None:
+        if self.signum is not None and process.is_alive():
+            os.kill(process.pid or 0, self.signum)
 
     def _wait(self) -> None:
         pending = {process.sentinel: process for process in self.processes}
@@ -159,7 +176,7 @@ class Team:
             for sentinel in wait(list(pending)):
                 ended = pending.pop(cast(int, sentinel))
                 ended.join()
-                if ended.exitcode not in (0, *STOPPED):
+                if ended.exitcode not in (0, *STOP_CODES):
                     self._end()
 
     def _end(self) -> None:
@@ -167,37 +184,40 @@ class Team:
         for process in self.processes:
             process.join(max(0.0, deadline - time.monotonic()))
         try:
-            self._judge()
+            self._raise_failure()
         finally:
             for process in self.processes:
                 process.kill()
                 process.join()
 
-    def _judge(self) -> None:
+    def _raise_failure(self) -> None:
         codes = [process.exitcode or 0 for process in self.processes]
-        said = [here.recv() for here, there in self.pipes if here.poll()]
-        mistakes = dict.fromkeys(text for text, is_mistake in said if is_mistake)
+        messages = [here.recv() for here, there in self.pipes if here.poll()]
+        mistakes = dict.fromkeys(text for text, is_mistake in messages if is_mistake)
         if mistakes:
             raise UserError("; ".join(mistakes))
-        stopped = [STOPPED[code] for code in codes if code in STOPPED]
-        if self.asked is not None and any(codes):
-            raise Interrupted(signal.SIGINT if self.asked == signal.SIGKILL else self.asked)
-        if any(code < 0 for code in codes):  # what the others said is then only that they lost it
-            raise UserError(death(codes))
+        stopped = [STOP_CODES[code] for code in codes if code in STOP_CODES]
+        if self.signum is not None and any(codes):
+            raise Interrupted(signal.SIGINT if self.signum == signal.SIGKILL else self.signum)
+        if any(code < 0 for code in codes):  # the messages of the others only say that they lost it
+            raise UserError(killed(codes))
         if stopped:
             raise Interrupted(stopped[0])
         if any(codes):
-            print("\n".join(text for text, is_mistake in said), file=sys.stderr)
-            raise UserError("a process failed; what it was about stands above")
+            print("\n".join(text for text, is_mistake in messages), file=sys.stderr)
+            raise UserError("a process failed; its traceback stands above")
 
 
 @contextmanager
 def spawning() -> Iterator[None]:
-    """Inside, children start anew; a worker of joblib would have them start as joblib's do, which they cannot. Slurm's
-    warnings come to each process of a job, so multiprocessing's own, which does not listen, is started deaf to them."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)
+    """Makes child processes start as new Python processes inside the block, also in a worker of joblib.
+
+    Slurm's warnings come to each process of a job and would end multiprocessing's resource tracker, so it starts with
+    them blocked.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, CLUSTER_WARNINGS)
     resource_tracker.ensure_running()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, WARNINGS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, CLUSTER_WARNINGS)
     before = multiprocessing.get_start_method(allow_none=True)
     multiprocessing.set_start_method("spawn", force=True)
     try:
@@ -206,18 +226,18 @@ def spawning() -> Iterator[None]:
         multiprocessing.set_start_method(before, force=True)
 
 
-def death(codes: list[int]) -> str:
-    """Of which process, and how."""
+def killed(codes: list[int]) -> str:
+    """Returns a sentence that says which process a signal ended, from the exit codes of all."""
     rank, code = next((rank, code) for rank, code in enumerate(codes) if code < 0)
     why = " (as a machine that is short of memory does)" if -code == signal.SIGKILL else ""
     return (
         f"process {rank} of {len(codes)} was ended by {signal.Signals(-code).name}{why}, and so the others were ended; "
-        "the same command goes on from the last checkpoint"
+        "the same command resumes from the last checkpoint"
     )
 
 
 def job_logging() -> Config | None:
-    """Hydra's, of this job."""
+    """Returns Hydra's configuration of this job's logging, if there is a job."""
     if not HydraConfig.initialized():
         return None
     return cast(Config, OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True))
@@ -233,9 +253,10 @@ def _member(
     to_parent: Connection,
 ) -> None:
     os.setpgrp()  # the terminal's Ctrl-C comes to the parent alone, which passes it on
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the run listens, there is nothing to be finished
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the run handles it, there is nothing to save
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ |= {"MASTER_ADDR": "127.0.0.1"} | {key: str(value) for key, value in place.items()} | _given()
+    given = {name: os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT") if name in os.environ}  # several nodes
+    os.environ |= {"MASTER_ADDR": "127.0.0.1"} | {key: str(value) for key, value in place.items()} | given
     os.environ.pop("SLURM_NTASKS", None)  # or Lightning would look for Slurm's tasks
     rank_zero_only.rank = rank  # type: ignore[attr-defined]
     HydraConfig.instance().cfg = hydra  # type: ignore[assignment]  # as Hydra itself does
@@ -245,21 +266,16 @@ def _member(
         with reporting_user_errors():
             work(config)
         if is_initialized():
-            destroy_process_group()  # whose threads would now and then abort Python as it ends
+            destroy_process_group()  # its threads sometimes abort Python at exit
     except Interrupted as stop:
         raise SystemExit(stop.exit_code) from None
     except CompactHydraException as error:
         if not isinstance(error.__cause__, AnotherFailed):
-            to_parent.send((str(error).removeprefix("Error: ")[:MOST], True))
+            to_parent.send((str(error).removeprefix("Error: ")[:MAX_MESSAGE], True))
         raise SystemExit(1) from None
     except Exception:
-        to_parent.send((f"Process {rank}:\n{traceback.format_exc()}"[-MOST:], False))
+        to_parent.send((f"Process {rank}:\n{traceback.format_exc()}"[-MAX_MESSAGE:], False))
         raise SystemExit(1) from None
-
-
-def _given() -> dict[str, str]:
-    # Where a run spans several machines, its user says where the first of them is.
-    return {name: os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT") if name in os.environ}
 
 
 def _end_with_parent() -> None:

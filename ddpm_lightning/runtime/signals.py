@@ -1,11 +1,11 @@
-"""Being asked to stop: Ctrl-C, SIGTERM, the warnings of a cluster. The step is finished, the run saved and ended."""
+"""Stops a run when a signal asks for it: Ctrl-C, SIGTERM, a cluster's warning. The step is finished and saved first."""
 
 import logging
 import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -14,14 +14,19 @@ Handler = Callable[[int, FrameType | None], None]
 
 log = logging.getLogger(__name__)
 
-WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
-"""What a cluster sends before it takes a job's machine away."""
+CLUSTER_WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
+"""The signals that a cluster sends before it takes a job's machine away."""
 
-ASKING = (signal.SIGINT, signal.SIGTERM, *WARNINGS)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, *CLUSTER_WARNINGS)
+"""The signals that ask to stop."""
 
 
 class Interrupted(Exception):
-    """The run was asked to stop, by this signal."""
+    """A signal asked the run to stop.
+
+    Args:
+        signum: The number of the signal.
+    """
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
@@ -29,54 +34,55 @@ class Interrupted(Exception):
 
     @property
     def exit_code(self) -> int:
-        """128 + the signal's number, as shells have it: 130 for Ctrl-C, 143 for SIGTERM, 138 and 140 for SIGUSR1, 2."""
+        """Returns 128 plus the signal's number, as shells do: 130 for Ctrl-C, 143 for SIGTERM."""
         return 128 + self.signum
 
 
 @contextmanager
-def heard_by(handler: Handler) -> Iterator[None]:
-    """Inside, signals that ask to stop come to the handler; after, to whom they came before."""
-    before = {signum: signal.getsignal(signum) for signum in ASKING}
-    _tell(dict.fromkeys(ASKING, handler))
+def handling(signums: Iterable[signal.Signals], handler: Handler) -> Iterator[None]:
+    """Handles these signals with `handler` inside the block, and as before after it."""
+    before = {signum: signal.getsignal(signum) for signum in signums}
+    _set_handlers(dict.fromkeys(before, handler))
     try:
         yield
     finally:
-        _tell(before)
+        _set_handlers(before)
 
 
-def _tell(handlers: dict[signal.Signals, Any]) -> None:
-    if threading.current_thread() is threading.main_thread():  # Python gives signals to no other
+def _set_handlers(handlers: dict[signal.Signals, Any]) -> None:
+    if threading.current_thread() is threading.main_thread():  # Python allows it nowhere else
         for signum, handler in handlers.items():
             signal.signal(signum, handler)
 
 
 @contextmanager
-def ending_at_once() -> Iterator[None]:
-    """Inside, until `raise_on_ctrl_c`, Ctrl-C ends the process with a word. While libraries are imported, nothing is to
-    be finished, and an exception can be swallowed by whoever imports with `except:`."""
-    before = signal.getsignal(signal.SIGINT)
-    _tell({signal.SIGINT: _end})
-    try:
+def exiting_on_ctrl_c() -> Iterator[None]:
+    """Makes Ctrl-C exit the process at once inside the block, until `raise_on_ctrl_c` is called.
+
+    It is for the time when libraries are imported: nothing must be saved yet, and an `except:` in a library could
+    swallow KeyboardInterrupt.
+    """
+    with handling([signal.SIGINT], _exit):
         yield
-    finally:
-        _tell({signal.SIGINT: before})
 
 
 def raise_on_ctrl_c() -> None:
-    """From now on, Ctrl-C raises KeyboardInterrupt, if so far it ended the process."""
-    if signal.getsignal(signal.SIGINT) is _end:
-        _tell({signal.SIGINT: signal.default_int_handler})
+    """Makes Ctrl-C raise KeyboardInterrupt from now on, if `exiting_on_ctrl_c` made it exit the process."""
+    if signal.getsignal(signal.SIGINT) is _exit:
+        _set_handlers({signal.SIGINT: signal.default_int_handler})
 
 
-def _end(signum: int, frame: FrameType | None) -> None:
+def _exit(signum: int, frame: FrameType | None) -> None:
     os.write(2, b"\nStopped.\n")
     os._exit(128 + signum)
 
 
 class StopRequest:
-    """Remembers the first signal that asks to stop; a second Ctrl-C ends at once.
+    """Remembers the first signal that asks to stop. A second Ctrl-C exits the process at once.
 
-    may_interrupt: whether this process may stop without asking others: there are none, or it tells them itself.
+    Attributes:
+        signum: The signal, or None.
+        may_interrupt: Whether this process may stop by itself. False if it must first agree with other processes.
     """
 
     def __init__(self) -> None:
@@ -85,19 +91,19 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Inside, this hears what asks to stop; after, it has forgotten."""
-        with heard_by(self._hear):
+        """Remembers a signal inside the block, and forgets it after the block."""
+        with handling(STOP_SIGNALS, self._remember):
             try:
                 yield
             finally:
                 self.signum = None
 
     def check(self) -> None:
-        """Raises Interrupted if asked to stop, between two steps of a long work that can be done again."""
+        """Raises Interrupted if a signal asked to stop. Long work that can be repeated calls it between its steps."""
         if self.signum is not None and self.may_interrupt:
             raise Interrupted(self.signum)
 
-    def _hear(self, signum: int, frame: FrameType | None) -> None:
+    def _remember(self, signum: int, frame: FrameType | None) -> None:
         if self.signum is not None and signum == signal.SIGINT:
             os.write(
                 2,
@@ -108,13 +114,15 @@ class StopRequest:
 
 
 STOP = StopRequest()
-"""Of this process: signals come to it as a whole."""
+"""The request of this process, because signals come to a process as a whole."""
 
 
 def requeue(signum: int) -> None:
-    """After a warning of the cluster, once all is saved: hands it on to whom it came before, such as
-    submitit, which sends the job to the queue again; where nobody listened, asks Slurm to."""
-    if signum not in WARNINGS:
+    """Puts a Slurm job into the queue again if a cluster's warning stopped it. All must be saved before.
+
+    If someone handled the signal before, such as submitit, it is sent again for their handler. Else scontrol is called.
+    """
+    if signum not in CLUSTER_WARNINGS:
         return
     if callable(signal.getsignal(signum)):
         signal.raise_signal(signum)
@@ -126,5 +134,5 @@ def requeue(signum: int) -> None:
 
 
 def is_first_task() -> bool:
-    """Whether this is the first of the tasks that Slurm's srun has started, which speaks for all; or there are none."""
+    """Returns whether this is the first of srun's tasks, which acts for all of them, or srun started none."""
     return os.environ.get("SLURM_PROCID", "0") == "0"

@@ -113,7 +113,7 @@ def test_a_process_that_fails_ends_the_run_with_its_error(
     said = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert said.returncode == 1
     assert "RuntimeError: a bug" in said.stderr
-    assert "a process failed; what it was about stands above" in said.stderr
+    assert "a process failed; its traceback stands above" in said.stderr
 
 
 @pytest.mark.slow
