@@ -1,1 +1,1 @@
-"""From typed options to objects: composing, checking, building."""
+"""Turns typed options into objects: composes, checks and builds the configuration."""

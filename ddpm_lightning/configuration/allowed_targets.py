@@ -1,4 +1,4 @@
-"""What a configuration may have built: a `_target_` names code, and a configuration can come from anyone."""
+"""Restricts what a configuration may build: a `_target_` names code, and a configuration can come from anyone."""
 
 import importlib
 import inspect
@@ -10,40 +10,44 @@ from ddpm_lightning.errors import UserError
 
 OURS = "ddpm_lightning"
 
-LIBRARIES = (
+LIBRARY_MODULES = (
     *("torch.optim", "wandb.sdk.wandb_settings", "datetime"),
     *("lightning.pytorch.callbacks", "lightning.pytorch.loggers"),
     *("lightning.pytorch.profilers", "lightning.pytorch.strategies", "optuna.samplers"),
 )
-"""Where the classes of others are defined that a configuration may name."""
+"""Modules of libraries whose classes a configuration may name."""
 
-PUBLIC = (*LIBRARIES, "wandb")
-"""Modules that may be imported to look for them: importing runs code, too."""
+IMPORTABLE = (*LIBRARY_MODULES, "wandb")
+"""Modules of libraries that may be imported to find a class, because importing runs code."""
 
 MODEL_ROOMS = tuple(f"{OURS}.{room}" for room in ("diffusion", "networks", "data"))
-"""Where the classes are defined that the configuration in a checkpoint may name."""
+"""The rooms whose classes the configuration in a checkpoint may name."""
 
-PARTS_OF_OTHERS = (*MODEL_ROOMS, "torch.nn", "lightning.pytorch.core.datamodule")
-"""Where a base class of a trusted package's class must be defined, for a checkpoint to name that class."""
+TRUSTED_BASES = (*MODEL_ROOMS, "torch.nn", "lightning.pytorch.core.datamodule")
+"""Modules with the base classes of model parts. A checkpoint may name a trusted package's class if it has one."""
 
 TRUST = "DDPM_LIGHTNING_TRUST"
-"""The environment variable with the packages, separated by commas, that the user trusts. No file can set it."""
+"""The environment variable with the packages that the user trusts, separated by commas. No file can set it."""
 
 
 def check_buildable(node: Any) -> None:
-    """Raises UserError where a node of the configuration would run code that nobody vouches for."""
+    """Raises UserError if a configuration names code that is neither ours, nor a known library's, nor trusted."""
     for target in _targets(node, "the configuration"):
-        if not (_is_trusted(target) or _is_ours(target) or _is_class_in(target, PUBLIC, LIBRARIES)):
+        if not (_is_trusted(target) or _is_ours(target) or _is_class_in(target, IMPORTABLE, LIBRARY_MODULES)):
             raise UserError(
                 f"the configuration asks to build {target!r}, which is neither a class or function of {OURS} nor a "
-                "class of the libraries that it builds with, and a shared configuration could run any program so; if "
-                f"it is there and you trust its package, say so: {TRUST}={str(target).partition('.')[0]} python …"
+                "class of the libraries that it builds with, and a shared configuration could run any program that "
+                f"way; if it exists and you trust its package, set {TRUST}={str(target).partition('.')[0]} python …"
             )
 
 
 def check_model_parts(node: Any, source: str) -> None:
-    """Raises UserError where a configuration from a file names anything but model parts, of this project or of a
-    package that the user trusts."""
+    """Raises UserError if a configuration from a file names anything but model parts, ours or of a trusted package.
+
+    Args:
+        node: The configuration.
+        source: The file, for the message.
+    """
     for target in _targets(node, source):
         if not (_is_class_in(target, MODEL_ROOMS, MODEL_ROOMS) or _is_trusted_part(target)):
             raise UserError(
@@ -53,7 +57,7 @@ def check_model_parts(node: Any, source: str) -> None:
 
 
 def _targets(node: Any, source: str) -> Iterator[Any]:
-    """Every `_target_` in a node. Raises UserError where that is not all: what is resolved later could name another."""
+    """Yields every `_target_` in a node. Raises UserError for an interpolation, which could become one later."""
     if isinstance(node, dict):
         if "_target_" in node:
             yield node["_target_"]
@@ -70,8 +74,8 @@ def _targets(node: Any, source: str) -> Iterator[Any]:
 
 
 def find_known(target: Any) -> Any:
-    """The class or function that a target names; None where that is of a package that only the user knows."""
-    return _find(target, (OURS, *PUBLIC))
+    """Returns the class or function that a target names; None if its package is unknown to this project."""
+    return _find(target, (OURS, *IMPORTABLE))
 
 
 def _is_trusted(target: Any) -> bool:
@@ -82,11 +86,11 @@ def _is_trusted(target: Any) -> bool:
 def _is_trusted_part(target: Any) -> bool:
     found = _find(target, (target.partition(".")[0],)) if _is_trusted(target) else None
     bases = inspect.getmro(found) if inspect.isclass(found) else ()
-    return any(_inside(base.__module__, home) for base in bases for home in PARTS_OF_OTHERS)
+    return any(_inside(base.__module__, home) for base in bases for home in TRUSTED_BASES)
 
 
 def _is_ours(target: Any) -> bool:
-    # A class, a maker, or what reckons in a model: but nothing that writes files or starts programs.
+    # A class, a maker or a function of a model part, but nothing that writes files or starts programs.
     found = _find(target, (OURS,))
     if inspect.isfunction(found):
         is_maker = found.__name__.startswith("make_")
@@ -95,19 +99,19 @@ def _is_ours(target: Any) -> bool:
 
 
 def _is_class_in(target: Any, importable: tuple[str, ...], homes: tuple[str, ...]) -> bool:
-    """Whether it is a class that is defined there, not merely reachable: `…data.digits.torch.load` must not pass."""
+    """Returns whether a target is a class defined in these modules: `…data.digits.torch.load` is only reachable."""
     found = _find(target, importable)
     return inspect.isclass(found) and any(_inside(found.__module__, home) for home in homes)
 
 
 def _find(target: Any, importable: tuple[str, ...]) -> Any:
-    """What the target names; None where that is nothing in these modules."""
+    """Returns the object that a target names; None if it is not in these modules."""
     if not isinstance(target, str) or not any(_inside(target, module) for module in importable):
         return None
     module, _, name = target.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name, None)
-    except (ImportError, ValueError):  # the latter where there is no name before the dot
+    except (ImportError, ValueError):  # ValueError: there is no name before the dot
         return None
 
 

@@ -1,4 +1,8 @@
-"""Whether the values in a configuration are of the types that what it builds asks for, before anything is built."""
+"""Checks the values in a configuration against the annotations of the classes that it builds.
+
+pydantic cannot do it, because arguments are still nodes of the configuration, not objects. Structured configs would need
+a second declaration of every argument beside the constructor's, and classes of users and libraries have none.
+"""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -8,12 +12,12 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from ddpm_lightning.configuration.allowed_targets import find_known
 from ddpm_lightning.errors import UserError, shown
 
-HYDRAS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
-"""Keys of a node that are Hydra's own."""
+HYDRA_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
+"""The keys of a node that Hydra itself reads."""
 
 
 def check_arguments(node: Any) -> None:
-    """Raises UserError where a node, or one inside it, has a value of another type than its target's annotation."""
+    """Raises UserError if a value in a node, or in one inside it, does not fit its target's annotation."""
     if isinstance(node, list | tuple):
         for item in node:
             check_arguments(item)
@@ -36,13 +40,13 @@ def _check_names(node: Mapping[str, Any], target: Any) -> None:
     except (TypeError, ValueError):  # not known here, or written in C
         return
     open_ended = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values())
-    unknown = [name for name in node if name not in taken and name not in HYDRAS]
+    unknown = [name for name in node if name not in taken and name not in HYDRA_KEYS]
     if unknown and not open_ended:
         raise UserError(f"{node['_target_']} takes no {unknown[0]}; leave it out, or choose of {', '.join(taken)}")
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value, or what a node builds, is of the annotated type. Annotations of other kinds fit all."""
+    """Returns whether a plain value, or the object that a node builds, fits an annotation. Unknown ones fit all."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return any(fits(value, each) for each in inner)
@@ -74,7 +78,7 @@ def _builds(value: Any, kind: type) -> bool:
 
 
 def default_arguments(target: Any) -> dict[str, Any]:
-    """The plain values that a target's arguments have where a node leaves them out, those of base classes included."""
+    """Returns the plain default values of a target's arguments, including those of its base classes."""
     found: dict[str, Any] = {}
     for maker in _makers(find_known(target)):
         given = {name: each.default for name, each in inspect.signature(maker).parameters.items()}
@@ -83,17 +87,17 @@ def default_arguments(target: Any) -> dict[str, Any]:
 
 
 def _makers(target: Any) -> list[Callable[..., Any]]:
-    """The functions that take a target's arguments: those of its base classes, too, for it may pass arguments on."""
+    """Returns the functions that take a target's arguments, also of base classes, to which it may pass some on."""
     found = [vars(base).get("__init__") for base in reversed(target.__mro__)] if inspect.isclass(target) else [target]
     return [maker for maker in found if inspect.isfunction(maker)]
 
 
 def _hints(target: Any) -> Mapping[str, Any]:
-    """The annotations of what a target takes."""
+    """Returns the annotations of a target's arguments."""
     hints: dict[str, Any] = {}
     for maker in _makers(target):
         try:
             hints |= get_type_hints(maker)
-        except (NameError, TypeError):  # of a library that imports its types for type checkers alone
+        except (NameError, TypeError):  # a library that imports its types only for type checkers
             continue
     return hints

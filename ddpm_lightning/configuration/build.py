@@ -1,4 +1,4 @@
-"""From a configuration to objects."""
+"""Builds objects from a configuration."""
 
 import os
 import shutil
@@ -27,12 +27,12 @@ from ddpm_lightning.runtime.moved_names import current_names
 from ddpm_lightning.typing import Examples, Images, Pixels
 
 MODEL_PARTS = ("schedule", "parameterization", "variance", "network")
-"""The parts of a configuration that make p_θ."""
+"""The parts of a configuration that make the model p_θ."""
 
 
 @runtime_checkable
 class PixelScale(Protocol):
-    """The number of levels of the data, and the way from the model's scale to picture files."""
+    """The number of levels of a pixel, and the conversion from the model's scale to bytes."""
 
     @property
     def levels(self) -> int: ...
@@ -42,7 +42,7 @@ class PixelScale(Protocol):
 
 @runtime_checkable
 class FingerprintedImages(Protocol):
-    """A split: how many images it has, and what changes when they do."""
+    """A split: its number of images, and a fingerprint that changes when they do."""
 
     def __len__(self) -> int: ...
 
@@ -51,7 +51,7 @@ class FingerprintedImages(Protocol):
 
 @runtime_checkable
 class ImageData(Protocol):
-    """What a model needs to know of a DataModule."""
+    """What a model needs to know about a DataModule."""
 
     channels: int
     size: tuple[int, int]
@@ -60,7 +60,7 @@ class ImageData(Protocol):
 
 @runtime_checkable
 class EvaluationData(ImageData, Protocol):
-    """What evaluation needs to know of a DataModule besides: its splits, image by image."""
+    """What evaluation needs to know about a DataModule: its splits, image by image."""
 
     eval_batch_size: int
     flip: bool
@@ -79,27 +79,41 @@ class EvaluationData(ImageData, Protocol):
 
 
 def real_images(data: EvaluationData, split: str, device: torch.device | str = "cpu", **share: int) -> Iterator[Pixels]:
-    """A split in 0..255, in order, not mirrored, batch by batch; share: rank and world_size."""
+    """Returns the images of a split in batches, uint8 [n, c, h, w], in order and not mirrored.
+
+    share: rank= and world_size= of a process that reads only its part.
+    """
     return (data.pixels.to_bytes(batch.x_0) for batch in data.in_order(split, device, **share))
 
 
 def data_of(trainer: L.Trainer) -> EvaluationData:
-    """The DataModule that the trainer was given."""
+    """Returns the DataModule of a trainer."""
     data = trainer.datamodule  # type: ignore[attr-defined]
     assert isinstance(data, EvaluationData)
     return data
 
 
 def make(node: Any, kind: Any = object, **arguments: Any) -> Any:
-    """Hydra's `instantiate`, for a node that may be built and builds this kind, with the reason of a failure as one
-    UserError."""
+    """Builds the object of a node with Hydra's `instantiate`.
+
+    Args:
+        node: A part of the configuration, with a `_target_`.
+        kind: The class or protocol that the object must have.
+        arguments: Further arguments of the constructor.
+
+    Returns:
+        The object.
+
+    Raises:
+        UserError: The node may not be built, cannot be built, or builds another kind.
+    """
     if not isinstance(node, dict) or "_target_" not in node:
-        raise UserError(f"{shown(node)} is nothing that can be built: a {kind.__name__} needs a _target_; leave it out")
+        raise UserError(f"{shown(node)} cannot be built: a {kind.__name__} needs a _target_; leave it out")
     check_buildable(node)
     made = _make(node, **arguments)
     check_arguments(node)
     if not isinstance(made, kind):
-        raise UserError(f"{node['_target_']} is no {kind.__name__}, which is needed in its place; choose another")
+        raise UserError(f"{node['_target_']} is no {kind.__name__}, which is needed here; choose another")
     return made
 
 
@@ -114,7 +128,7 @@ def _make(node: dict[str, Any], **arguments: Any) -> Any:
 
 
 def make_with(node: Any, **parts: Any) -> Any:
-    """Like `make`, for arguments that are objects already. Raises UserError where the node has one of them, too."""
+    """Builds the object of a node with parts that are objects already. Raises UserError if the node has one, too."""
     for name in parts.keys() & set(node):
         raise UserError(
             f"{node['_target_']} gets its {name} from the rest of the configuration; leave {name}= out there"
@@ -127,21 +141,22 @@ def make_with(node: Any, **parts: Any) -> Any:
 
 
 def make_all(config: Mapping[str, Any], group: str, kind: Any = object) -> list[Any]:
-    """Returns the objects of a group of the configuration, such as its callbacks. One set to null is left out.
+    """Returns the objects of a group of the configuration, such as its callbacks. Entries that are null are left out.
 
-    Raises UserError for one that names no class.
+    Raises:
+        UserError: An entry names no class.
     """
     nodes = {f"{group}.{name}": node for name, node in (config[group] or {}).items() if node is not None}
     for name, node in nodes.items():
         if not isinstance(node, dict) or "_target_" not in node:
             raise UserError(
-                f"{name}={shown(node)} has no _target_, so nothing can be built of it; {name}=null leaves it out"
+                f"{name}={shown(node)} has no _target_, so nothing can be built from it; {name}=null leaves it out"
             )
     return [make(node, kind) for node in nodes.values()]
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """The configuration, resolved and with its paths expanded, as a plain dict."""
+    """Returns the configuration as a plain dict, resolved and with its paths expanded."""
     config = OmegaConf.to_container(with_paths(cfg), resolve=True, throw_on_missing=True)
     assert isinstance(config, dict)
     config = current_names(config)
@@ -149,7 +164,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def build_model(config: Mapping[str, Any], data: ImageData) -> DenoisingDiffusion:
-    """p_θ of a resolved configuration, for the channels, size and levels of the data."""
+    """Returns the model p_θ of a resolved configuration, for the channels, size and levels of the data."""
     variance = make(config["variance"], Variance)
     shape = network_shape(variance, data)
     check_network(config["network"], shape)
@@ -161,15 +176,26 @@ def build_model(config: Mapping[str, Any], data: ImageData) -> DenoisingDiffusio
 
 
 def make_sampler(node: Any, model: DenoisingDiffusion) -> Sampler:
-    """Returns the sampler of a configuration. Where its default number of steps exceeds the model's T, it visits all T;
-    a typed number stays, and the sampler refuses it."""
+    """Returns the sampler of a configuration.
+
+    If its default number of steps exceeds the model's T, it visits all T steps. A typed number stays, and the sampler
+    refuses it.
+    """
     sampler = make(node, Sampler)
     assert isinstance(sampler, Sampler)
     return sampler if is_typed("sampler.num_steps") else sampler.at_most_all(model)
 
 
 def with_variance(model: DenoisingDiffusion, node: Any) -> DenoisingDiffusion:
-    """The model with another fixed σ_t²; node: None leaves it as it is. Raises UserError where Σ_θ is learned."""
+    """Returns the model with another fixed variance σ_t².
+
+    Args:
+        model: The model.
+        node: The configuration of the variance; None keeps the model's own.
+
+    Raises:
+        UserError: One of the two variances is learned.
+    """
     variance = model.variance if node is None else make(node, Variance)
     if variance == model.variance:
         return model
@@ -182,30 +208,30 @@ def with_variance(model: DenoisingDiffusion, node: Any) -> DenoisingDiffusion:
 
 
 def network_shape(variance: Variance, data: ImageData) -> dict[str, Any]:
-    """What a network must know of the rest of the model."""
+    """Returns the arguments of a network that follow from the data and the variance."""
     out_channels = data.channels + variance.extra_channels(data.channels)
     return {"in_channels": data.channels, "out_channels": out_channels, "size": data.size}
 
 
 def compile_network(model: DenoisingDiffusion, asked: bool) -> None:
-    """torch.compile of the network, in place: the names in a checkpoint stay what they were. asked: checked before."""
+    """Compiles the network in place if that is asked for. The names of its weights in a checkpoint stay the same."""
     if asked:
         model.network.compile()
 
 
 def check_compile(asked: object) -> None:
-    """Raises UserError unless it is false, or true where there is a compiler."""
-    check_boolean("compile", asked, "true waits minutes for a compiler, and pays in long runs on a GPU")
+    """Raises UserError unless compile= is false, or true with a C++ compiler on this machine."""
+    check_boolean("compile", asked, "true compiles for minutes, which pays off in long runs on a GPU")
     if asked and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
         raise UserError("compile=true needs a C++ compiler, and there is neither g++ nor clang++; install one")
 
 
-MOST_PARAMETERS = 2**31
-"""Eight times the paper's largest network."""
+MAX_PARAMETERS = 2**31
+"""The limit of a network's size: eight times the paper's largest network."""
 
 
 def shape_lazy_weights(network: torch.nn.Module, data: ImageData) -> None:
-    """Calls the network once if it has weights, such as LazyConv2d's, that have no shape before the first call."""
+    """Calls the network once if it has weights, such as LazyConv2d's, without a shape before the first call."""
     if any(map(is_lazy, network.parameters())):
         with torch.no_grad():
             network.eval()(torch.zeros(1, data.channels, *data.size), torch.zeros(1, dtype=torch.int64))
@@ -213,16 +239,16 @@ def shape_lazy_weights(network: torch.nn.Module, data: ImageData) -> None:
 
 
 def check_network(node: Any, shape: dict[str, Any]) -> None:
-    """Raises UserError where the network would fill the memory, before it does."""
+    """Raises UserError if the network would fill the memory, without allocating it."""
     with torch.device("meta"):
         network = make(node, torch.nn.Module, **shape)
     count = sum(parameter.numel() for parameter in network.parameters() if not is_lazy(parameter))
-    if count > MOST_PARAMETERS:
+    if count > MAX_PARAMETERS:
         raise UserError(f"the network would have {count:,} parameters, more than fit in memory; lower network.channels")
 
 
 def load_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], source: str) -> None:
-    """Fills the model. Raises UserError where names or shapes do not fit."""
+    """Loads weights into a model. Raises UserError if names or shapes do not fit."""
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

@@ -1,7 +1,7 @@
-"""Looks at what Hydra composed before Hydra acts on it: a configuration can come from anyone, and is kept for long.
+"""Checks every configuration that Hydra composes, because a configuration can come from anyone.
 
-Hydra itself builds the callbacks, logging and launcher that a configuration names before it calls the command, so a
-check in the command would come too late.
+Hydra builds the callbacks, the logging and the launcher that a configuration names before it calls the command. A check
+in the command would come too late.
 """
 
 import os
@@ -35,22 +35,24 @@ from ddpm_lightning.runtime.signals import exiting_on_ctrl_c, raise_on_ctrl_c
 
 PLUGINS = ("launcher", "sweeper")
 BUILT = (*PLUGINS, "callbacks", "job_logging", "hydra_logging")
-"""What Hydra builds of its own part of the configuration."""
+"""The keys of Hydra's own part of the configuration from which it builds objects."""
 
 OUTWARD = re.compile(r"\$\{(?!hydra[.:])")
-"""The start of an interpolation that leads out of that part."""
+"""The start of an interpolation that leads out of Hydra's part."""
 
 ONLY_TYPED = {"setup", "python", "srun_args", "additional_parameters", "custom_search_space", "base_url"}
-"""Options by which a launcher runs commands, a sweeper calls a function, or W&B is sent elsewhere."""
+"""Options that make a launcher run commands, a sweeper call a function, or W&B use another server."""
 
 LOGGING = {f"logging.{name}" for name in ("StreamHandler", "FileHandler", "NullHandler", "Formatter")}
 LOGGING |= {"colorlog.ColoredFormatter"}
+"""The classes that the configuration of logging may name."""
+
 STREAMS = {"ext://sys.stdout", "ext://sys.stderr"}
-"""What logging may import: it imports whatever stands after ext://."""
+"""The only values with ext:// that it may have, because logging imports whatever stands after that."""
 
 
 def guarded(main: Callable[[], None]) -> Callable[[], None]:
-    """What hydra.main made, but with every configuration checked."""
+    """Returns the function that hydra.main made, with a check of every configuration."""
 
     @wraps(main)
     def run() -> None:
@@ -61,7 +63,7 @@ def guarded(main: Callable[[], None]) -> Callable[[], None]:
         except BrokenPipeError:  # as in `python train.py --help | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
-        except KeyboardInterrupt:  # before the command listened, so that nothing is lost
+        except KeyboardInterrupt:  # before the command handles it, so there is nothing to save
             print("\nStopped.", file=sys.stderr)
             sys.exit(130)
 
@@ -69,7 +71,7 @@ def guarded(main: Callable[[], None]) -> Callable[[], None]:
 
 
 class CheckedLoader(ConfigLoaderImpl):
-    """Hydra's loader, which hands out no configuration that holds a secret or would run foreign code."""
+    """Hydra's loader, with errors for configurations that hold secrets, run foreign code or have unknown options."""
 
     def get_group_options(
         self,
@@ -79,7 +81,7 @@ class CheckedLoader(ConfigLoaderImpl):
         overrides: list[str] | None = None,
     ) -> list[str]:
         if config_name is None and not overrides:
-            # Hydra's own first copies every configuration that was read, at each of the hundred questions of --help.
+            # Hydra's own method copies all loaded configurations each time, and --help calls it a hundred times.
             return list(self.repository.get_group_options(group_name, results_filter))
         return super().get_group_options(group_name, results_filter, config_name, overrides)
 
@@ -92,10 +94,10 @@ class CheckedLoader(ConfigLoaderImpl):
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
         if run_mode == RunMode.MULTIRUN:
-            raise_on_ctrl_c()  # for a launcher has processes to end
+            raise_on_ctrl_c()  # a launcher must end its processes
         try:
             check_named(overrides)
-            check_typed(overrides)  # first, for Hydra's own errors repeat them
+            check_typed(overrides)  # first, because Hydra's own errors repeat the options
             cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
             config = OmegaConf.to_container(cfg, resolve=False)
             assert isinstance(config, dict)
@@ -119,7 +121,7 @@ class CheckedLoader(ConfigLoaderImpl):
         return cfg
 
     def _known(self, config_name: str | None, overrides: Sequence[str] = ()) -> dict[Any, Any]:
-        """The configuration with these options; without any, where they cannot be composed."""
+        """Returns the configuration with these options, or without options if they cannot be composed."""
         try:
             cfg = super().load_configuration(config_name, list(overrides), RunMode.RUN)
         except CompactHydraException:
@@ -127,7 +129,7 @@ class CheckedLoader(ConfigLoaderImpl):
         return cast(dict[Any, Any], OmegaConf.to_container(cfg, resolve=False))
 
     def _groups(self, config_name: str | None) -> set[str]:
-        """The groups that the command's own file names, also those of which it chooses no option."""
+        """Returns the groups that the command's own file names, including those without a chosen option."""
         file = self.repository.load_config(str(config_name))
         defaults = (file.defaults_list if file else None) or ()
         return {str(each.group) for each in defaults if isinstance(each, GroupDefault)}
@@ -135,7 +137,7 @@ class CheckedLoader(ConfigLoaderImpl):
     def _explained(
         self, error: ConfigCompositionException, config_name: str | None, overrides: list[str]
     ) -> CompactHydraException:
-        """Hydra's error on a name that is not in the configuration, with the nearest names that are."""
+        """Returns Hydra's error about an unknown name, with the nearest known names."""
         path = getattr(error.__cause__, "full_key", None)
         if not path or not str(error).startswith("Could not override"):
             return error
@@ -146,17 +148,17 @@ class CheckedLoader(ConfigLoaderImpl):
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         cfg = super().load_sweep_config(master_config, sweep_overrides)
         if not OmegaConf.is_interpolation(master_config.hydra.sweep, "dir"):
-            cfg.hydra.sweep.dir = master_config.hydra.sweep.dir  # the folder that the command has made
+            cfg.hydra.sweep.dir = master_config.hydra.sweep.dir  # the folder that the command made
         check_name(cfg.hydra)
         return cfg
 
 
 NAME_MAX = 255
-"""Bytes that the name of a folder may have, on the file systems in use."""
+"""The most bytes that the name of a folder may have on common file systems."""
 
 
 def check_name(hydra: DictConfig) -> None:
-    """Raises CompactHydraException where a job of a sweep would lie in a folder with a name that no folder can have."""
+    """Raises CompactHydraException if the folder of a sweep's job would have a name that is too long."""
     name = hydra.job.override_dirname
     is_used = "override_dirname" in str(OmegaConf.to_container(hydra.sweep, resolve=False))
     if is_used and any(len(part.encode()) > NAME_MAX for part in name.split("/")):
@@ -168,14 +170,14 @@ def check_name(hydra: DictConfig) -> None:
 
 
 def leave_to_the_first(cfg: DictConfig) -> None:
-    """Of several processes that torchrun or srun started, the first alone writes .hydra and train.log."""
+    """Keeps a process that is not the first of torchrun's or srun's from writing .hydra and train.log."""
     with open_dict(cfg.hydra):
         cfg.hydra.output_subdir = None
         cfg.hydra.job_logging = {"version": 1, "root": {"level": "WARNING"}, "disable_existing_loggers": False}
 
 
 def check_hydra(hydra: dict[str, Any]) -> None:
-    """Raises UserError where Hydra's own part of a configuration, not resolved, would run foreign code."""
+    """Raises UserError if Hydra's own part of a configuration, not resolved, would run foreign code."""
     check_buildable(hydra["callbacks"])
     if hydra["job"].get("env_set"):
         raise UserError("hydra.job.env_set would change the environment, PATH even; set it in your shell instead")
@@ -185,19 +187,21 @@ def check_hydra(hydra: dict[str, Any]) -> None:
 
 
 def check_only_typed(config: dict[Any, Any], overrides: list[str]) -> None:
-    """Raises UserError where a file, not the command line, says what is run or where keys are sent."""
+    """Raises UserError if a file, not the command line, says which commands run or where keys are sent."""
     for name, value in _leaves(config, ""):
         keys = name.strip("/").split("/")
         option = next((".".join(keys[: i + 1]) for i, key in enumerate(keys) if key in ONLY_TYPED), None)
         if option and value is not None and not any(each.lstrip("+").startswith(f"{option}=") for each in overrides):
-            raise UserError(f"{option} stands in a file, which could run or reach anything so; type it as an option")
+            raise UserError(
+                f"{option} stands in a file, which could run or reach anything that way; type it as an option"
+            )
 
 
 def _check_leaf(name: str, value: Any) -> None:
     if isinstance(value, str) and OUTWARD.search(value):
         raise UserError(f"{name}={value} would be resolved after it was checked; write out what it stands for")
     key = name.rpartition("/")[2]
-    is_plugin = name in {f"hydra.{part}/_target_" for part in PLUGINS}  # which Hydra looks for among plugins alone
+    is_plugin = name in {f"hydra.{part}/_target_" for part in PLUGINS}  # Hydra looks for them only among plugins
     if key == "_target_" and not is_plugin:
         check_buildable({"_target_": value})
     if key in ("class", "()") and value not in LOGGING:
@@ -207,7 +211,7 @@ def _check_leaf(name: str, value: Any) -> None:
 
 
 def _leaves(node: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Every value in a node by its path."""
+    """Yields every value in a node, with its path."""
     if isinstance(node, dict | list):
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):
             yield from _leaves(value, f"{name}/{key}")

@@ -1,4 +1,4 @@
-"""The groups that a command takes, and what each of them is."""
+"""The groups of configurations, what each is for, and which of them a command takes."""
 
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
@@ -9,48 +9,48 @@ from omegaconf import OmegaConf
 
 PACKAGE = Path(__file__).parents[1]
 CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir())
-"""The folder of the configurations: in an installed package inside it, in a checkout beside it."""
+"""The folder of the configurations. An installed package contains it; in a checkout it lies beside the package."""
 
 GROUPS = {
-    "callbacks": "what happens beside the training steps: average, checkpoints, pictures, measurements",
-    "data": "the images, or points of the plane",
-    "debug": "a check that the network can learn, on a few images",
+    "callbacks": "what happens between training steps: average, checkpoints, pictures, measurements",
+    "data": "the images, or two-dimensional points",
+    "debug": "checks on a few images whether the network can learn",
     "evaluation": "how images are made for the metrics",
-    "experiment": "a recipe: several choices at once",
-    "extractor": "the network on whose features images are compared",
+    "experiment": "a recipe, which makes several choices at once",
+    "extractor": "the network whose features of images are compared",
     "figure": "the figures to draw: figure=[NAME,NAME]",
     "hparams_search": "a search for the options with the best objective=",
     "hydra/launcher": "where the jobs of a sweep run",
-    "logger": "where the numbers and pictures go; metrics.csv is always there, but with none",
+    "logger": "where numbers and pictures go; each but none writes metrics.csv",
     "loss": "the training objective (Eq. 5, 8, 12, 14, and later ones)",
     "metrics": "what to measure: metrics=[NAME,NAME]",
     "network": "the network that predicts from x_t and t",
     "optimizer": "the optimizer and its learning rate",
     "output": "how the images are written",
     "parameterization": "what the network predicts: ε, μ̃, x_0 or v",
-    "quality": "the distance of samples to the data, measured while the model trains",
+    "quality": "the distance between samples and data, measured during training",
     "row": "a row of the paper's Table 2",
     "sampler": "how images are drawn from noise (Algorithm 2, and faster samplers)",
-    "sampler/spacing": "which of the T steps a sampler with fewer visits",
+    "sampler/spacing": "which of the T steps a sampler visits",
     "schedule": "β_1 … β_T, the noise of each step",
     "source": "the format of the weights to read",
-    "study": "what the page of a sweep shows",
+    "study": "the runs of a sweep, and the folder that they share",
     "target": "the format of the weights to write",
     "timesteps": "how t is drawn in training",
     "trainer": "devices, precision, number of steps",
     "variance": "σ_t², the variance of a reverse step (Section 3.2)",
-    "variance/interpolation": "how a learned variance stays between β̃_t and β_t",
+    "variance/interpolation": "how a learned variance interpolates between β̃_t and β_t",
 }
 
 
 def groups_of(name: str) -> set[str]:
-    """The groups that a command takes: those of its defaults list, with the groups inside them."""
+    """Returns the groups that a command takes: those in its defaults list, and the groups inside them."""
     tops = set(_groups_in(name))
     return {group for group in GROUPS if group in tops or group.partition("/")[0] in tops}
 
 
 def _groups_in(name: str) -> Iterator[str]:
-    """The groups of a configuration's defaults list, and of the configurations that it includes."""
+    """Yields the groups in a configuration's defaults list and in those of the configurations that it includes."""
     config = OmegaConf.load(CONF / f"{name}.yaml")
     if OmegaConf.select(config, "hydra.sweep"):
         yield "hydra/launcher"
@@ -63,7 +63,7 @@ def _groups_in(name: str) -> Iterator[str]:
 
 
 def no_such_option(error: MissingConfigException, options_of: Callable[[str], list[str]]) -> str:
-    """Returns the sentence for an option that a group lacks, with the nearest that it has."""
+    """Returns a sentence about an option that its group lacks, with the nearest options of the group."""
     group, _, name = str(error.missing_cfg_file).rpartition("/")
     options = sorted(options_of(group)) if group else []
     if not options:

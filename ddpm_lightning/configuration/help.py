@@ -1,4 +1,4 @@
-"""What `--help` prints: the groups that one command takes, each with a line that says what it is."""
+"""Writes the text of `--help`: the groups that a command takes, with a line about each."""
 
 import sys
 from collections.abc import Callable
@@ -9,17 +9,17 @@ from ddpm_lightning.configuration.groups import GROUPS, groups_of
 
 TEMPLATE = """{command}: every option is GROUP=NAME or KEY=VALUE; -m with values between commas runs a sweep.
 
-Groups, in brackets what is chosen:
+Groups, with the chosen option in brackets:
 
 {groups}
 
-Values of what is chosen (KEY.KEY=VALUE changes one):
+Values of the chosen options (KEY.KEY=VALUE changes one):
 
 $CONFIG"""
 
 
 def asks_for_help() -> bool:
-    """Whether --help or -h was typed."""
+    """Returns whether --help or -h was typed."""
     return not {"--help", "-h"}.isdisjoint(sys.argv[1:])
 
 
@@ -27,9 +27,9 @@ def help_template(name: str, cfg: DictConfig, options_of: Callable[[str], list[s
     """Returns the text of `--help` of a command, with $CONFIG where Hydra prints the configuration.
 
     Args:
-        name: of the command.
-        cfg: its configuration as composed, which knows the chosen option of each group.
-        options_of: gives the options of a group.
+        name: The name of the command.
+        cfg: Its composed configuration, which holds the chosen option of each group.
+        options_of: Returns the options of a group.
     """
     chosen = cfg.hydra.runtime.choices
     lines = []

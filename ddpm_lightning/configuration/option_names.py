@@ -1,4 +1,4 @@
-"""Whether a command reads the names in its options. One that it does not read is a mistake, told with the nearest."""
+"""Refuses options that a command does not read, and suggests the nearest names that it does."""
 
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
@@ -14,10 +14,13 @@ Node = Mapping[Any, Any]
 
 
 def check_names(typed: list[str], composed: Node, known: Node, groups: Collection[str]) -> None:
-    """Raises UserError where + adds a name that the command does not read, or ~ removes one that it does.
+    """Raises UserError if + adds a name that the command does not read, or ~ removes one that it reads.
 
-    composed: the configuration with all options. known: that of the command without any. groups: of the command, also
-    those of which no option is chosen.
+    Args:
+        typed: The options, as typed.
+        composed: The configuration with all options.
+        known: The configuration of the command without options.
+        groups: The groups of the command, including those without a chosen option.
     """
     for override in OverridesParser.create().parse_overrides(typed):
         path = path_of(override)
@@ -28,18 +31,18 @@ def check_names(typed: list[str], composed: Node, known: Node, groups: Collectio
 
 
 def path_of(override: Override) -> list[str]:
-    """Where in the configuration an option stands; an option of a group stands under the group's name."""
+    """Returns the path of an option in the configuration; an option of a group stands under the group's name."""
     return (override.package or override.key_or_group).replace("/", ".").split(".")
 
 
 def is_typed(key: str) -> bool:
-    """Whether the command line gives this key a value, so that it is no default of a file."""
+    """Returns whether the command line gives this key a value; else the value is a default of a file."""
     typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     return any(each.lstrip("+").partition("=")[0] == key for each in typed)
 
 
 def unknown_name(path: str, siblings: Iterable[Any]) -> UserError:
-    """The error for a name that the command does not read; siblings: the names that it reads in that place."""
+    """Returns the error for a name that the command does not read. siblings: the names that it reads there."""
     above, dot, name = path.rpartition(".")
     near = [above + dot + each for each in get_close_matches(name, map(str, siblings))]
     hint = f"did you mean {' or '.join(near)}?" if near else "leave it out"
@@ -49,7 +52,7 @@ def unknown_name(path: str, siblings: Iterable[Any]) -> UserError:
 def _check_added(path: list[str], composed: Any, known: Any) -> None:
     for depth, name in enumerate(path):
         if not isinstance(known, dict) or "_target_" in known or name.endswith("_logging"):
-            return  # a class checks its own arguments, and loggers are named by the user
+            return  # a class checks its own arguments, and users name loggers
         composed = composed.get(name) if isinstance(composed, dict) else None
         if name not in known and (depth == 0 or not _is_part(composed)):
             raise unknown_name(".".join(path[: depth + 1]), known)
@@ -57,5 +60,5 @@ def _check_added(path: list[str], composed: Any, known: Any) -> None:
 
 
 def _is_part(node: Any) -> bool:
-    """Whether a node can be added to the callbacks or loggers: one that builds an object, or null."""
+    """Returns whether a node can be added to the callbacks or loggers: it builds an object, or is null."""
     return node is None or (isinstance(node, dict) and "_target_" in node)

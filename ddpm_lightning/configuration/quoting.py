@@ -1,4 +1,4 @@
-"""What to type where Hydra's grammar cannot read an option."""
+"""Tells users how to quote an option that Hydra's grammar cannot read."""
 
 from collections.abc import Iterable
 
@@ -11,14 +11,14 @@ FORM = "options are name=value, such as seed=1"
 
 
 def check_named(options: Iterable[str]) -> None:
-    """Raises UserError where an option has no name."""
+    """Raises UserError for an option without a name."""
     for each in options:
         if each.lstrip("+~").startswith("="):
             raise UserError(f"{shown(each)} names no option; {FORM}")
 
 
 def how_to_quote(error: OverrideParseException) -> str:
-    """One sentence with the option in the quotes that Hydra and the shell need."""
+    """Returns a sentence that shows the option with the quotes that Hydra and the shell need."""
     name, equals, value = error.override.partition("=")
     if not equals:
         return f"{shown(name)} is no option; {FORM}"

@@ -1,4 +1,4 @@
-"""Keys and passwords: none may stand in a configuration, for that lies in the run directory and in every checkpoint."""
+"""Refuses keys and passwords in a configuration, because the run directory and every checkpoint keep it."""
 
 import re
 from collections.abc import Iterable
@@ -7,15 +7,15 @@ from typing import Any
 from ddpm_lightning.errors import UserError
 
 NAME = r"(?:[a-z0-9]+_)*(?:(?:api_?|access_|private_|secret_)key|password|passwd|passphrase|secret|token|credentials?)"
-"""How a thing is called that must stay secret."""
+"""The names of values that must stay secret, as a regular expression."""
 
 TYPED = re.compile(rf"(?<![a-z0-9_])(?P<name>{NAME})[\"']?\s*[:=]\s*(?!null\b|\s*$)", re.IGNORECASE)
 READ = re.compile(rf"\$\{{\s*oc\.env\s*:[^}}]*?(?:\$|(?<![a-z0-9]){NAME})", re.IGNORECASE)
-"""An interpolation that reads such a variable of the environment, or one whose name is put together."""
+"""An interpolation that reads a secret environment variable, or a variable whose name is computed."""
 
 
 def check_typed(options: Iterable[str]) -> None:
-    """Raises UserError where an option gives a secret."""
+    """Raises UserError if a typed option gives a secret."""
     for option in options:
         found = TYPED.search(option)
         if found:
@@ -23,7 +23,12 @@ def check_typed(options: Iterable[str]) -> None:
 
 
 def check_no_secrets(node: Any, name: str = "") -> None:
-    """Raises UserError where a configuration, not resolved, holds a secret or reads one from the environment."""
+    """Raises UserError if a configuration holds a secret or reads one from the environment.
+
+    Args:
+        node: The configuration, not resolved.
+        name: The path of the node in the whole configuration.
+    """
     if isinstance(node, dict):
         for key, value in node.items():
             check_no_secrets(value, f"{name}.{key}" if name else str(key))

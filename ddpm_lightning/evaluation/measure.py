@@ -27,7 +27,7 @@ from ddpm_lightning.evaluation.subject import Subject, Trained
 from ddpm_lightning.image_files.decoding import check_background
 from ddpm_lightning.runtime.command_line import relative
 from ddpm_lightning.runtime.processes import is_first
-from ddpm_lightning.runtime.results import Records, device_name, provenance, tell, with_warnings, write_results
+from ddpm_lightning.runtime.results import Records, device_name, log_results, provenance, with_warnings, write_results
 from ddpm_lightning.training.checkpoint import CONFIG, load_model
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def measure_all(config: dict[str, Any], results: dict[str, Any], after_each: Cal
             after_each()
     records = {name: record for each in found.values() for name, record in each.items()}
     if fabric.is_global_zero:
-        tell(records)
+        log_results(records)
         log.info("Written to %s", relative(subject.run_dir / "results.json"))
     raise_failed(failed)
     return records

@@ -1,1 +1,1 @@
-"""What every command needs while it runs: files, signals, processes, messages."""
+"""What every command needs while it runs: folders, results, processes, signals, messages."""

@@ -1,4 +1,4 @@
-"""How long each phase of training took: train, measure, draw, save."""
+"""Measures how long each phase of training takes: train, measure, draw, save."""
 
 import time
 from collections import defaultdict
@@ -7,18 +7,18 @@ from contextlib import contextmanager
 
 
 class Phases:
-    """Seconds by phase, added up until they are taken."""
+    """Adds up the seconds of each phase until they are taken."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def add(self, phase: str, seconds: float) -> None:
-        """Counts them in."""
+        """Adds seconds to a phase."""
         self.seconds[phase] += seconds
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
-        """Inside, the time counts as of this phase."""
+        """Adds the time that the block takes to a phase."""
         start = time.perf_counter()
         try:
             yield
@@ -26,23 +26,23 @@ class Phases:
             self.add(phase, time.perf_counter() - start)
 
     def besides(self, phase: str) -> float:
-        """Seconds of all other phases, so far."""
+        """Returns the seconds of all other phases."""
         return sum(seconds for name, seconds in self.seconds.items() if name != phase)
 
     def so_far(self) -> dict[str, float]:
-        """Seconds by phase, which stay."""
+        """Returns the seconds of each phase."""
         return dict(self.seconds)
 
     def restart(self, seconds: dict[str, float]) -> None:
-        """Begins with these seconds alone."""
+        """Replaces all seconds by these."""
         self.seconds = defaultdict(float, seconds)
 
     def take(self) -> dict[str, float]:
-        """What was added up, which then begins anew."""
+        """Returns the seconds of each phase, and sets them to zero."""
         taken = self.so_far()
         self.restart({})
         return taken
 
 
 PHASES = Phases()
-"""Of this process: callbacks do not know each other."""
+"""The phases of this process, which all callbacks share."""

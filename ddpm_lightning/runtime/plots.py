@@ -1,4 +1,4 @@
-"""Figures of matplotlib as pictures."""
+"""Makes matplotlib figures and turns them into pictures."""
 
 import io
 import math
@@ -8,13 +8,13 @@ from PIL import Image
 
 
 def new_figure() -> tuple[Any, Any]:
-    """A figure with one pair of axes and a faint grid."""
+    """Returns a figure with one pair of axes and a faint grid."""
     figure, (axes,) = panels(1)
     return figure, axes
 
 
 def panels(count: int, width: float = 7, height: float = 4) -> tuple[Any, list[Any]]:
-    """A figure of so many inches, with pairs of axes side by side, each with a faint grid."""
+    """Returns a figure, `width` by `height` inches, with `count` pairs of axes side by side, each with a faint grid."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -25,7 +25,7 @@ def panels(count: int, width: float = 7, height: float = 4) -> tuple[Any, list[A
 
 
 def write_plainly(axis: Any) -> None:
-    """0.5 and 3 on a logarithmic axis, and not 3 × 10⁰: a few, whatever it spans. To be called once all is drawn."""
+    """Labels a logarithmic axis with a few plain numbers, 0.5 and 3 instead of 3 × 10⁰. Call it after all is drawn."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
     axis.axes.autoscale_view()
@@ -38,7 +38,7 @@ def write_plainly(axis: Any) -> None:
 
 
 def as_image(figure: Any) -> Image.Image:
-    """The figure as a picture, 150 dots an inch."""
+    """Returns the figure as a picture with 150 dots per inch."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=150, format="png")
     return Image.open(buffer)

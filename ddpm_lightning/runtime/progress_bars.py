@@ -1,4 +1,4 @@
-"""Progress bars: on a terminal a bar that moves, elsewhere a line every minute."""
+"""Shows progress: a moving bar on a terminal, a line every minute elsewhere."""
 
 import sys
 from typing import Any
@@ -10,7 +10,7 @@ INTERVAL = 60.0
 
 
 class LineStream:
-    """A stream that writes each state of a bar as a line of its own."""
+    """A stream that writes each state of a bar as a new line."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream

@@ -1,4 +1,4 @@
-"""What the files of a folder are made of: the same command goes on with them, and no other does."""
+"""Keeps with a folder what its files are made of, so that only the same command resumes it."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,16 @@ RECIPE = "recipe.json"
 
 
 def check_recipe(folder: Path, recipe: Mapping[str, Any], option: str) -> None:
-    """Raises UserError where the folder is there and of another recipe. option: the one that names the folder."""
+    """Checks that a folder, if it exists, has this recipe.
+
+    Args:
+        folder: The folder.
+        recipe: All values that the content of its files follows from, by their names.
+        option: The option that names the folder, for the message.
+
+    Raises:
+        UserError: The folder has another recipe.
+    """
     ours = json.loads(json.dumps(recipe))
     path = folder / RECIPE
     theirs = _read(path, option) if path.exists() else ours
@@ -28,15 +37,22 @@ def check_recipe(folder: Path, recipe: Mapping[str, Any], option: str) -> None:
 
 
 def open_folder(folder: Path, recipe: Mapping[str, Any], option: str, holds_images: bool) -> None:
-    """Starts the folder, if it is not there. Raises UserError where that cannot be, or it is of another recipe. Of
-    several jobs that start it at once, one does, and the others find it.
+    """Makes the folder and writes its recipe, unless it has one. Several jobs may do so at once.
 
-    holds_images: whether there are some, which a recipe must belong to."""
+    Args:
+        folder: The folder.
+        recipe: All values that the content of its files follows from, by their names.
+        option: The option that names the folder, for messages.
+        holds_images: Whether the folder holds images already. Then it must have a recipe.
+
+    Raises:
+        UserError: The folder cannot be written, or its recipe is missing or another one.
+    """
     check_recipe(folder, recipe, option)
     if (folder / RECIPE).exists():
         return
     if holds_images:
-        raise UserError(f"{folder} holds images but no {RECIPE} that says of what; choose {option}PATH")
+        raise UserError(f"{folder} holds images but no {RECIPE} that says what of; choose {option}PATH")
     try:
         _write(folder, recipe)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""results.json: the final numbers of a run, and all that is needed to know what they are numbers of."""
+"""results.json: the final numbers of a run, and where they come from."""
 
 import json
 import logging
@@ -32,19 +32,23 @@ Records = dict[str, dict[str, Any]]
 
 @dataclass
 class MeanAndError:
-    """The mean of one number per image, and its standard error over the images; summed in float64."""
+    """The mean of one number per image and its standard error over the images.
+
+    Args:
+        sums: The number of images, the sum of the numbers and the sum of their squares, float64 [3].
+    """
 
     sums: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
 
     @classmethod
     def of(cls, values: PerExample) -> "MeanAndError":
-        """Of these numbers alone."""
+        """Returns the mean and error of these numbers, [n]."""
         found = cls()
         found.update(values)
         return found
 
     def update(self, values: PerExample) -> None:
-        """Counts these images in."""
+        """Adds the numbers of further images, [n]."""
         values = values.double()
         ones = torch.ones_like(values)
         self.sums = self.sums.to(values.device) + torch.stack([ones, values, values.square()]).sum(1)
@@ -55,19 +59,22 @@ class MeanAndError:
 
     @property
     def count(self) -> int:
+        """Returns the number of images."""
         return int(self.sums[0])
 
     @property
     def mean(self) -> float:
+        """Returns the mean of the numbers."""
         return float(self.sums[1] / self.sums[0])
 
     @property
     def standard_error(self) -> float:
+        """Returns the standard error of the mean."""
         variance = float(self.sums[2] / self.sums[0]) - self.mean**2
         return math.sqrt(max(variance, 0.0) / max(self.count - 1, 1))
 
     def stated(self) -> dict[str, Any]:
-        """As results.json has them."""
+        """Returns the mean and its error as a record of results.json."""
         return {"value": self.mean, "standard_error": self.standard_error}
 
 
@@ -82,13 +89,20 @@ def add_up(processes: L.Trainer | Fabric, x: Tensor) -> Tensor:
 
 
 def metric_name(name: str, n: int, compared_with: str | None, suffix: str = "") -> str:
-    """fid_50k_train: what, of how many images, against what; and a suffix where they are not the paper's own."""
+    """Returns the name of a metric in results.json, such as fid_50k_train.
+
+    Args:
+        name: The metric.
+        n: The number of images.
+        compared_with: The split or reference that they are compared with, if any.
+        suffix: Says how the images differ from the paper's, such as _ddim50.
+    """
     number = f"{n // 1000}k" if n % 1000 == 0 else str(n)
     return "_".join([name, number, *([compared_with] if compared_with else [])]) + suffix
 
 
 def provenance(seed: int) -> dict[str, Any]:
-    """Where a number comes from: seed, this package's version and commit, library versions, machine."""
+    """Returns where a number comes from: the seed, this package's version and commit, the libraries, the machine."""
     return {
         "seed": seed,
         **source(),
@@ -99,24 +113,26 @@ def provenance(seed: int) -> dict[str, Any]:
 
 
 def device_name(device: torch.device) -> str:
-    """cpu, or what the GPU calls itself."""
+    """Returns "cpu", or the name of the GPU."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def source() -> dict[str, str | None]:
-    """The package's version, and its commit where it runs from a checkout."""
+    """Returns the version of this package, and its commit if it runs from a checkout."""
     return {"version": ddpm_lightning.__version__, "commit": commit()}
 
 
 @cache
 def commit() -> str | None:
-    """The commit that the package runs from, as it was when this was first called; None if it is no checkout."""
+    """Returns the commit of this package when this was first called; None if it does not run from a checkout."""
     return commit_of(SOURCE)
 
 
 def commit_of(root: Path) -> str | None:
-    """The commit of the checkout at this root, "-dirty" after it if the checkout has changes or untracked modules or
-    configs. None if the root is no checkout of this project: another project's repository may lie around it."""
+    """Returns the commit of the checkout at this root, with "-dirty" if it has changes, new modules or new configs.
+
+    None if the root is not a checkout of this project, for another project's repository may lie around it.
+    """
     top = git(root, "rev-parse", "--show-toplevel")
     if top is None or not root.samefile(top) or not is_project(root):
         return None
@@ -127,13 +143,13 @@ def commit_of(root: Path) -> str | None:
 
 
 def is_project(root: Path) -> bool:
-    """Whether this is the root of this project's source."""
+    """Returns whether this folder is the root of this project's source."""
     about = root / "pyproject.toml"
     return about.is_file() and 'name = "ddpm-lightning"' in about.read_text(encoding="utf-8")
 
 
 def git(root: Path, *command: str) -> str | None:
-    """What git says of the repository around a folder; None if there is no repository, or no git."""
+    """Returns what a git command prints in a folder; None if there is no repository or no git."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a hook's GIT_DIR
     call = ["git", "--no-optional-locks", "-C", str(root), *command]
     try:
@@ -143,18 +159,18 @@ def git(root: Path, *command: str) -> str | None:
 
 
 def with_warnings(found: dict[str, Any]) -> dict[str, Any]:
-    """The results, with a warning at each value that is no number, or worse than no model at all."""
+    """Adds a warning to each value that is not finite, or that is worse than without a model. Returns the results."""
     for record in found.values():
         if not math.isfinite(record["value"]) and not record.get("warning"):
-            record["warning"] = "not finite: the model or the images hold values that are no numbers"
+            record["warning"] = "not finite: the model or the images hold NaN or infinity"
         elif _is_bound(record) and record["value"] > math.log2(record["levels"]):
             guess = f"log2 {record['levels']} = {math.log2(record['levels']):.3g} bits/dim"
-            record["warning"] = f"out of range: above {guess}, which images cost where every level is as likely"
+            record["warning"] = f"out of range: above {guess}, the cost of images whose levels are all equally likely"
     return found
 
 
 def _is_bound(record: dict[str, Any]) -> bool:
-    """Whether it is the whole of Eq. 5, not a term of it."""
+    """Returns whether the record is the whole bound (Eq. 5), not one of its terms."""
     return record.get("unit") == "bits/dim" and "levels" in record and "term" not in record
 
 
@@ -165,11 +181,11 @@ SPREADS = {
     "standard_error_over_draws": "over draws of images",
     "standard_deviation": "over splits or subsets",
 }
-"""What is told after a value's ±, the first of these that it has; and of what it is the spread."""
+"""The keys of a record whose value is logged after the ±, and what they measure. The first one found is used."""
 
 
-def tell(found: dict[str, Any]) -> None:
-    """Says what was found, and what is wrong with it."""
+def log_results(found: dict[str, Any]) -> None:
+    """Logs each result with its error, and its warning if it has one."""
     for name, record in found.items():
         spread = next((f" ± {record[key]:.2g} {of}" for key, of in SPREADS.items() if record.get(key)), "")
         log.info("%s: %.5g%s", " ".join([name, *unit(record)]), record["value"], spread)
@@ -178,22 +194,22 @@ def tell(found: dict[str, Any]) -> None:
 
 
 def unit(record: dict[str, Any]) -> list[str]:
-    """The unit in brackets, if there is one."""
+    """Returns the unit of a record in brackets; [] if it has none."""
     return [f"({record['unit']})"] if "unit" in record else []
 
 
 def write_results(path: Path, results: dict[str, Any]) -> None:
-    """Writes results.json whole or not at all."""
+    """Writes results.json atomically."""
     write_text(path, as_json(results))
 
 
 def as_json(results: dict[str, Any]) -> str:
-    """As the file has it."""
+    """Returns the text of results.json."""
     return json.dumps(_finite(results), indent=2, allow_nan=False) + "\n"
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity; they are written as the words."""
+    """Replaces NaN and infinity, which JSON lacks, by their names."""
     if isinstance(value, dict):
         return {key: _finite(inner) for key, inner in value.items()}
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -14,7 +14,7 @@ from ddpm_lightning.errors import Diverged
 from ddpm_lightning.runtime.command_line import command_for, option, relative
 from ddpm_lightning.runtime.moved_names import current_names
 from ddpm_lightning.runtime.processes import is_first
-from ddpm_lightning.runtime.results import Records, provenance, tell, with_warnings, write_results
+from ddpm_lightning.runtime.results import Records, log_results, provenance, with_warnings, write_results
 from ddpm_lightning.training.callbacks.checkpoints import best_record, keeps_checkpoints, last_checkpoint
 from ddpm_lightning.training.callbacks.ema import keeps_average
 from ddpm_lightning.training.callbacks.periodic import PeriodicMeasurement
@@ -111,7 +111,7 @@ def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer, kept: dict[
     results = {**kept, "metrics": metrics, **best_record(trainer), **early_end_record(trainer)}
     write_results(results_of(config), {**results, **provenance(config["seed"]), **history_of(trainer)})
     log_values(trainer, tested)
-    tell(found)
+    log_results(found)
     if best := results.get("best"):
         log.info("%(checkpoint)s is of step %(step)d: %(metric)s=%(value).5g", best)
     _log_files(Path(config["run_dir"]), trainer)

@@ -55,7 +55,7 @@ def test_what_stands_for_a_path_is_that_path(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("typed", ["2024", "[a]", "{a: b}", "true"])
 def test_a_path_that_is_read_as_another_thing(typed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = error_of(capsys, "sample", f"checkpoint={typed}", f"hydra.run.dir={tmp_path}")
-    assert "is read as another thing than a path; quote it twice: 'checkpoint=\"" in said
+    assert "is not read as a path; quote it twice: 'checkpoint=\"" in said
 
 
 def images(folder: Path) -> None:
