@@ -1,7 +1,7 @@
 """Checks the values in a configuration against the annotations of the classes that it builds.
 
-pydantic cannot do it, because arguments are still nodes of the configuration, not objects. Structured configs would need
-a second declaration of every argument beside the constructor's, and classes of users and libraries have none.
+pydantic cannot do it, because arguments are still nodes of the configuration, not objects. Structured configs would
+need a second declaration of every argument beside the constructor's, and classes of users and libraries have none.
 """
 
 import inspect

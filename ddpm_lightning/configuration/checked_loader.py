@@ -192,9 +192,7 @@ def check_only_typed(config: dict[Any, Any], overrides: list[str]) -> None:
         keys = name.strip("/").split("/")
         option = next((".".join(keys[: i + 1]) for i, key in enumerate(keys) if key in ONLY_TYPED), None)
         if option and value is not None and not any(each.lstrip("+").startswith(f"{option}=") for each in overrides):
-            raise UserError(
-                f"{option} stands in a file, which could run or reach anything that way; type it as an option"
-            )
+            raise UserError(f"{option} stands in a file, which could run or reach anything; type it as an option")
 
 
 def _check_leaf(name: str, value: Any) -> None:

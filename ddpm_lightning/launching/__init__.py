@@ -1,1 +1,1 @@
-"""How Hydra launches the jobs of a sweep, and how their failures are told."""
+"""Launches the jobs of a sweep, here or on Slurm, and reports their failures."""

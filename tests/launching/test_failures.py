@@ -96,7 +96,7 @@ def test_a_failure_on_slurm_is_told_while_others_run(
 
     monkeypatch.setattr(slurm, "queue", lambda: {"7_0": "running", "7_1": "running"})
     monkeypatch.setattr(slurm.time, "sleep", sleep)
-    slurm.wait_for(jobs, slurm.tell_if_failed)
+    slurm.wait_for(jobs, slurm.log_failure)
     assert "failed" not in told[0]
     assert "Job 7_0 failed: no room; its log is" in told[1]
     assert "7_1 failed" not in caplog.text

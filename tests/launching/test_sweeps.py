@@ -162,7 +162,7 @@ def test_a_job_is_given_up_a_minute_after_it_is_gone(
     monkeypatch.setattr(slurm, "queue", cluster.queue)
     monkeypatch.setattr(slurm, "time", cluster)
     slurm.wait_for(cluster.jobs)
-    assert cluster.asked == [slurm.ASK_EVERY * turn for turn in range(asked)]
+    assert cluster.asked == [slurm.SECONDS_PER_QUERY * turn for turn in range(asked)]
     assert cluster.now == until
 
 
