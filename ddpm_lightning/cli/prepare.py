@@ -84,7 +84,7 @@ def plan(folder: Path, split: str, images: EncodedImages, images_per_shard: int)
 
 def write_missing(shards: list[Shard], workers: int) -> None:
     """Writes those that are not there, several at once, and names broken images as they are met."""
-    missing = [shard for shard in shards if not shard.is_there()]
+    missing = [shard for shard in shards if not shard.is_complete()]
     total, left = (sum(len(shard.places) for shard in some) for some in (shards, missing))
     loader = DataLoader(ShardWriting(missing), batch_size=None, num_workers=workers, generator=torch.Generator())
     with progress_bar(total=total, initial=total - left, desc="Preparing", unit="image") as bar, _told_how_to_go_on():

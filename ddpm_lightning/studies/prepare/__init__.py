@@ -1,1 +1,1 @@
-"""From images as they are distributed to shards: each decoded once, cut to size, and kept to be found at once."""
+"""Converts images from folders and databases to shards: each is cropped and resized once."""

@@ -1,4 +1,4 @@
-"""Shards, each written by one process: a tar file, and then its index, which says that it is whole."""
+"""Writes shards: for each a tar file, and then its index, which marks it as complete."""
 
 import io
 import tarfile
@@ -18,21 +18,24 @@ from ddpm_lightning.studies.prepare.encoding import encode
 
 @dataclass(frozen=True)
 class Shard:
-    """The images at these places of a split, and the tar file that they go to."""
+    """A range of images of a split, and the tar file that holds them."""
 
     images: EncodedImages
     places: range
     tar: Path
 
-    def is_there(self) -> bool:
-        """Whether it was written, and is whole."""
+    def is_complete(self) -> bool:
+        """Returns whether the shard was written whole."""
         try:
             return index_path(self.tar).exists() and bool(read_index(self.tar))
         except UserError:
             return False
 
     def write(self) -> ShardIndex:
-        """Writes it whole or not at all, the same bytes whenever. Broken images are left out."""
+        """Writes the shard whole or not at all, and returns its index. Broken images are left out and listed there.
+
+        The same images always give the same bytes.
+        """
         index = ShardIndex(offsets=[], lengths=[], crc32=[], broken=[])
         with (
             atomic_write(self.tar, shared=True) as file,
@@ -43,7 +46,9 @@ class Shard:
                 try:
                     suffix, content = encode(self.images, place, content)
                 except UserError as error:
-                    index.broken.append(str(error).encode(errors="backslashreplace").decode())  # any name of a file
+                    index.broken.append(
+                        str(error).encode(errors="backslashreplace").decode()
+                    )  # a file name may hold any bytes
                     continue
                 index.offsets.append(file.tell() + tarfile.BLOCKSIZE)  # after the header
                 index.lengths.append(len(content))
@@ -62,7 +67,7 @@ def _header(name: str, size: int) -> tarfile.TarInfo:
 
 @dataclass(frozen=True)
 class ShardWriting(Dataset[ShardIndex]):
-    """The writing of shards as a data set, for a DataLoader's processes: what is read is what was written."""
+    """Writes shards in the processes of a DataLoader. Item `number` writes that shard, and is its index."""
 
     shards: Sequence[Shard]
 
@@ -75,5 +80,5 @@ class ShardWriting(Dataset[ShardIndex]):
             return shard.write()
         except OSError as error:
             raise UserError(
-                f"{shard.tar} cannot be written ({error.strerror}); make room, then give the same command to go on"
+                f"{shard.tar} cannot be written ({error.strerror}); make room, then give the same command to resume"
             ) from error

@@ -1,1 +1,1 @@
-"""What a sweep found, as a table, figures and one page, read from the files of its runs."""
+"""Reports a sweep as a table, figures and one page, from the files of its runs."""

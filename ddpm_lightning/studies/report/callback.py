@@ -1,6 +1,6 @@
-"""Notes what a sweep is asked when it begins, and writes its report when it has ended.
+"""A Hydra callback that records the commands of a sweep, and writes its report at the end.
 
-Imports nothing heavy before, for Hydra builds it at the start.
+Hydra imports it at the start of every command, so heavy imports stand inside the methods.
 """
 
 from pathlib import Path
@@ -11,8 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 
 
 class SweepReport(Callback):
-    """report.py, without W&B, which each run has for itself. Hydra does not call it where a job failed (one that
-    diverged has not), or the sweep was killed; then report.py does the same."""
+    """Writes the report of a sweep when its last job ends, as report.py does, but sends nothing to W&B.
+
+    Hydra does not call it if a job failed or the sweep was killed. A job that diverged has not failed.
+    """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         from ddpm_lightning.studies.report.plan import add_to_plan

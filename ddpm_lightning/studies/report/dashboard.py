@@ -1,7 +1,7 @@
-"""W&B's own pages as code: a workspace that shows what every run logs, and a report of a Table 2 sweep.
+"""Creates W&B's own pages: a workspace with what every run logs, and a report of a Table 2 sweep.
 
 python -m ddpm_lightning.studies.report.dashboard ENTITY PROJECT [--sweep GROUP] [--print]
-Needs the extra `dashboard`; without --print, an account (wandb login).
+Needs the extra `dashboard`, and without --print an account (wandb login).
 """
 
 import argparse
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 STEP = "trainer/global_step"
-"""The optimizer step, under which everything is logged."""
+"""The x axis of all curves: the optimizer step."""
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Curves by optimizer step: of the metrics whose names fit the pattern."""
+    """A panel with curves by optimizer step, of all metrics whose names match `pattern`."""
 
     title: str
     pattern: str
@@ -25,7 +25,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class Media:
-    """Pictures, histograms or tables by step."""
+    """A panel with pictures, histograms or tables by step."""
 
     title: str
     keys: tuple[str, ...]
@@ -68,18 +68,18 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
         Lines("Seconds by phase", "^time/"),
     ),
 }
-"""What every run logs, in the order in which one looks at it."""
+"""The sections of the workspace, which show what every run logs."""
 
-OF_SWEEP: tuple[Panel, ...] = (
+PANELS_OF_SWEEP: tuple[Panel, ...] = (
     Lines("Distance of samples", "^(fid|fd|kid)_"),
     Lines("Bits/dim", "^val/bpd_"),
     Media("Samples", ("samples/grid_final",)),
     Media("Bits/dim by t, rate and distortion", ("test/bound",)),
 )
-"""Beside the table, in the report of a sweep."""
+"""The panels of a sweep's report, beside its table."""
 
 TABLE = "table2"
-"""The table that report.py logs."""
+"""The name of the table that report.py logs."""
 
 
 def _panel(each: Panel) -> Any:
@@ -91,7 +91,7 @@ def _panel(each: Panel) -> Any:
 
 
 def workspace(entity: str, project: str) -> Any:
-    """A workspace of SECTIONS."""
+    """Returns a W&B workspace with SECTIONS."""
     import wandb_workspaces.workspaces as ws
 
     sections = [
@@ -102,22 +102,23 @@ def workspace(entity: str, project: str) -> Any:
 
 
 def sweep_report(entity: str, project: str, group: str) -> Any:
-    """A report of the runs of one sweep, and of the table that report.py made of it."""
+    """Returns a W&B report of one sweep: the table that report.py logged, and panels of its runs."""
     import wandb_workspaces.reports.v2 as wr
 
-    # Without entity and project, it is of the report's own; with them, W&B would be asked for the project's number.
+    # Without entity and project the runs are the report's own. With them, W&B would be asked for the project's number.
     runs = wr.Runset(name=group, filters=f"Group = {group!r}")
-    panels = [wr.WeavePanelSummaryTable(table_name=TABLE), *map(_panel, OF_SWEEP), wr.RunComparer(diff_only="split")]
+    shown = map(_panel, PANELS_OF_SWEEP)
+    panels = [wr.WeavePanelSummaryTable(table_name=TABLE), *shown, wr.RunComparer(diff_only="split")]
     blocks = [wr.H1(text="Table 2"), wr.PanelGrid(runsets=[runs], panels=panels)]
     return wr.Report(entity=entity, project=project, title=f"Table 2: {group}", blocks=blocks)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Makes the workspace, and the report if a sweep is named; or prints them."""
+    """Creates the workspace, and the report if a sweep is named. With --print, prints both and sends nothing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("entity", help="your W&B name, or your team's")
     parser.add_argument("project", help="logger.wandb.project of the runs; ddpm_lightning by default")
-    parser.add_argument("--sweep", metavar="GROUP", help="make the report of this sweep, too")
+    parser.add_argument("--sweep", metavar="GROUP", help="create the report of this sweep, too")
     parser.add_argument("--print", action="store_true", help="print what would be sent, and send nothing")
     options = parser.parse_args(arguments)
     try:
@@ -125,15 +126,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.sweep:
             pages.append(sweep_report(options.entity, options.project, options.sweep))
         if options.print:
-            print(
-                json.dumps([page._to_model().model_dump(mode="json") for page in pages], indent=2, ensure_ascii=False)
-            )
+            models = [page._to_model().model_dump(mode="json") for page in pages]
+            print(json.dumps(models, indent=2, ensure_ascii=False))
         else:
             print(*(page.save().url for page in pages), sep="\n")
     except ModuleNotFoundError:
-        parser.exit(1, "Error: wandb-workspaces is not installed; pip install 'ddpm-lightning[dashboard]' brings it\n")
-    except Exception as error:  # of W&B's, whatever it is
-        parser.exit(1, f"Error: W&B did not take it ({' '.join(str(error).split())}); is there a key? wandb login\n")
+        parser.exit(1, "Error: wandb-workspaces is not installed; pip install 'ddpm-lightning[dashboard]'\n")
+    except Exception as error:  # W&B raises many classes
+        parser.exit(1, f"Error: W&B refused ({' '.join(str(error).split())}); is there a key? wandb login\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Whether the files in a run's directory are of one run."""
+"""Checks that the files in a run's directory belong to one run."""
 
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,12 @@ from ddpm_lightning.training.same_run import Difference, Effect, differences, ef
 
 
 def check_one_run(folder: Path, typed: dict[str, Any], outcome: dict[str, Any]) -> None:
-    """Raises UserError where .hydra describes another run than results.json or the checkpoint.
+    """Raises UserError if .hydra describes another run than results.json or the checkpoint.
 
-    typed: the configuration in .hydra, not resolved. outcome: what results.json holds.
+    Args:
+        folder: The run's directory.
+        typed: The configuration in .hydra, not resolved.
+        outcome: The contents of results.json.
     """
     seed = outcome.get("seed", typed["seed"])
     if seed != typed["seed"]:
@@ -25,7 +28,7 @@ def check_one_run(folder: Path, typed: dict[str, Any], outcome: dict[str, Any]) 
 
 
 def _is_literal(typed: Difference) -> bool:
-    """Whether .hydra holds the value itself, not what stands for it: ${seed}, auto as a precision, a relative path."""
+    """Returns whether .hydra holds the value itself, not a stand-in: ${seed}, auto, or a relative path."""
     return typed.key not in ABSOLUTE and typed.now != "auto" and "${" not in str(typed.now)
 
 

@@ -1,4 +1,4 @@
-"""Every number of several runs, as a mean over them and its standard error: a table in Markdown."""
+"""Prints every number of several runs as a mean with its standard error: a table in Markdown."""
 
 import argparse
 import json
@@ -12,17 +12,17 @@ from ddpm_lightning.studies.report.rows import Cell
 
 
 def numbers_of(path: Path) -> dict[str, float]:
-    """The metrics of a results.json, or of the directory that holds one, by name."""
+    """Returns the metrics of a run by name. path: its results.json, or the directory of that."""
     file = path / "results.json" if path.is_dir() else path
     try:
         metrics: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["metrics"]
         return {name: float(record["value"]) for name, record in metrics.items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} is no results.json with metrics ({error}); name the directory of a run") from error
+        raise UserError(f"{file} is not a results.json with metrics ({error}); name the directory of a run") from error
 
 
 def table(paths: Iterable[Path]) -> str:
-    """A line for each number: its name, its mean ± its standard error over the runs, and how many these are."""
+    """Returns a Markdown table with a line for each number: name, mean ± standard error, number of runs."""
     found: dict[str, list[float]] = {}
     for path in paths:
         for name, value in numbers_of(path).items():
@@ -36,7 +36,7 @@ def table(paths: Iterable[Path]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints the table."""
+    """Prints the table of the runs on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", nargs="+", type=Path, help="a directory with a results.json, or such a file")
     try:

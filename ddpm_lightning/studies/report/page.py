@@ -1,4 +1,4 @@
-"""A sweep as one page that needs nothing else: pictures and style are inside, and there is no script."""
+"""The page of a sweep: one HTML file with pictures and style inside, without links or scripts."""
 
 from base64 import b64encode
 from collections.abc import Mapping
@@ -17,8 +17,7 @@ from ddpm_lightning.studies.report.table import is_best, published, title
 
 
 def page(sweep: Sweep, rows: list[Row], figures: Mapping[str, Any]) -> str:
-    """The page, as HTML. figures: by name, those of them that there are."""
-    # The name of the template is Jinja's to find: beside this file.
+    """Returns the page of a sweep as HTML. figures: matplotlib figures by name."""
     environment = Environment(
         loader=PackageLoader("ddpm_lightning.studies.report", "."),
         autoescape=True,
@@ -40,5 +39,5 @@ def page(sweep: Sweep, rows: list[Row], figures: Mapping[str, Any]) -> str:
 
 
 def data_uri(path: Path) -> str:
-    """A PNG as an address that holds it."""
+    """Returns a data URI that contains a PNG file."""
     return "data:image/png;base64," + b64encode(path.read_bytes()).decode()

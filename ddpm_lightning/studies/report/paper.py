@@ -1,11 +1,17 @@
-"""Table 2 of the paper: CIFAR-10, inception score and FID, by what is predicted, the variance and the loss."""
+"""The numbers of the paper's Table 2: Inception score and FID on CIFAR-10 by prediction, variance and loss."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Published:
-    """A row of the paper. objective: in its words. None: unstable to train, or scores out of range."""
+    """A row of the paper's Table 2.
+
+    Args:
+        objective: The loss and the variance in the paper's words.
+        isc: Inception score. None if training was unstable, or the score out of range.
+        fid: FID, likewise.
+    """
 
     objective: str
     isc: str | None = None
@@ -18,7 +24,7 @@ PREDICTIONS = {
     "x0": "x_0 prediction",
     "v": "v prediction",
 }
-"""What is predicted, by parameterization, in the paper's words where it has it."""
+"""Names of what the network predicts, by parameterization."""
 
 LEARNED, FIXED = "L, learned diagonal Σ", "L, fixed isotropic Σ"
 
@@ -30,4 +36,4 @@ TABLE_2 = {
     ("epsilon", "beta", "elbo"): Published(FIXED, "7.67±0.13", "13.51"),
     ("epsilon", "beta", "simple"): Published("‖ε̃ − ε_θ‖² (L_simple)", "9.46±0.11", "3.17"),
 }
-"""By (parameterization, variance, loss), in the paper's order."""
+"""The rows by (parameterization, variance, loss), in the paper's order."""

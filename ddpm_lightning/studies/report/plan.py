@@ -1,4 +1,4 @@
-"""What a sweep was asked: its commands, and the jobs that they stand for."""
+"""Records the commands of a sweep, and the jobs that they ask for."""
 
 import json
 import shlex
@@ -18,14 +18,14 @@ from ddpm_lightning.runtime.command_line import override
 from ddpm_lightning.runtime.private_parts import basic_sweeper
 
 PLAN = "plan.json"
-"""Beside multirun.yaml, which Hydra writes anew for each command: [{"command", "jobs"}], a command each."""
+"""The file of all commands of a sweep, [{"command", "jobs"}]. Hydra's multirun.yaml holds the last one only."""
 
 Jobs = tuple[tuple[str, ...], ...]
-"""The overrides of each."""
+"""The overrides of each job."""
 
 
 def add_to_plan(folder: Path, hydra: dict[str, Any]) -> None:
-    """Notes a command that is about to run jobs in this folder. hydra: that part of its configuration."""
+    """Adds a command that is about to run jobs in this folder. hydra: the `hydra` node of its configuration."""
     path = folder / PLAN
     plan = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     entry = {"command": _typed(hydra), "jobs": _jobs(hydra)}
@@ -34,8 +34,10 @@ def add_to_plan(folder: Path, hydra: dict[str, Any]) -> None:
 
 
 def read_plan(folder: Path) -> tuple[tuple[str, ...], Jobs | None]:
-    """The commands, and all their jobs; None where they are not known. Of a sweep that has noted none, by Hydra's
-    multirun.yaml."""
+    """Returns the commands of a sweep and all their jobs, or None for the jobs if they are unknown.
+
+    If there is no plan.json, they are read from Hydra's multirun.yaml.
+    """
     if (folder / PLAN).is_file():
         plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
         jobs = {tuple(job): None for entry in plan for job in entry["jobs"] or ()}
@@ -47,12 +49,12 @@ def read_plan(folder: Path) -> tuple[tuple[str, ...], Jobs | None]:
 
 
 def command_of(overrides: tuple[str, ...]) -> str:
-    """What one types."""
+    """Returns the train.py command with these overrides."""
     return shlex.join(["python", "train.py", *overrides])
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A file of Hydra's, not resolved. Raises UserError where it cannot be read."""
+    """Returns the contents of a YAML file of Hydra, not resolved. Raises UserError if it cannot be read."""
     try:
         return dict(OmegaConf.to_container(OmegaConf.load(path), resolve=False))  # type: ignore[arg-type]
     except Exception as error:  # a damaged file can raise nearly anything
@@ -60,6 +62,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _typed(hydra: dict[str, Any]) -> str:
+    """Returns the command that has this configuration."""
     overrides = hydra.get("overrides") or {}
     typed = [*(overrides.get("task") or ()), *map(partial(_as_typed_here, hydra), overrides.get("hydra") or ())]
     sweeps = "hydra.mode=MULTIRUN" in typed
@@ -67,7 +70,7 @@ def _typed(hydra: dict[str, Any]) -> str:
 
 
 def _as_typed_here(hydra: dict[str, Any], typed: str) -> str:
-    """An override of Hydra's own options; the sweep's folder from where the command was given, if it lies below."""
+    """Returns an override of Hydra's own options, with the sweep's folder relative to the working directory."""
     if not typed.startswith("hydra.sweep.dir="):
         return typed
     folder, here = Path(hydra["sweep"]["dir"]), (hydra.get("runtime") or {}).get("cwd", "")
@@ -75,15 +78,16 @@ def _as_typed_here(hydra: dict[str, Any], typed: str) -> str:
 
 
 def _jobs(hydra: dict[str, Any]) -> Jobs | None:
+    """Returns the jobs that a command asks for, as Hydra splits them; None if they are unknown."""
     loader = GlobalHydra.instance().config_loader() if GlobalHydra.instance().is_initialized() else None
     try:
-        overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(_asked(hydra)))
+        overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(_swept(hydra)))
         return tuple(tuple(job) for job in basic_sweeper().split_arguments(overrides, None)[0])
-    except HydraException:  # glob(*), say, outside the command that has the configs
+    except HydraException:  # for example glob(*), if the groups are unknown
         return None
 
 
-def _asked(hydra: dict[str, Any]) -> Iterator[str]:
+def _swept(hydra: dict[str, Any]) -> Iterator[str]:
     params = (hydra.get("sweeper") or {}).get("params") or {}
     yield from (f"{key}={value}" for key, value in params.items())
     yield from (hydra.get("overrides") or {}).get("task") or ()

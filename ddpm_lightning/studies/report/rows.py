@@ -1,4 +1,4 @@
-"""The rows of a sweep: a choice with its seeds; a kind of number over them is a mean ± its standard error."""
+"""The rows of a sweep's table: each a choice of options with its runs, one for each seed."""
 
 import math
 import re
@@ -10,17 +10,24 @@ from dataclasses import dataclass
 from ddpm_lightning.studies.report.paper import PREDICTIONS, TABLE_2, Published
 from ddpm_lightning.studies.report.runs import Run, Sweep
 
-ABOUT_SEED = "seed="
+SEED = "seed="
 GROUPS = ("parameterization", "variance", "loss")
-"""The choices of Table 2."""
+"""The groups whose options are a row of Table 2."""
 
-OTHERWISE_TOLD = ("seed", "row", *GROUPS)
+SHOWN_ELSEWHERE = ("seed", "row", *GROUPS)
+"""Options that the other columns of the table show."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A kind of number. pattern: of its names in results.json. best: min or max, where one is better than another.
-    paper: the number of a row of the paper, if it has this kind."""
+    """A column of numbers.
+
+    Args:
+        title: Its title.
+        pattern: Matches the names of its metrics in results.json.
+        best: min or max, if smaller or larger is better.
+        paper: Returns the number of a row of the paper, if the paper has this column.
+    """
 
     title: str
     pattern: "re.Pattern[str]"
@@ -41,7 +48,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Cell:
-    """The values of one kind over the seeds of a row. names: of the metrics that they are."""
+    """The values of one column over the seeds of a row. names: of their metrics."""
 
     values: tuple[float, ...]
     names: frozenset[str]
@@ -52,7 +59,7 @@ class Cell:
 
     @property
     def error(self) -> float | None:
-        """The standard error of the mean; None of a single value."""
+        """The standard error of the mean; None for a single value."""
         n = len(self.values)
         return statistics.stdev(self.values) / math.sqrt(n) if n > 1 and math.isfinite(self.mean) else None
 
@@ -64,7 +71,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A choice of the sweep with its runs, one a seed. missing: seeds of it that have not begun."""
+    """A row of the table: a choice of options, and its runs.
+
+    Args:
+        key: Parameterization, variance, loss, and further overrides that vary in the sweep.
+        prediction: What the network predicts, as the table names it.
+        objective: The loss and the variance, as the table names them.
+        runs: The runs, by seed.
+        missing: Seeds whose runs have not begun.
+        published: The row of the paper, if it has one.
+    """
 
     key: tuple[str, ...]
     prediction: str
@@ -74,19 +90,19 @@ class Row:
     published: Published | None
 
     def cell(self, column: Column) -> Cell:
-        """Of the runs that have finished."""
+        """Returns the values of a column over the finished runs."""
         found = [run.measured(column.pattern) for run in self.runs if run.state == "finished"]
         known = [each for each in found if each is not None]
         return Cell(tuple(value for _, value in known), frozenset(name for name, _ in known))
 
     @property
     def label(self) -> str:
-        """In a line."""
+        """The name of the row in legends."""
         return f"{self.prediction.partition(' ')[0]}, {self.objective}"
 
     @property
     def state(self) -> str:
-        """How many of its seeds came to what."""
+        """The states of the runs, like `2 of 3 finished; seed 1 diverged at step 40`."""
         finished = [run for run in self.runs if run.state == "finished"]
         parts = [f"{len(finished)} of {len(self.runs) + len(self.missing)} finished"]
         parts += [f"seed {run.seed} diverged at step {run.diverged['step']}" for run in self.runs if run.diverged]
@@ -106,17 +122,17 @@ def _seeds(numbers: list[int]) -> str:
 
 
 def rows_of(sweep: Sweep) -> list[Row]:
-    """A row for each choice, in the paper's order, then others by name."""
+    """Returns the rows of a sweep: those of Table 2 in the paper's order, then others by name."""
     varied = _varied(sweep)
     by_key: dict[tuple[str, ...], list[Run]] = {}
     for run in sweep.runs:
         chosen = [str(run.choices[group]) for group in GROUPS]
         by_key.setdefault((*chosen, *_rest(run.overrides, varied)), []).append(run)
-    return [_row(key, by_key[key], sweep) for key in sorted(by_key, key=_place)]
+    return [_row(key, by_key[key], sweep) for key in sorted(by_key, key=_rank)]
 
 
-def _place(key: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
-    """As the paper's Table 2 has them, then by name."""
+def _rank(key: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
+    """Returns the sort key of a row: its place in Table 2, then its name."""
     order = [*TABLE_2, key[: len(GROUPS)]]
     return order.index(key[: len(GROUPS)]), key
 
@@ -140,30 +156,30 @@ IRRELEVANT = (
     "data.num_workers",
     "compile",
 )
-"""Options that make no other row; nor do they name another folder, in conf/study/always_here.yaml."""
+"""Options that do not distinguish rows. conf/study/always_here.yaml leaves them out of folder names, too."""
 
 
 def _varied(sweep: Sweep) -> set[str]:
-    """The overrides that not all runs share."""
+    """Returns the overrides that not all runs share."""
     sets = [set(run.overrides) for run in sweep.runs]
     return set[str]().union(*sets) - sets[0].intersection(*sets) if sets else set()
 
 
 def _rest(overrides: tuple[str, ...], varied: set[str]) -> list[str]:
-    return [o for o in overrides if o in varied and o.partition("=")[0].lstrip("+") not in OTHERWISE_TOLD + IRRELEVANT]
+    return [o for o in overrides if o in varied and o.partition("=")[0].lstrip("+") not in SHOWN_ELSEWHERE + IRRELEVANT]
 
 
 def _without_seed(overrides: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(each for each in overrides if not each.startswith(ABOUT_SEED))
+    return tuple(each for each in overrides if not each.startswith(SEED))
 
 
 def seed_of(job: tuple[str, ...]) -> str:
-    """As it was typed."""
-    return next((each.replace("=", " ") for each in job if each.startswith(ABOUT_SEED)), "a run")
+    """Returns the seed of a job as it was typed, like `seed 0`."""
+    return next((each.replace("=", " ") for each in job if each.startswith(SEED)), "a run")
 
 
 def with_error(mean: float, error: float) -> str:
-    """The mean to the digits that its error leaves it, at most four: 2.914 ± 0.012. Small ones as 1.2e-07 ± 3e-09."""
+    """Formats a mean with the digits that its error allows, at most four: 2.914 ± 0.012, or 1.2e-07 ± 3e-09."""
     if 0 < abs(mean) < 1e-3:
         return f"{mean:.2g} ± {error:.1g}"
     digits = 2 if error == 0 else min(4, max(0, 1 - math.floor(math.log10(error))))

@@ -1,4 +1,4 @@
-"""The runs of a sweep, as their directories tell of them: what they were asked, and what they came to."""
+"""Reads the runs of a sweep from their directories: options, state and numbers."""
 
 import json
 import re
@@ -24,8 +24,15 @@ STATES = ("finished", "diverged", "unfinished")
 
 @dataclass(frozen=True)
 class Run:
-    """folder: its directory. overrides: what was typed. choices: the option of each group. config: the whole of it,
-    not resolved. outcome: what results.json holds; nothing, if it is not there yet."""
+    """A run of train.py, as its files describe it.
+
+    Args:
+        folder: Its directory.
+        overrides: The options that were typed.
+        choices: The option of each group.
+        config: The whole configuration, not resolved.
+        outcome: The contents of results.json; {} if there is none yet.
+    """
 
     folder: Path
     overrides: tuple[str, ...]
@@ -43,50 +50,52 @@ class Run:
 
     @property
     def evaluated(self) -> set[str]:
-        """The names of what was measured after training, as it was asked for."""
+        """The names of the numbers that were measured after training."""
         records = self.outcome.get("evaluated") or {}
         return {name for record in records.values() for name in record["names"]}
 
     @property
     def diverged(self) -> dict[str, Any] | None:
-        """When and why, if it did: {"step", "reason"}."""
+        """The step and the reason of a divergence, {"step", "reason"}; None if the run did not diverge."""
         return self.outcome.get("diverged")
 
     @property
     def warnings(self) -> list[str]:
-        """What is wrong with its numbers, in words."""
+        """The warnings of its numbers, as sentences."""
         return [f"{name} is {self.metrics[name]['warning']}" for name in self.suspect]
 
     @property
     def suspect(self) -> tuple[str, ...]:
-        """The names of its numbers that have a warning."""
+        """The names of the numbers with a warning."""
         return tuple(name for name, record in self.metrics.items() if record.get("warning"))
 
     @property
     def steps(self) -> int:
-        """How many optimizer steps it makes: fewer than it was asked for where a callback ended it."""
+        """The number of optimizer steps of the whole run, or the step at which a callback ended it."""
         ended = self.outcome.get(ENDED_EARLY)
         return int(ended["step"] if ended else self.config["trainer"]["max_steps"])
 
     @property
     def is_finished(self) -> bool:
-        """Whether it has made all its steps, and measured all that it was asked to."""
-        wanted_ones = metrics_after_training(self.config) <= set(self.outcome.get("evaluated") or ())
-        return wanted_ones and has_all_steps(self.outcome, self.steps)
+        """Whether it has made all its steps, and measured all its metrics."""
+        measured_all = metrics_after_training(self.config) <= set(self.outcome.get("evaluated") or ())
+        return measured_all and has_all_steps(self.outcome, self.steps)
 
     @property
     def state(self) -> str:
-        """One of STATES."""
+        """The state of the run, one of STATES."""
         return "diverged" if self.diverged else "finished" if self.is_finished else "unfinished"
 
     @property
     def command(self) -> str:
-        """What makes this run alone."""
+        """The command that makes this run alone."""
         return command_of((*self.overrides, "hydra.mode=RUN", override("hydra.run.dir", self.folder)))
 
     def measured(self, pattern: "re.Pattern[str]") -> tuple[str, float] | None:
-        """The metric whose name fits, and its value: one of those measured after training, if there is any, and else
-        the last of training."""
+        """Returns name and value of a metric that matches; None if there is none.
+
+        One that was measured after training takes precedence over one that was logged while training.
+        """
         fitting = [name for name in self.metrics if pattern.search(name)]
         name = next((each for each in fitting if each in self.evaluated), next(iter(fitting), None))
         return None if name is None else (name, float(self.metrics[name]["value"]))
@@ -94,9 +103,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Sweep:
-    """folder: its directory. runs: those that began. damaged: what cannot be read, and why. commands: that began the
-    sweep or went on with it. planned: what their jobs were asked, in order; None where that is not known. best: what a
-    search over options has found, in words; None where there was no search, or it has not ended."""
+    """A sweep, as its directory describes it.
+
+    Args:
+        folder: Its directory.
+        runs: The runs that have begun.
+        damaged: The runs that cannot be read, each with the reason.
+        commands: The commands that started or resumed the sweep.
+        planned: The overrides of all planned jobs, in order; None if they are unknown.
+        best: A sentence with the result of a search over options; None if there is none.
+    """
 
     folder: Path
     runs: tuple[Run, ...]
@@ -111,25 +127,28 @@ class Sweep:
 
     @property
     def states(self) -> str:
-        """How many runs came to what: 16 finished, 2 diverged."""
+        """The number of runs in each state, like `16 finished, 2 diverged`."""
         counts = Counter(run.state for run in self.runs)
         return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
 
     @cached_property
     def missing(self) -> list[tuple[str, ...]]:
-        """The jobs that have not begun."""
+        """The overrides of the jobs that have not begun."""
         begun = {run.overrides for run in self.runs}
         return [job for job in self.planned or () if job not in begun]
 
 
 def read_sweep(folder: Path) -> Sweep:
-    """The sweep in a directory. Raises UserError where there is none. A run that cannot be read is left out, and named
-    among the damaged."""
+    """Reads the sweep in a directory. Runs that cannot be read are listed as damaged.
+
+    Raises:
+        UserError: The directory holds no run of a sweep.
+    """
     runs, damaged = [], []
     for found in sorted([*folder.glob(".hydra"), *folders_of_hydra(folder)]):
         try:
             run = read_run(found.parent)
-            if "parameterization" in run.choices:  # else it is of evaluate.py, say
+            if "parameterization" in run.choices:  # otherwise it is of another command, like evaluate.py
                 check_one_run(run.folder, run.config, run.outcome)
                 runs.append(run)
         except (UserError, KeyError, TypeError, ValueError) as error:
@@ -144,23 +163,24 @@ def read_sweep(folder: Path) -> Sweep:
 
 
 def _best(folder: Path, runs: list[Run]) -> str | None:
-    """The best value that the last search found, and the options that have it. The objective is the number that a run
-    has with this value: an earlier search in the same folder may have had another one."""
+    """Returns a sentence with the best value of the last search and its options; None without a search.
+
+    The objective is the metric with this value, because earlier searches in the folder may have had another objective.
+    """
     if not (folder / BEST).is_file():
         return None
     found = read_yaml(folder / BEST)
-    asked = [str(run.config.get("objective")) for run in runs]
-    having = [
-        name for run in runs for name, record in run.metrics.items() if record["value"] == found.get("best_value")
-    ]
-    objective = next((name for name in having if name in asked), next(iter(having), "objective"))
+    objectives = [str(run.config.get("objective")) for run in runs]
+    value = found.get("best_value")
+    having = [name for run in runs for name, record in run.metrics.items() if record["value"] == value]
+    objective = next((name for name in having if name in objectives), next(iter(having), "objective"))
     options = " ".join(f"{name}={value}" for name, value in found.get("best_params", {}).items())
     number = sum(objective in run.metrics or run.diverged is not None for run in runs)
-    return f"best {objective} of {number} runs: {found.get('best_value')} with {options}"
+    return f"best {objective} of {number} runs: {value} with {options}"
 
 
 def read_run(folder: Path) -> Run:
-    """A run from its directory."""
+    """Reads a run from its directory."""
     hydra = read_yaml(folder / ".hydra" / "hydra.yaml")["hydra"]
     return Run(
         folder,

@@ -1,4 +1,4 @@
-"""The samples of a sweep, side by side."""
+"""The samples of a sweep's runs, side by side."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -11,28 +11,29 @@ from PIL import Image
 from ddpm_lightning.studies.report.rows import Row
 from ddpm_lightning.studies.report.runs import Run
 
-MOST_ACROSS = 5
+COLUMNS = 5
+"""The most pictures in a row."""
 
 FINAL = "at the end"
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The samples of a run, as it drew them."""
+    """The last picture of samples that a run drew."""
 
     row: Row
     run: Run
     path: Path
 
     @property
-    def when(self) -> str:
-        """Of which weights they are."""
+    def moment(self) -> str:
+        """When the samples were drawn: at the end, or at a step."""
         step = self.path.stem.removeprefix("grid_")
         return FINAL if step == "final" else f"at step {step.lstrip('0') or '0'}"
 
 
 def grids_of(rows: list[Row]) -> list[Grid]:
-    """Of the seed that most rows have a grid of, for another seed is other noise; the final one if there is one."""
+    """Returns a grid for each row, all of the seed that most rows have one of, so that all start from one noise."""
     drawn = {(row.key, run.seed): _last_grid(run) for row in rows for run in row.runs}
     seeds = Counter(seed for (_, seed), path in drawn.items() if path)
     if not seeds:
@@ -43,24 +44,24 @@ def grids_of(rows: list[Row]) -> list[Grid]:
 
 
 def _last_grid(run: Run) -> Path | None:
-    return max((run.folder / "samples").glob("grid_*.png"), default=None)  # digits come before letters
+    return max((run.folder / "samples").glob("grid_*.png"), default=None)  # grid_final sorts after grid_0001600
 
 
 def samples(rows: list[Row]) -> Any | None:
-    """The grids as one figure: of one seed, so from the same noise."""
+    """Returns a figure of all rows' samples from the same noise; None if there are none."""
     from matplotlib.figure import Figure
 
     grids = grids_of(rows)
     if not grids:
         return None
-    across = min(len(grids), MOST_ACROSS)
+    across = min(len(grids), COLUMNS)
     down = -(-len(grids) // across)
     figure = Figure(figsize=(2 * across, 2.3 * down), layout="constrained")
     figure.suptitle(f"seed {grids[0].run.seed}: all from the same noise", fontsize=8, x=0.01, ha="left")
     for place, grid in enumerate(grids):
         axes = figure.add_subplot(down, across, place + 1, xticks=[], yticks=[])
-        said = grid.row.label if grid.when == FINAL else f"{grid.row.label}, {grid.when}"
-        axes.set_title("\n".join(wrap(said, 36)), fontsize=7, loc="left")
+        label = grid.row.label if grid.moment == FINAL else f"{grid.row.label}, {grid.moment}"
+        axes.set_title("\n".join(wrap(label, 36)), fontsize=7, loc="left")
         with Image.open(grid.path) as image:
             axes.imshow(image.convert("RGB"), interpolation="nearest")
     return figure

@@ -1,4 +1,4 @@
-"""The figures of a sweep: quality against code length, how the runs trained, and what the bound of each is made of."""
+"""The figures of a sweep: distance against bits/dim, training curves, and the terms of the bound."""
 
 import io
 import math
@@ -15,7 +15,7 @@ from ddpm_lightning.studies.report.table import title
 from ddpm_lightning.training.loggers.metrics_csv import METRICS_FILE, read_rows
 
 WIDTH = 10.0
-"""Inches, which the page scales to its own width."""
+"""Width in inches. The page scales it to its own width."""
 
 LINES, MARKERS = ("-", "--", ":", "-."), ("s", "o", "^", "D")
 
@@ -23,19 +23,19 @@ ADVICE = "remove it, and run the sweep again"
 
 
 def drawn(rows: list[Row]) -> dict[str, Any]:
-    """The figures that there is something to draw for, by name."""
+    """Returns the figures of a sweep by name, without those that have nothing to show."""
     figures = {"tradeoff": tradeoff(rows), "training": curves(rows), "bound": bounds(rows)}
     return {name: figure for name, figure in figures.items() if figure is not None}
 
 
 def tradeoff(rows: list[Row]) -> Any | None:
-    """The distance of samples against bits/dim, a point a row: means and standard errors over seeds."""
-    found = [(row, style) for row, style in _styled(rows) if all(map(_fits_log_axis, _place(row)))]
+    """Draws the distance of samples against bits/dim, a point for each row, with standard errors over seeds."""
+    found = [(row, style) for row, style in _styled(rows) if all(map(_fits_log_axis, _cells(row)))]
     if not found:
         return None
     figure, (axes,) = panels(1, WIDTH, 4.6)
     for row, style in found:
-        x, y = _place(row)
+        x, y = _cells(row)
         style = {"color": style["color"], "marker": style["marker"], "linestyle": "", "capsize": 3, "fillstyle": "none"}
         axes.errorbar(x.mean, y.mean, y.error, x.error, **style, label=row.label)
     axes.set(xlabel=" ".join(title(BITS, rows)), ylabel="\n".join(title(DISTANCE, rows)), xscale="log", yscale="log")
@@ -44,7 +44,7 @@ def tradeoff(rows: list[Row]) -> Any | None:
     return _with_legend(figure, axes)
 
 
-def _place(row: Row) -> tuple[Cell, Cell]:
+def _cells(row: Row) -> tuple[Cell, Cell]:
     return row.cell(BITS), row.cell(DISTANCE)
 
 
@@ -53,7 +53,7 @@ def _fits_log_axis(cell: Cell) -> bool:
 
 
 def curves(rows: list[Row]) -> Any | None:
-    """Bits/dim of the same test images and the distance of samples, against the step; a line a run."""
+    """Draws bits/dim of test images and the distance of samples against the step, a line for each run."""
     wanted = {"bits/dim, test images": ("val/bpd_",), "distance to training images": ("fid_", "fd_")}
     lines = {label: _lines_of(rows, prefix) for label, prefix in wanted.items()}
     found = {label: each for label, each in lines.items() if each}
@@ -75,7 +75,10 @@ def _lines_of(rows: list[Row], prefix: tuple[str, ...]) -> list[tuple[Row, dict[
 
 
 def _lines(run: Run, prefix: tuple[str, ...]) -> Iterator[list[tuple[int, float]]]:
-    """The points of each metric that was measured while the run trained, of the weights that its results are of."""
+    """Yields a list of (step, value) for each metric with the prefix that was measured during training.
+
+    Numbers of raw weights are left out if there are some of averaged weights.
+    """
     path = run.folder / METRICS_FILE
     logged = read_rows(path) if path.is_file() else []
     columns = dict.fromkeys(key for each in logged for key in each if key and key.startswith(prefix))
@@ -86,7 +89,7 @@ def _lines(run: Run, prefix: tuple[str, ...]) -> Iterator[list[tuple[int, float]
 
 
 def bounds(rows: list[Row]) -> Any | None:
-    """The terms of the bound by t, and the rate against the distortion as the chain runs, of the first seed."""
+    """Draws the terms of the bound by t, and rate against distortion along the chain, of the first finished seed."""
     figure, (terms, trade) = panels(2, WIDTH, 4.2)
     found = [(row, style, arrays) for row, style in _styled(rows) if (arrays := _arrays(row))]
     for row, style, arrays in found:
@@ -99,14 +102,14 @@ def bounds(rows: list[Row]) -> Any | None:
 
 
 def _arrays(row: Row) -> dict[str, np.ndarray] | None:
-    """Of the first run that has any."""
+    """Returns the terms of the bound of the first finished run that has them."""
     finished = (run for run in row.runs if run.state == "finished")
     path = next((path for run in finished for path in sorted(run.folder.glob("bound_test_*.npz"))), None)
     return None if path is None else read_npz(path, ("t", "term", "rate", "rmse"), ADVICE)
 
 
 def _styled(rows: list[Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
-    """A colour for each objective; the prediction is told by the line and the marker."""
+    """Yields each row with its style: a colour by objective, a line and a marker by prediction."""
     objectives = list(dict.fromkeys(row.key[1:] for row in rows))
     predictions = list(dict.fromkeys(row.prediction for row in rows))
     for row in rows:
@@ -116,7 +119,7 @@ def _styled(rows: list[Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
 
 
 def _with_legend(figure: Any, axes: Any) -> Any:
-    """A line for each row, however many runs it has."""
+    """Adds a legend below the figure, with one entry for each row."""
     by_label = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     handles, labels = list(by_label.values()), list(by_label)
     figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(labels) < 10 else 3, fontsize="small")
@@ -124,7 +127,7 @@ def _with_legend(figure: Any, axes: Any) -> Any:
 
 
 def as_svg(figure: Any) -> str:
-    """The figure as SVG, to stand inside a page."""
+    """Returns a figure as an SVG element for an HTML page."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
     svg = text.getvalue()

@@ -1,4 +1,4 @@
-"""The table of a sweep in the paper's layout, as Markdown, and unrounded as CSV."""
+"""The table of a sweep in the layout of the paper's Table 2: as Markdown, and unrounded as CSV."""
 
 import csv
 import io
@@ -9,31 +9,33 @@ from ddpm_lightning.studies.report.rows import COLUMNS, GROUPS, Column, Row
 
 
 def is_best(row: Row, rows: list[Row], column: Column) -> bool:
-    """Whether no other row has a better mean. A row of which a seed diverged is in no contest."""
-    whole = [each for each in rows if not any(run.diverged for run in each.runs)]
-    means = [each.cell(column).mean for each in whole if math.isfinite(each.cell(column).mean)]
-    return column.best is not None and len(means) > 1 and row in whole and row.cell(column).mean == column.best(means)
+    """Returns whether no other row has a better mean in this column. Rows with a diverged seed do not compete."""
+    competing = [each for each in rows if not any(run.diverged for run in each.runs)]
+    means = [mean for each in competing if math.isfinite(mean := each.cell(column).mean)]
+    if column.best is None or len(means) < 2 or row not in competing:
+        return False
+    return row.cell(column).mean == column.best(means)
 
 
 def heads(rows: list[Row]) -> list[str]:
-    """The columns' titles, with the names of what was measured: FID ↓ fd_digits_1k_train, say."""
+    """Returns the titles of all columns with the names of their metrics, like `FID ↓ fd_digits_1k_train`."""
     return [" ".join(filter(None, title(column, rows))) for column in COLUMNS]
 
 
 def title(column: Column, rows: list[Row]) -> tuple[str, str]:
-    """The kind, with an arrow to where it is better; and the names of the metrics that stand below."""
+    """Returns the title of a column with an arrow to its better end, and the names of its metrics."""
     arrow = " ↓" if column.best is min else " ↑" if column.best is max else ""
     names = {_without_variance(name, row) for row in rows for name in row.cell(column).names}
     return column.title + arrow, " or ".join(sorted(names))
 
 
 def _without_variance(name: str, row: Row) -> str:
-    """test/bpd_beta and test/bpd_learned are of the same kind: test/bpd."""
+    """Returns the name of a metric without the row's variance: test/bpd for test/bpd_beta."""
     return name.replace(f"_{row.key[GROUPS.index('variance')]}", "")
 
 
 def markdown(rows: list[Row], missing: list[tuple[str, ...]]) -> str:
-    """The table in the paper's layout, the paper's numbers beside ours, the best in bold; and the jobs not begun."""
+    """Returns the table as Markdown: the paper's numbers beside ours, the best in bold, then the jobs not begun."""
     head = ["objective", "IS, paper", "FID, paper", *heads(rows), "runs"]
     lines = [_line(head), _line(["---"] * len(head))]
     prediction = ""
@@ -47,14 +49,14 @@ def markdown(rows: list[Row], missing: list[tuple[str, ...]]) -> str:
 
 
 def published(row: Row) -> list[str]:
-    """The paper's IS and FID: a dash where it has one, nothing where it has no such row."""
+    """Returns the paper's IS and FID of a row: a dash for an unstable one, '' if the paper has no such row."""
     if row.published is None:
         return ["", ""]
     return [column.paper(row.published) or "–" for column in COLUMNS if column.paper]
 
 
 def bold(row: Row, rows: list[Row], column: Column) -> str:
-    """The cell, in bold where it is the best."""
+    """Returns a cell as Markdown, in bold if it is the best of its column."""
     text = str(row.cell(column))
     return f"**{text}**" if is_best(row, rows, column) else text
 
@@ -64,7 +66,7 @@ def _line(cells: list[str]) -> str:
 
 
 def records(rows: list[Row]) -> tuple[list[str], list[list[Any]]]:
-    """Columns and data for a CSV file or a W&B table, unrounded."""
+    """Returns the column names and the unrounded rows, for a CSV file or a W&B table."""
     columns = ["prediction", "objective", *GROUPS, "IS, paper", "FID, paper"]
     for title_ in heads(rows):
         columns += [title_, f"{title_}: standard error", f"{title_}: seeds"]
@@ -80,7 +82,7 @@ def _record(row: Row) -> list[Any]:
 
 
 def as_csv(rows: list[Row]) -> str:
-    """The same as a file."""
+    """Returns the unrounded table as the text of a CSV file."""
     columns, data = records(rows)
     table = io.StringIO(newline="")
     csv.writer(table).writerows([columns, *data])

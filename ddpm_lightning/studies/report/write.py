@@ -1,4 +1,4 @@
-"""What report.py does: a sweep's directory in; table2.md, table2.csv, report.html, its figures and a W&B table out."""
+"""Writes the report of a sweep: table2.md, table2.csv, report.html and the figures as PNG files."""
 
 import logging
 from pathlib import Path
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def write_report(folder: Path) -> list[Row]:
-    """Writes the files, says what stands in the table, and returns its rows."""
+    """Writes the report of a sweep into its directory, logs a summary, and returns the rows of the table."""
     sweep = read_sweep(relative(folder))
     rows = rows_of(sweep)
     search = f"\nSearch: {sweep.best}\n" if sweep.best else ""

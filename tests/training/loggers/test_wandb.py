@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddpm_lightning.studies.report.dashboard import OF_SWEEP, SECTIONS, Lines, Media, Panel
+from ddpm_lightning.studies.report.dashboard import PANELS_OF_SWEEP, SECTIONS, Lines, Media, Panel
 from ddpm_lightning.training.callbacks.previews import SampleGrid
 from ddpm_lightning.training.loggers.background import Background
 from ddpm_lightning.training.loggers.metrics_csv import read_rows
@@ -134,7 +134,7 @@ def test_results_and_checkpoint_are_artifacts(written: Written) -> None:
     assert written.artifacts == {"results": ["metrics.csv", "results.json", "train.log"], "model": ["last.ckpt"]}
 
 
-@pytest.mark.parametrize("panel", [*(panel for each in SECTIONS.values() for panel in each), *OF_SWEEP])
+@pytest.mark.parametrize("panel", [*(panel for each in SECTIONS.values() for panel in each), *PANELS_OF_SWEEP])
 def test_no_panel_of_the_dashboard_is_empty(written: Written, panel: Panel) -> None:
     if isinstance(panel, Media):
         assert set(panel.keys) <= written.keys()
@@ -495,7 +495,7 @@ def test_the_dashboard_is_built_and_serialised_offline(capsys: pytest.CaptureFix
     main(["someone", "ddpm_lightning", "--sweep", "table2_digits", "--print"])
     said = capsys.readouterr().out
     assert len(json.loads(said)) == 2
-    for panel in (*(panel for each in SECTIONS.values() for panel in each), *OF_SWEEP):
+    for panel in (*(panel for each in SECTIONS.values() for panel in each), *PANELS_OF_SWEEP):
         assert panel.title in said
     assert '"table2_digits"' in said  # the group that is shown
 
