@@ -16,7 +16,6 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.metrics.extractor import Extracted
 from ddpm_lightning.metrics.reference import Reference, frechet_distance, statistics_of
-from ddpm_lightning.typing import FeatureVectors
 
 SEED = 2020
 """torch-fidelity's seed for shuffling and for drawing subsets."""
@@ -45,6 +44,7 @@ class Score(ABC):
 
     Attributes:
         compares: whether it needs real images.
+        needs_features: whether it needs the features of each real image, not only their mean and covariance.
 
     Example:
         >>> class MeanDistance(Score):
@@ -56,6 +56,7 @@ class Score(ABC):
     """
 
     compares = True
+    needs_features = False
 
     @abstractmethod
     def __call__(self, generated: Extracted, real: Reference) -> Sequence[Value]:
@@ -77,6 +78,11 @@ class Score(ABC):
 
     def check_reference(self, real: Reference, num_features: int) -> None:
         """Raises UserError if the real images are too few, or too little is known of them. See `check`."""
+        if self.needs_features and real.features is None:
+            raise UserError(
+                f"the reference file holds only mean and covariance, and {type(self).__name__} needs the features of "
+                "every real image; give a file with `features`, a folder of images, or leave reference= out"
+            )
         if real.count is not None:
             self.check(real.count, num_features, "real")
 
@@ -160,6 +166,7 @@ class KernelDistance(Score):
 
     subsets: int = 100
     subset_size: int = 1000
+    needs_features = True
 
     def __post_init__(self) -> None:
         check_whole("subsets", self.subsets, 1, "the usual number is 100")
@@ -167,8 +174,7 @@ class KernelDistance(Score):
 
     def __call__(self, generated: Extracted, real: Reference) -> Sequence[Value]:
         options = {"kid_subsets": self.subsets, "kid_subset_size": self.subset_size, "rng_seed": SEED}
-        features = _needed(real, "kid")
-        measured = kid_features_to_metric(generated.features, features, verbose=False, **options)
+        measured = kid_features_to_metric(generated.features, real.features, verbose=False, **options)
         return [Value(*measured.values())]
 
     def check(self, n: int, num_features: int, which: str) -> None:
@@ -177,10 +183,6 @@ class KernelDistance(Score):
                 f"{n} {which} images are fewer than kid's subset_size={self.subset_size}; ask for more, or for smaller "
                 "subsets with metrics.kid.score.subset_size="
             )
-
-    def check_reference(self, real: Reference, num_features: int) -> None:
-        _needed(real, "kid")
-        super().check_reference(real, num_features)
 
 
 @dataclass(frozen=True)
@@ -197,29 +199,16 @@ class PrecisionRecall(Score):
     """
 
     k: int = 3
+    needs_features = True
 
     def __post_init__(self) -> None:
         check_whole("k", self.k, 1, "the usual number is 3")
 
     def __call__(self, generated: Extracted, real: Reference) -> Sequence[Value]:
-        features = _needed(real, "prc")
         options = {"prc_neighborhood": self.k, "save_cpu_ram": True, "verbose": False}
-        measured = prc_features_to_metric(generated.features, features, **options)
+        measured = prc_features_to_metric(generated.features, real.features, **options)
         return [Value(measured["precision"]), Value(measured["recall"])]
 
     def check(self, n: int, num_features: int, which: str) -> None:
         if n <= self.k:
             raise UserError(f"{n} {which} images have no {self.k} nearest neighbours each; ask for more")
-
-    def check_reference(self, real: Reference, num_features: int) -> None:
-        _needed(real, "prc")
-        super().check_reference(real, num_features)
-
-
-def _needed(real: Reference, metric: str) -> FeatureVectors:
-    if real.features is None:
-        raise UserError(
-            f"the reference file holds only mean and covariance, and {metric} needs the features of every real image; "
-            "give a file with `features`, a folder of images, or leave reference= out"
-        )
-    return real.features
