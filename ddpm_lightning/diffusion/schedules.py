@@ -43,7 +43,7 @@ class Schedule(ABC):
     fewest: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        reason = "the decoder's variance is β̃_2, and each step is a network call per image; the paper uses 1000"
+        reason = "the decoder needs β̃_2, and an image needs T network calls; the paper uses 1000"
         check_whole("T", self.T, self.fewest, reason, most=1_000_000)
 
     @abstractmethod
@@ -141,7 +141,7 @@ class JSDSchedule(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class CosineSchedule(Schedule):
-    """ᾱ_t along a squared cosine, which adds less noise than the linear schedule at both ends of the chain.
+    """ᾱ_t along a squared cosine, so that it changes slowly at both ends of the chain.
 
         ᾱ_t = f(t)/f(0),  f(t) = cos²(π/2 · (t/T + s)/(1 + s))                 (Eq. 17 of the reference)
 

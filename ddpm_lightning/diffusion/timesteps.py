@@ -28,9 +28,12 @@ class TimestepDistribution(ABC):
     """A distribution p(t) over the steps 1..T.
 
     Example:
-        >>> class LastStep(TimestepDistribution):
+        >>> class AntitheticTimesteps(TimestepDistribution):
+        ...     '''Uniform, in pairs of t and T + 1 − t.'''
+        ...
         ...     def draw(self, b, process, generator):
-        ...         return Drawn(torch.full((b,), process.T), torch.full((b,), 1 / process.T))
+        ...         t = torch.randint(1, process.T + 1, ((b + 1) // 2,), generator=generator)
+        ...         return Drawn(torch.cat([t, process.T + 1 - t])[:b], torch.ones(b))
     """
 
     @abstractmethod
