@@ -43,7 +43,7 @@ class Schedule(ABC):
     fewest: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        reason = "the decoder needs β̃_2, and an image needs T network calls; the paper uses 1000"
+        reason = "the decoder needs β̃_2, and an image T network calls; the paper uses 1000"
         check_whole("T", self.T, self.fewest, reason, most=1_000_000)
 
     @abstractmethod

@@ -10,7 +10,7 @@ from tests.commands import SMALL, error_of
 @pytest.mark.parametrize(
     ("mistake", "words"),
     [
-        ("schedule.T=1000000000", "T=1000000000 exceeds 1000000: the decoder needs β̃_2, and an image needs T network calls"),
+        ("schedule.T=1000000000", "T=1000000000 exceeds 1000000: the decoder needs β̃_2, and an image T network calls"),
         ("data.num_images=1000000000", "numbers in data=16000000000 exceeds"),
         ("data.size=[1000000,1000000]", "numbers in data="),
         ("data.size=[4,4,4]", "is not a height and a width"),
