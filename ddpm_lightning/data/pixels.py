@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ddpm_lightning.errors import UserError, check_whole
+from ddpm_lightning.errors import check_whole
 from ddpm_lightning.typing import Images, Pixels
 
 
@@ -21,9 +21,7 @@ class PixelRange:
     levels: int = 256
 
     def __post_init__(self) -> None:
-        check_whole("data.levels", self.levels, 2, "one level holds no information; photographs have 256")
-        if self.levels > 256:
-            raise UserError(f"data.levels={self.levels} exceeds 256, the number of values of a byte; use 256")
+        check_whole("data.levels", self.levels, 2, "it counts the values of a byte; photographs have 256", 256)
 
     def encode(self, pixels: Pixels) -> Images:
         """Converts integers in 0..levels−1, [b, c, h, w], to [−1, 1], float32."""
