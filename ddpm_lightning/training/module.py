@@ -198,7 +198,7 @@ class DDPM(L.LightningModule):
         self.skipped_steps.check()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Rescales Lightning's count of batches, because the run may resume with another number of them per step."""
+        """Rescales Lightning's count of batches: the resumed run may accumulate another number of batches per step."""
         made = checkpoint["global_step"] * self.trainer.accumulate_grad_batches
         counts = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         for count in (counts["total"], counts["current"]):

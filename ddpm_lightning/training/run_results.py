@@ -20,6 +20,7 @@ from ddpm_lightning.training.callbacks.ema import keeps_average
 from ddpm_lightning.training.callbacks.periodic import PeriodicMeasurement
 from ddpm_lightning.training.callbacks.resuming import history_of
 from ddpm_lightning.training.callbacks.stop import ENDED_EARLY, ended_early
+from ddpm_lightning.training.callbacks.trainer_state import callbacks_of
 from ddpm_lightning.training.loggers.all_loggers import log_picture
 from ddpm_lightning.training.loggers.media import media_of
 from ddpm_lightning.training.loggers.metrics_csv import METRICS_FILE
@@ -184,7 +185,6 @@ def test_name(module: DDPM, averaged: bool) -> str:
 def last_measured(trainer: L.Trainer) -> Records:
     """Returns the newest results of the measuring callbacks, by name."""
     found: Records = {}
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, PeriodicMeasurement):
-            found |= callback.records
+    for callback in callbacks_of(trainer, PeriodicMeasurement):  # type: ignore[type-abstract]
+        found |= callback.records
     return found

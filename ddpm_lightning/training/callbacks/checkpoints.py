@@ -12,7 +12,13 @@ from lightning.pytorch.callbacks import Checkpoint
 from ddpm_lightning.atomic_files import write_text
 from ddpm_lightning.errors import check_whole
 from ddpm_lightning.runtime.phases import PHASES
-from ddpm_lightning.training.callbacks.optimizer_steps import check_interval, completes_step, ends_after_step, is_due
+from ddpm_lightning.training.callbacks.trainer_state import (
+    callbacks_of,
+    check_interval,
+    completes_step,
+    ends_after_step,
+    is_due,
+)
 from ddpm_lightning.training.checkpoint import CONFIG, LAST
 from ddpm_lightning.training.module import DDPM
 
@@ -153,13 +159,12 @@ class LastCheckpoint(Checkpoint):
 
 def keeps_checkpoints(trainer: L.Trainer) -> bool:
     """Returns whether the run saves checkpoints."""
-    return any(isinstance(callback, LastCheckpoint) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+    return bool(callbacks_of(trainer, LastCheckpoint))
 
 
 def best_record(trainer: L.Trainer) -> dict[str, Any]:
-    """Returns the record of best.ckpt as {"best": record} for results.json, or {} if the run keeps none."""
-    found = [c.best.record for c in trainer.callbacks if isinstance(c, LastCheckpoint)]  # type: ignore[attr-defined]
-    return {"best": found[0]} if found and found[0] else {}
+    """Returns the record of best.ckpt as {"best": record} for results.json, or {} if there is no best.ckpt."""
+    return next(({"best": each.best.record} for each in callbacks_of(trainer, LastCheckpoint) if each.best.record), {})
 
 
 class SelfDescription(L.Callback):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ddpm_lightning.errors import UserError, check_boolean
-from ddpm_lightning.training.callbacks.optimizer_steps import completes_step
+from ddpm_lightning.training.callbacks.trainer_state import callbacks_of, completes_step
 from ddpm_lightning.training.checkpoint import EMA as KEY
 from ddpm_lightning.training.checkpoint import check_average, copy_weights
 from ddpm_lightning.training.module import DDPM
@@ -186,4 +186,4 @@ def keeps_average(trainer: L.Trainer) -> bool:
 
 
 def _keeper(trainer: L.Trainer) -> EMA | None:
-    return next((c for c in trainer.callbacks if isinstance(c, EMA)), None)  # type: ignore[attr-defined]
+    return next(iter(callbacks_of(trainer, EMA)), None)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ddpm_lightning.runtime.phases import PHASES
 from ddpm_lightning.runtime.results import add_up
 from ddpm_lightning.training.callbacks.ema import ema_distance
-from ddpm_lightning.training.callbacks.optimizer_steps import check_interval, is_due
+from ddpm_lightning.training.callbacks.trainer_state import check_interval, is_due
 from ddpm_lightning.training.loggers.all_loggers import log_metrics
 from ddpm_lightning.training.module import DDPM
 

@@ -12,7 +12,7 @@ from ddpm_lightning.errors import check_boolean
 from ddpm_lightning.runtime.phases import PHASES
 from ddpm_lightning.runtime.results import Records
 from ddpm_lightning.training.callbacks.ema import averaged, keeps_average
-from ddpm_lightning.training.callbacks.optimizer_steps import check_interval, is_due
+from ddpm_lightning.training.callbacks.trainer_state import check_interval, is_due
 from ddpm_lightning.training.loggers.all_loggers import log_metrics
 from ddpm_lightning.training.module import DDPM
 

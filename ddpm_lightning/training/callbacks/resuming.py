@@ -15,6 +15,7 @@ from torch.optim import LBFGS, Adafactor, Optimizer
 from ddpm_lightning.errors import UserError, shown
 from ddpm_lightning.runtime.command_line import relative
 from ddpm_lightning.runtime.signals import Interrupted
+from ddpm_lightning.training.callbacks.trainer_state import callbacks_of
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.same_run import Difference
 
@@ -51,8 +52,8 @@ class History(L.Callback):
 
 def history_of(trainer: L.Trainer) -> dict[str, Any]:
     """Returns the events of the run as {"history": [...]} for results.json, or {} if there are none."""
-    found = next((c.events for c in trainer.callbacks if isinstance(c, History)), [])  # type: ignore[attr-defined]
-    return {HISTORY: found} if found else {}
+    events = [event for each in callbacks_of(trainer, History) for event in each.events]
+    return {HISTORY: events} if events else {}
 
 
 class OptimizerOptions(L.Callback):

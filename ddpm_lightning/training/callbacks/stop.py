@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Checkpoint, Timer
 
 from ddpm_lightning.runtime.signals import STOP, Interrupted
 from ddpm_lightning.training.callbacks.checkpoints import keeps_checkpoints, last_checkpoint
-from ddpm_lightning.training.callbacks.optimizer_steps import completes_step, ends_after_step
+from ddpm_lightning.training.callbacks.trainer_state import callbacks_of, completes_step, ends_after_step
 from ddpm_lightning.training.module import DDPM
 
 ENDED_EARLY = "ended_early"
@@ -37,8 +37,8 @@ def ended_early(trainer: L.Trainer) -> bool:
     """Returns whether a callback has ended the training before its last step. A time limit does not count."""
     if trainer.global_step >= trainer.max_steps or not ends_after_step(trainer):
         return False
-    timers = [each for each in trainer.callbacks if isinstance(each, Timer)]  # type: ignore[attr-defined]
-    return all(left is None or left > 0 for left in (each.time_remaining() for each in timers))
+    remaining = (each.time_remaining() for each in callbacks_of(trainer, Timer))
+    return all(seconds is None or seconds > 0 for seconds in remaining)
 
 
 class StopOnSignal(Checkpoint):

@@ -53,5 +53,5 @@ class ValidationBound(PeriodicMeasurement):
         log_metrics(trainer, {self.result_name(model, suffix): bound.mean})
 
     def result_name(self, model: DenoisingDiffusion, suffix: str) -> str:
-        """Returns val/bpd_VARIANCE and the suffix, which is "_raw" for raw weights."""
+        """Returns the name of the logged bound: val/bpd_VARIANCE, followed by the suffix."""
         return f"val/bpd_{model.variance.name}{suffix}"

@@ -6,6 +6,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from PIL import Image
 
 from ddpm_lightning.training.callbacks.checkpoints import LastCheckpoint
+from ddpm_lightning.training.callbacks.trainer_state import callbacks_of
 from ddpm_lightning.training.loggers.media import media_of
 
 
@@ -14,14 +15,14 @@ def log_metrics(trainer: L.Trainer, metrics: dict[str, float]) -> None:
     for logger in trainer.loggers:
         logger.log_metrics(metrics, step=trainer.global_step)
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, LastCheckpoint):
-            callback.best.watch(metrics)
-        if isinstance(callback, EarlyStopping) and callback.monitor in metrics:
-            # EarlyStopping checks in one of these two hooks. Lightning calls neither, because training here has
-            # neither epochs nor validation loops.
-            callback.on_train_epoch_end(trainer, trainer.lightning_module)
-            callback.on_validation_end(trainer, trainer.lightning_module)
+    for checkpoints in callbacks_of(trainer, LastCheckpoint):
+        checkpoints.best.watch(metrics)
+    for stopping in callbacks_of(trainer, EarlyStopping):
+        if stopping.monitor in metrics:
+            # EarlyStopping checks the number in one of these two hooks. Lightning calls neither, because training here
+            # has neither epochs nor validation loops.
+            stopping.on_train_epoch_end(trainer, trainer.lightning_module)
+            stopping.on_validation_end(trainer, trainer.lightning_module)
 
 
 def log_picture(trainer: L.Trainer, name: str, image: Image.Image) -> None:

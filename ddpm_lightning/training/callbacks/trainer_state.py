@@ -1,12 +1,16 @@
-"""Optimizer steps, as callbacks count them: with gradient accumulation, several batches make one step."""
+"""What callbacks ask a trainer: whether an optimizer step is complete, and which other callbacks there are."""
+
+from typing import TypeVar
 
 import lightning as L
 
 from ddpm_lightning.errors import check_whole
 
+AnyCallback = TypeVar("AnyCallback", bound=L.Callback)
+
 
 def completes_step(trainer: L.Trainer, batch_idx: int) -> bool:
-    """Returns whether an optimizer step followed the batch that just ended."""
+    """Returns whether the batch that just ended is the last that is accumulated for an optimizer step."""
     return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
 
 
@@ -25,3 +29,8 @@ def check_interval(option: str, every_n_steps: int) -> int:
     """Returns the interval. Raises UserError unless it is a whole number of at least 1."""
     check_whole(f"{option}.every_n_steps", every_n_steps, 1, "give a number of optimizer steps")
     return every_n_steps
+
+
+def callbacks_of(trainer: L.Trainer, kind: type[AnyCallback]) -> list[AnyCallback]:
+    """Returns the trainer's callbacks of a class."""
+    return [each for each in trainer.callbacks if isinstance(each, kind)]  # type: ignore[attr-defined]
