@@ -147,13 +147,15 @@ class P2(SquaredError):
 
 @dataclass(frozen=True)
 class EDMLoss(SquaredError):
-    """(σ² + σ_d²)/(σ σ_d)² · mean (x_0 − x̂_0)², σ² = 1/SNR(t): L_simple of EDM's F. Unit: squared units of F.
+    """(σ² + σ_d²)/(σ σ_d)² · mean (x_0 − x̂_0)² with σ² = 1/SNR(t). Unit: that of EDM's F, squared.
+
+    It equals L_simple of a network that predicts F; see the parameterization `EDM`.
 
     Args:
-        sigma_data: σ_d, the standard deviation of the data on the scale [−1, 1]; 0.5 in the paper.
+        sigma_data: σ_d, the standard deviation of the data on the scale [−1, 1], above 0.
 
     References:
-        Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models" (2022), Table 1 and Eq. 8.
+        Karras et al. (2022), "Elucidating the Design Space of Diffusion-Based Generative Models", Table 1 and Eq. 8.
     """
 
     sigma_data: float = 0.5

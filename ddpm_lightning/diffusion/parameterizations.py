@@ -1,4 +1,4 @@
-"""What the network predicts: ε, μ̃, x_0 or v, each a linear function of x̂_0 and x_t (Ho et al., 2020, Section 3.2)."""
+"""What the network predicts: ε, μ̃, x_0, v, …, each a linear function of x̂_0 and x_t (Ho et al., 2020, Section 3.2)."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Parameterization(ABC):
         """Returns (c_skip, c_out) of x̂_0 = c_skip·x_t + c_out·f: two tables, [T+1]. Row 0 is not used."""
 
     def network_input(self, process: GaussianDiffusion, x_t: Images, t: Timesteps) -> Images:
-        """Returns what the network is given for x_t: x_t itself, unless a subclass scales it."""
+        """Returns the network's input for x_t: x_t itself, unless a subclass scales it. See `x_0` for the arguments."""
         return x_t
 
     def x_0(self, process: GaussianDiffusion, f: Images, x_t: Images, t: Timesteps) -> Images:
@@ -38,7 +38,7 @@ class Parameterization(ABC):
         Args:
             process: the forward process that the network was trained on.
             f: the network's output, [b, *d]; float32 or better, because the coefficients reach 1e4.
-            x_t: the network's input, [b, *d].
+            x_t: noisy images, [b, *d].
             t: [b] in 1..T.
         """
         c_skip, c_out = self.coefficients(process)
@@ -100,13 +100,14 @@ class V(Parameterization):
 
 
 class Velocity(Parameterization):
-    """f = ε − x_0, the velocity dz/du of the straight path z = (1 − u) x_0 + u ε.
+    """f = ε − x_0, the velocity dz/du of the straight path z = (1 − u) x_0 + u ε of rectified flow.
 
-    x_t is a point of that path, scaled: x_t = z/√((1 − u)² + u²), with u = √(1 − ᾱ_t)/(√ᾱ_t + √(1 − ᾱ_t)). So
-    x̂_0 = z − u f = x_t/(√ᾱ_t + √(1 − ᾱ_t)) − u f, for every schedule.
+        x̂_0 = z − u f,  z = x_t/(√ᾱ_t + √(1 − ᾱ_t)),  u = √(1 − ᾱ_t)/(√ᾱ_t + √(1 − ᾱ_t))
+
+    x_t is a scaled point of that path, x_t = z/√((1 − u)² + u²), for every schedule.
 
     References:
-        Liu, Gong and Liu, "Flow Straight and Fast" (2023), Eq. 1.
+        Liu et al. (2023), "Flow Straight and Fast: Learning to Generate and Transfer Data with Rectified Flow", Eq. 1.
     """
 
     def coefficients(self, process: GaussianDiffusion) -> tuple[Table, Table]:
@@ -116,18 +117,18 @@ class Velocity(Parameterization):
 
 @dataclass(frozen=True)
 class EDM(Parameterization):
-    """f = F, the output of EDM's preconditioned network: D(y) = c_skip y + c_out F(c_in y), for y = x_t/√ᾱ_t.
+    """f = F, the output of EDM's preconditioned network, whose input and target have unit variance.
 
-    With σ² = (1 − ᾱ_t)/ᾱ_t: c_skip = σ_d²/(σ² + σ_d²), c_out = σ σ_d/√(σ² + σ_d²) and c_in = 1/√(σ² + σ_d²), so that
-    input and target have unit variance for data of standard deviation σ_d. For σ_d = 1 it is −v. The network is given
-    t − 1, which names σ_t within a schedule, where EDM gives it c_noise = ¼ ln σ.
+        x̂_0 = D(y) = c_skip y + c_out F(c_in y),  y = x_t/√ᾱ_t,  σ² = (1 − ᾱ_t)/ᾱ_t      (Eq. 7 of the reference)
+        c_skip = σ_d²/(σ² + σ_d²),  c_out = σ σ_d/√(σ² + σ_d²),  c_in = 1/√(σ² + σ_d²)
+
+    For σ_d = 1, F = −v. The network is fed t − 1, as everywhere here; EDM feeds it c_noise = ¼ ln σ.
 
     Args:
-        sigma_data: σ_d, the standard deviation of the data on the scale [−1, 1]; 0.5 in the paper.
+        sigma_data: σ_d, the standard deviation of the data on the scale [−1, 1], above 0.
 
     References:
-        Karras, Aittala, Aila and Laine, "Elucidating the Design Space of Diffusion-Based Generative Models" (2022),
-        Table 1 and Eq. 7.
+        Karras et al. (2022), "Elucidating the Design Space of Diffusion-Based Generative Models", Table 1; σ_d = 0.5.
     """
 
     sigma_data: float = 0.5
@@ -144,5 +145,5 @@ class EDM(Parameterization):
         return x_t / at(self._variance(process).sqrt(), t, x_t)
 
     def _variance(self, process: GaussianDiffusion) -> Table:
-        """Returns the variance of x_t for such data, ᾱ_t σ_d² + 1 − ᾱ_t."""
+        """Returns ᾱ_t σ_d² + 1 − ᾱ_t, the variance of x_t: [T+1]."""
         return process.alpha_bar * self.sigma_data**2 + 1 - process.alpha_bar

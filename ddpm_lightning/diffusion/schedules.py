@@ -247,23 +247,25 @@ class GivenSchedule(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class RectifiedSchedule(Schedule):
-    """The chain of rectified flow: ᾱ_t = (1 − u)²/((1 − u)² + u²) at u = max_u t/T, for z = (1 − u) x_0 + u ε.
+    """The noise levels of rectified flow, whose path z = (1 − u) x_0 + u ε is straight.
 
-    x_t is z scaled to unit variance for data of unit variance, which changes no distribution: one reads off the other.
+        ᾱ_t = (1 − u)²/((1 − u)² + u²),  u = max_u · t/T
+
+    x_t is z, scaled to unit variance for data of unit variance.
 
     Args:
-        max_u: the end of the path, below 1: at 1, x_T would hold nothing of x_0 and no x̂_0 would follow from ε.
+        T: the number of steps, at least 2.
+        max_u: the end of the path, in (0, 1). At 1, no x̂_0 could be computed from ε at t = T.
 
     References:
-        Liu, Gong and Liu, "Flow Straight and Fast" (2023), Eq. 1.
+        Liu et al. (2023), "Flow Straight and Fast: Learning to Generate and Transfer Data with Rectified Flow", Eq. 1.
     """
 
     max_u: float = 0.999
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.max_u < 1:
-            raise UserError(f"max_u={self.max_u} lies outside (0, 1): the path ends just before pure noise; use 0.999")
+        check_interval("max_u", self.max_u, 0, 1, "the path ends just before pure noise; use 0.999", ends="()")
 
     def betas(self) -> Betas:
         u = torch.linspace(0, self.max_u, self.T + 1, dtype=torch.float64)

@@ -116,16 +116,16 @@ def bound_weight(process: GaussianDiffusion) -> Table:
 
 @dataclass(frozen=True)
 class LogNormalTimesteps(TimestepDistribution):
-    """t with ln σ_t ~ N(mean, std²), σ² = (1 − ᾱ)/ᾱ, and no weight that undoes it.
+    """The t whose ln σ_t is nearest to a draw from N(mean, std²), where σ_t² = (1 − ᾱ_t)/ᾱ_t. All weights are 1.
 
-    The distribution is a part of EDM's objective: the loss weighs noise levels by how often they are drawn.
+    So the mean loss is not that over uniform t. The distribution is part of EDM's objective.
 
     Args:
-        mean: of ln σ; −1.2 in the paper.
-        std: of ln σ, above 0; 1.2 in the paper.
+        mean: the mean of ln σ.
+        std: the standard deviation of ln σ, above 0.
 
     References:
-        Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models" (2022), Table 1.
+        Karras et al. (2022), "Elucidating the Design Space of Diffusion-Based Generative Models", Table 1; −1.2, 1.2.
     """
 
     mean: float = -1.2
@@ -140,16 +140,17 @@ class LogNormalTimesteps(TimestepDistribution):
 
 @dataclass(frozen=True)
 class LogitNormalTimesteps(TimestepDistribution):
-    """t with logit u_t ~ N(mean, std²), u the place on the straight path z = (1 − u) x_0 + u ε, and no weight.
+    """The t whose logit u_t is nearest to a draw from N(mean, std²). All weights are 1.
 
-    Since u/(1 − u) = σ, it is `LogNormalTimesteps` with the defaults of rectified flow.
+    u is the place on the straight path z = (1 − u) x_0 + u ε. Since logit u = ln σ, this is `LogNormalTimesteps` with
+    the defaults of rectified flow.
 
     Args:
-        mean: of logit u; 0 in the paper.
-        std: of logit u, above 0; 1 in the paper.
+        mean: the mean of logit u.
+        std: the standard deviation of logit u, above 0.
 
     References:
-        Esser et al., "Scaling Rectified Flow Transformers for High-Resolution Image Synthesis" (2024), Section 3.1.
+        Esser et al. (2024), "Scaling Rectified Flow Transformers for High-Resolution Image Synthesis", Section 3.1.
     """
 
     mean: float = 0.0
@@ -163,7 +164,7 @@ class LogitNormalTimesteps(TimestepDistribution):
 
 
 def _drawn_near_normal(b: int, log_sigma: Table, mean: float, std: float, generator: torch.Generator) -> Drawn:
-    """Draws ln σ ~ N(mean, std²) and takes the t whose ln σ_t is nearest, with weight 1."""
+    """Draws ln σ ~ N(mean, std²), and returns the t whose ln σ_t is nearest, with weight 1."""
     levels = log_sigma[1:].to(generator.device)
     wanted = mean + std * torch.randn(b, generator=generator, device=generator.device, dtype=torch.float64)
     t = 1 + torch.searchsorted((levels[1:] + levels[:-1]) / 2, wanted)

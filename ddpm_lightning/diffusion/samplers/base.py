@@ -130,7 +130,7 @@ class Sampler(ABC):
         return model if self.num_steps is None else model.coarsen(self.visited(model))
 
     def visited(self, model: DenoisingDiffusion) -> list[int]:
-        """Returns the steps of the model's chain that this sampler visits, ascending."""
+        """Returns the steps in 1..T of the model's chain that this sampler visits, ascending."""
         if self.num_steps is None:
             return list(range(1, model.process.T + 1))
         return self.spacing.visited(model.process, self.num_steps)

@@ -1,4 +1,4 @@
-"""The samplers of EDM: Euler's and Heun's method on the probability flow, with fresh noise between the steps."""
+"""The samplers of EDM (Karras et al., 2022): Euler's and Heun's method with added noise (churn)."""
 
 import math
 from collections.abc import Iterator
@@ -9,30 +9,37 @@ import torch
 from ddpm_lightning.diffusion.gaussian import Gaussian
 from ddpm_lightning.diffusion.model import Denoised, DenoisingDiffusion
 from ddpm_lightning.diffusion.process import at
-from ddpm_lightning.diffusion.samplers.base import RandnLike, Sampler, Step
+from ddpm_lightning.diffusion.samplers.base import RandnLike, Sampler, Step, Traits
 from ddpm_lightning.diffusion.variance_exploding import VarianceExploding
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.typing import Images, Timesteps
 
-MOST_CHURN = math.sqrt(2) - 1
-"""The largest γ: a step adds at most as much noise as there is."""
+MAX_GAMMA = math.sqrt(2) - 1
+"""The largest γ, at which a step doubles the noise variance."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EulerSampler(Sampler):
-    """Euler's method on dy/dσ = (y − D(y, σ))/σ, y = x_t/√ᾱ_t and D = x̂_0, with churn (Algorithm 2 without its line 8).
+    """Euler's method on the probability flow, after raising the noise at each step (churn).
 
-    Each step first raises the noise from σ_t to σ̂ = (1 + γ) σ_t, γ = min(churn/K, √2 − 1), and then goes down to the
-    next σ. σ̂ is rounded to a noise level that the network was trained on. Without churn it is DDIM with η = 0.
+        σ̂ = (1 + γ) σ_t,  γ = min(churn/K, √2 − 1)
+        ŷ = y_t + √(σ̂² − σ_t²) S_noise z,  z ~ N(0, I)
+        y_s = ŷ + (σ_s − σ̂) (ŷ − D(ŷ, σ̂))/σ̂                   (Algorithm 2 of the reference, without its correction)
+
+    Here y_t = x_t/√ᾱ_t and σ_t² = (1 − ᾱ_t)/ᾱ_t (`VarianceExploding`), D is x̂_0, and s the visited step before t. σ̂ is
+    rounded to a noise level that the network was trained on. Without churn, this is DDIM with η = 0.
 
     Args:
+        num_steps, spacing, clip_x_0: see `Sampler`.
         churn: S_churn, at least 0; how much noise is added over all K steps.
-        churn_min: S_tmin; no noise is added where σ_t is smaller.
-        churn_max: S_tmax; no noise is added where σ_t is larger.
-        churn_noise: S_noise, the standard deviation of the added noise, relative to what keeps q(y | σ̂); above 0.
+        churn_min, churn_max: S_tmin and S_tmax; noise is added only if σ_t lies between them.
+        churn_noise: S_noise, above 0; at 1, the noise added is what σ̂ needs.
+
+    Raises:
+        UserError: churn or churn_noise is out of its range.
 
     References:
-        Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models" (2022), Algorithm 2.
+        Karras et al. (2022), "Elucidating the Design Space of Diffusion-Based Generative Models", Algorithm 2.
     """
 
     churn: float = 0.0
@@ -46,15 +53,12 @@ class EulerSampler(Sampler):
         if not (self.churn >= 0 and self.churn_noise > 0):
             raise UserError(
                 f"sampler.churn={self.churn} and sampler.churn_noise={self.churn_noise} are not at "
-                "least 0 and above 0; use 0 and 1 for a deterministic walk"
+                "least 0 and above 0; use 0 and 1 for a deterministic sampler"
             )
 
     @property
-    def random(self) -> bool:
-        return self.churn > 0
-
-    def label(self, model: DenoisingDiffusion) -> str:
-        return super().label(model) + (f"_churn{self.churn:g}" if self.churn else "")
+    def traits(self) -> Traits:
+        return Traits(random=self.churn > 0, suffix=f"_churn{self.churn:g}" if self.churn else "")
 
     def step(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps, before: Images | None = None) -> Denoised:
         x_0_hat = model.predict_x_0(x_t, t, self.clip_x_0)
@@ -89,7 +93,7 @@ class EulerSampler(Sampler):
         """Returns the step of the model whose noise is nearest to (1 + γ) σ_t."""
         if not (self.churn and self.churn_min <= sigma[t] <= self.churn_max):
             return t
-        wanted = sigma[t] * (1 + min(self.churn / K, MOST_CHURN))
+        wanted = sigma[t] * (1 + min(self.churn / K, MAX_GAMMA))
         return min(range(t, len(sigma)), key=lambda each: abs(sigma[each] - wanted))
 
     def _denoised(self, model: DenoisingDiffusion, y: Images, t: int) -> Images:
@@ -99,19 +103,25 @@ class EulerSampler(Sampler):
     def _next(
         self, model: DenoisingDiffusion, y: Images, slope: Images, sigma: list[float], t: int, after: int
     ) -> Images:
-        """Returns y at the noise level of the step `after`, for dy/dσ at step t."""
+        """Returns y at step `after`, from y at step t and its slope dy/dσ there."""
         return y + (sigma[after] - sigma[t]) * slope
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeunSampler(EulerSampler):
-    """Heun's method on dy/dσ = (y − D(y, σ))/σ, of second order, with churn (Algorithm 2).
+    """Heun's method on the probability flow, of second order, after raising the noise at each step (churn).
 
-    Each step but the last asks the network again at the end of Euler's step, and goes along the mean of the two slopes:
-    2K − 1 network calls an image.
+        y_s = ŷ + (σ_s − σ̂) ½ [(ŷ − D(ŷ, σ̂))/σ̂ + (y′ − D(y′, σ_s))/σ_s]         (Algorithm 2 of the reference)
+
+    y′ is the result of `EulerSampler`, which has the other symbols. The last step is Euler's. So K steps take 2K − 1
+    network calls per image.
+
+    Args:
+        num_steps, spacing, clip_x_0: see `Sampler`.
+        churn, churn_min, churn_max, churn_noise: see `EulerSampler`.
 
     References:
-        Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models" (2022), Algorithm 2.
+        Karras et al. (2022), "Elucidating the Design Space of Diffusion-Based Generative Models", Algorithm 2.
     """
 
     name = "heun"

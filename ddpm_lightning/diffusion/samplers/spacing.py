@@ -63,7 +63,7 @@ class Spacing(ABC):
         return self._distinct(self._chosen(T, K + self.skip_first))[self.skip_first :]
 
     def visited(self, process: GaussianDiffusion, K: int) -> list[int]:
-        """Returns K distinct steps of the process, ascending."""
+        """Returns K distinct steps of a process, ascending; see `steps`. Override it to use the noise levels."""
         return self.steps(process.T, K)
 
     @abstractmethod
@@ -154,13 +154,13 @@ class TrailingSpacing(Spacing):
 
 @dataclass(frozen=True)
 class KarrasSpacing(Spacing):
-    """σ^(1/ρ) evenly from σ_1 to σ_T, each rounded to the nearest step: denser at small noise, for a large ρ.
+    """Evenly in σ^(1/ρ) from σ_1 to σ_T, each rounded to the nearest step; the larger ρ, the denser at small noise.
 
     Args:
-        rho: ρ, above 0; 7 in the paper.
+        rho: ρ, above 0.
 
     References:
-        Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models" (2022), Eq. 5.
+        Karras et al. (2022), "Elucidating the Design Space of Diffusion-Based Generative Models", Eq. 5; ρ = 7 there.
     """
 
     rho: float = 7.0
@@ -171,7 +171,7 @@ class KarrasSpacing(Spacing):
         check_positive("sampler.spacing.rho", self.rho, "the paper has 7")
 
     def visited(self, process: GaussianDiffusion, K: int) -> list[int]:
-        self.steps(process.T, K)  # which checks K
+        self.steps(process.T, K)  # checks K
         if K == 1:
             return [process.T]
         sigma = VarianceExploding(process).sigma[1:].cpu()
@@ -185,7 +185,7 @@ class KarrasSpacing(Spacing):
 
 
 def _fitted(steps: list[int], T: int) -> list[int]:
-    """Returns the steps, moved up where two are the same, and down again where that leaves 1..T."""
+    """Returns distinct steps in 1..T: moves equal ones up, and those that exceed T down."""
     steps = Spacing._distinct(steps)
     return [min(step, T - after) for after, step in zip(range(len(steps) - 1, -1, -1), steps, strict=True)]
 
