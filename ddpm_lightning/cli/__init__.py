@@ -1,1 +1,1 @@
-"""The commands: `ddpm train`, `ddpm sample` …, or `python train.py` …; one file each."""
+"""The commands, one file each: `ddpm train` or `python train.py`, `ddpm sample` or `python sample.py`, …"""

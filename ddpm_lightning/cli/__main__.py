@@ -7,18 +7,18 @@ from ddpm_lightning import __version__
 
 COMMANDS = {
     "train": "train a model, or resume its training",
-    "sample": "draw images from a checkpoint",
+    "sample": "sample images from a checkpoint",
     "evaluate": "measure a checkpoint: bits/dim, FID and others",
-    "figure": "draw the paper's figures of a checkpoint",
-    "report": "make the table and the page of a sweep",
-    "convert": "carry weights in from other projects, and out to them",
-    "prepare": "write a folder of images as shards, for large data",
-    "train_classifier": "train the small network on whose features samples are compared",
+    "figure": "draw the paper's figures for a checkpoint",
+    "report": "write the table and the page of a sweep",
+    "convert": "import weights from other projects, or export them",
+    "prepare": "write a folder of images as shards, for large data sets",
+    "train_classifier": "train the small network whose features compare samples with data",
 }
 
 
 def main() -> None:
-    """Runs the command that the first argument names."""
+    """Runs the command named by the first argument."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help"):
         print(usage())
@@ -26,7 +26,7 @@ def main() -> None:
         print(f"ddpm {__version__}")
     elif name in COMMANDS:
         sys.argv = [f"ddpm {name}", *sys.argv[2:]]
-        from ddpm_lightning.cli.command import run_command  # which brings Hydra
+        from ddpm_lightning.cli.command import run_command  # imports Hydra
 
         run_command(name)
     else:

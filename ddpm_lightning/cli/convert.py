@@ -1,4 +1,4 @@
-"""What convert.py does: weights in from one project, out to another."""
+"""`convert.py`: reads weights in the format of one project and writes them in that of another."""
 
 import logging
 
@@ -14,11 +14,11 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig) -> None:
-    """Reads the source and writes the target."""
+    """Reads the weights of source= and writes them to target=."""
     with reporting_user_errors():
         config = plain(cfg)
         source, target = make(config["source"], Source), make(config["target"], Target)
         pretrained = source.read(config["data"])
         if pretrained.step == 0:
-            log.warning("How long they were trained is not known, and will be told as step 0; source.step= says it")
+            log.warning("The number of training steps is not known and is recorded as 0; source.step= sets it")
         log.info("Written to %s", relative(target.write(pretrained)))

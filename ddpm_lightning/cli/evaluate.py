@@ -1,4 +1,4 @@
-"""The command that measures a checkpoint, or images: results.json comes out."""
+"""`evaluate.py`: measures a checkpoint or a set of images, and writes results.json."""
 
 import logging
 from typing import Any
@@ -21,14 +21,14 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig) -> None:
-    """Measures every metric that was asked for, and writes results.json after each."""
+    """Measures the chosen metrics, and writes results.json after each."""
     with reporting_user_errors():
-        in_processes(evaluate_here, plain(cfg))
+        in_processes(evaluate, plain(cfg))
 
 
-def evaluate_here(config: dict[str, Any]) -> None:
-    """The same in this process, which may be one of several."""
-    commit()  # of what runs, whatever becomes of the files meanwhile
+def evaluate(config: dict[str, Any]) -> None:
+    """Measures the metrics in this process, which may be one of several, or makes one part of the images."""
+    commit()  # remembers the commit that runs, even if files change meanwhile
     with quiet_libraries():
         check_options(config)
         if check_parts(config):
@@ -38,7 +38,7 @@ def evaluate_here(config: dict[str, Any]) -> None:
 
 
 def make_part(config: dict[str, Any]) -> None:
-    """Makes one job's part of the images, and measures nothing. Asked to stop, it keeps what it has made."""
+    """Makes the images of one job (part=), and measures nothing. A signal stops it; its finished images are kept."""
     fabric = make(config["trainer"], Fabric)
     images = make_subject(config, fabric).images
     assert isinstance(images, Generated)

@@ -1,8 +1,8 @@
-"""What figure.py does: a checkpoint in; pictures, and the numbers behind them in results.json, out."""
+"""`figure.py`: draws the paper's figures for a checkpoint, and writes their numbers to results.json."""
 
 from omegaconf import DictConfig
 
-from ddpm_lightning.cli.evaluate import evaluate_here
+from ddpm_lightning.cli.evaluate import evaluate
 from ddpm_lightning.configuration.build import plain
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.runtime.processes import in_processes
@@ -10,13 +10,15 @@ from ddpm_lightning.runtime.user_errors import reporting_user_errors
 
 
 def run(cfg: DictConfig) -> None:
-    """Draws every figure that was asked for, and writes results.json after each. One that cannot be drawn is left out,
-    and told again at the end, as a UserError."""
+    """Draws the chosen figures, and writes results.json after each.
+
+    A figure that cannot be drawn does not stop the others. All such figures are reported at the end.
+    """
     with reporting_user_errors():
         config = plain(cfg)
         config["metrics"] = config.pop("figure", {})
         if not any(config["metrics"].values()):
-            raise UserError("no figure asked for; add figure=[interpolation] or others of: python figure.py --help")
+            raise UserError("no figure is chosen; add figure=[interpolation] or another one of python figure.py --help")
         if config["checkpoint"] is None:
-            raise UserError("figures are of a model; add checkpoint=PATH, a run keeps its own at checkpoints/last.ckpt")
-        in_processes(evaluate_here, {**config, "one_by_one": True})
+            raise UserError("no checkpoint given; add checkpoint=PATH, a run keeps its own at checkpoints/last.ckpt")
+        in_processes(evaluate, {**config, "one_by_one": True})

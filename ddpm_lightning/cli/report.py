@@ -1,4 +1,4 @@
-"""The command that makes the table and the page of a sweep."""
+"""`report.py`: writes the table and the page of a sweep."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from ddpm_lightning.training.loggers.closing import closing_loggers
 
 
 def run(cfg: DictConfig) -> None:
-    """Writes the report of a sweep into its directory."""
+    """Writes the report of a sweep into its folder, and sends it to the loggers."""
     with reporting_user_errors(), quiet_libraries():
         config = plain(cfg)
         if config["sweep"] is None:

@@ -1,4 +1,4 @@
-"""What sample.py does: a checkpoint becomes a model, the model images, the images files."""
+"""`sample.py`: samples images from a checkpoint and writes them to files."""
 
 import logging
 from pathlib import Path
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig) -> None:
-    """Writes images from a checkpoint. In the folder of a command that was stopped, it resumes."""
+    """Samples images from a checkpoint. In the folder of an interrupted command, it resumes that."""
     with reporting_user_errors():
         config = plain(cfg)
         check_options(config)
@@ -35,7 +35,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def check_options(config: dict[str, Any]) -> None:
-    """Raises UserError where sample.py's own options cannot work."""
+    """Raises UserError if an option of sample.py cannot work."""
     if config["checkpoint"] is None:
         raise UserError("no checkpoint given; add checkpoint=PATH, a run keeps its own at checkpoints/last.ckpt")
     check_whole("num_images", config["num_images"], 1, "give a number of images")
@@ -46,22 +46,22 @@ def check_options(config: dict[str, Any]) -> None:
 
 
 def write_images(config: dict[str, Any]) -> None:
-    """Makes the images, of which each batch is on disk before the next begins, and writes them as output= says."""
+    """Makes the images, keeping each finished batch on disk, and writes them in the format of output=."""
     output = make(config["output"], Output)
-    environment = LightningEnvironment()  # one process, whatever started it
+    environment = LightningEnvironment()  # one process, even if torchrun or Slurm started it
     fabric = Fabric(accelerator=choose_accelerator("auto"), devices=1, plugins=environment)
     images = generated_in(Path(config["run_dir"]), config, fabric)
     images.open()
     images.model.to(fabric.device)
     compile_network(images.model, config["compile"])
     written = output.write(images.as_generated(fabric), images.n, Path(config["run_dir"]))
-    if images.shards.ranges()[-1].stop <= images.n:  # else a larger set was begun here, which can be resumed
+    if images.shards.ranges()[-1].stop <= images.n:  # else they are part of a larger set that can be resumed
         images.shards.remove()
     log.info("%d images of step %d: %s", images.n, images.origin["step"], relative(written))
 
 
 def generated_in(folder: Path, config: dict[str, Any], fabric: Fabric) -> Generated:
-    """The images that sample.py's options ask for. Until its output is written they are kept below this folder."""
+    """Returns the images that the options ask for. They are kept below the folder until the output is written."""
     shards = GeneratedShards(folder / "generated", option="hydra.run.dir=")
     trained = load_trained(config, fabric)
     sampler = make_sampler(config["sampler"], trained.model)

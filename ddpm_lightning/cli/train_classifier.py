@@ -1,4 +1,4 @@
-"""What train_classifier.py does: a small classifier of a data set, on whose features generated images are judged."""
+"""`train_classifier.py`: trains a small classifier, whose features compare generated images with a data set."""
 
 import logging
 from pathlib import Path
@@ -24,13 +24,13 @@ log = logging.getLogger(__name__)
 
 @runtime_checkable
 class LabelledData(EvaluationData, Protocol):
-    """A DataModule that knows the classes of its images."""
+    """A DataModule whose images have class labels."""
 
     def labels(self, split: str) -> Labels: ...
 
 
 def run(cfg: DictConfig) -> None:
-    """Trains a SmallClassifier on the training split and writes it with its accuracy on the test split."""
+    """Trains a SmallClassifier on the training split, and writes it with its accuracy on the test split."""
     with reporting_user_errors():
         config = plain(cfg)
         check_options(config)
@@ -42,11 +42,11 @@ def run(cfg: DictConfig) -> None:
         path = Path(config["run_dir"]) / "classifier.safetensors"
         facts = describe(network, test_accuracy=accuracy, steps=config["steps"], seed=config["seed"], **source())
         save_file(network.state_dict(), path, metadata=facts)
-        log.info("%.2f %% of the test split right: %s", 100 * accuracy, relative(path))
+        log.info("Accuracy on the test split: %.2f %%; written to %s", 100 * accuracy, relative(path))
 
 
 def check_options(config: dict[str, Any]) -> None:
-    """Raises UserError where train_classifier.py's own options cannot work."""
+    """Raises UserError if an option of train_classifier.py cannot work."""
     check_whole("steps", config["steps"], 1, "nothing would be learned; use 2000")
     check_whole("batch_size", config["batch_size"], 1, "a batch holds at least one image; use 128")
     check_positive("lr", config["lr"], "nothing would be learned; use 0.002")
@@ -54,12 +54,12 @@ def check_options(config: dict[str, Any]) -> None:
 
 
 def as_bytes(data: LabelledData, split: str) -> Pixels:
-    """The whole split in 0..255."""
+    """Returns all images of a split, uint8 [n, c, h, w]."""
     return torch.cat(list(real_images(data, split)))
 
 
 def fit(config: dict[str, Any], images: Pixels, labels: Labels) -> SmallClassifier:
-    """Cross-entropy, Adam, a learning rate that falls to 0 along a cosine."""
+    """Trains a classifier with cross-entropy and Adam; the learning rate falls to 0 along a cosine."""
     torch.manual_seed(config["seed"])
     network = SmallClassifier(images.shape[1], (images.shape[2], images.shape[3]), int(labels.max()) + 1)
     optimizer = torch.optim.Adam(network.parameters(), lr=config["lr"])
@@ -77,6 +77,6 @@ def fit(config: dict[str, Any], images: Pixels, labels: Labels) -> SmallClassifi
 
 @torch.no_grad()
 def accuracy_of(network: SmallClassifier, images: Pixels, labels: Labels) -> float:
-    """The share of images that the classifier takes for what they are."""
+    """Returns the share of images that the classifier labels correctly."""
     predicted = torch.cat([network(batch)[1].argmax(1) for batch in torch.split(images, 500)])
     return float((predicted == labels).float().mean())

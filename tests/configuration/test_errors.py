@@ -112,8 +112,8 @@ def checkpoint_error(capsys: pytest.CaptureFixture[str], tmp_path: Path, content
 
 
 def test_checkpoints_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "damaged or no checkpoint" in checkpoint_error(capsys, tmp_path, b"just text\n")
-    assert "damaged or no checkpoint" in checkpoint_error(capsys, tmp_path, b"")
+    assert "damaged or not a PyTorch checkpoint" in checkpoint_error(capsys, tmp_path, b"just text\n")
+    assert "damaged or not a PyTorch checkpoint" in checkpoint_error(capsys, tmp_path, b"")
     assert "holds no configuration" in checkpoint_error(capsys, tmp_path, {"state_dict": {}})
     assert "holds no configuration" in checkpoint_error(capsys, tmp_path, [1, 2])
 
@@ -130,7 +130,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_truncated_checkpoint(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "damaged or no checkpoint" in checkpoint_error(capsys, tmp_path, checkpoint.read_bytes()[:-2000])
+    assert "damaged or not a PyTorch checkpoint" in checkpoint_error(capsys, tmp_path, checkpoint.read_bytes()[:-2000])
 
 
 class Code:
@@ -140,7 +140,7 @@ class Code:
 
 def test_a_checkpoint_with_code_inside(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = torch.load(checkpoint, weights_only=True)
-    assert "damaged or no checkpoint" in checkpoint_error(capsys, tmp_path, {**content, "code": Code()})
+    assert "damaged or not a PyTorch checkpoint" in checkpoint_error(capsys, tmp_path, {**content, "code": Code()})
     assert "must not run" not in capsys.readouterr().out
 
 

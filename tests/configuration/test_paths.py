@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from ddpm_lightning.configuration.build import plain
-from ddpm_lightning.configuration.paths import ABSOLUTE, AS_TYPED
+from ddpm_lightning.configuration.paths import ABSOLUTE, EXPANDED
 from ddpm_lightning.runtime.command_line import command_for
 from tests.commands import ROOT, SMALL, command, error_of
 
@@ -31,7 +31,7 @@ def read(key: str, value: object) -> object:
     return found
 
 
-@pytest.mark.parametrize("key", [*ABSOLUTE, *AS_TYPED])
+@pytest.mark.parametrize("key", [*ABSOLUTE, *EXPANDED])
 def test_a_home_folder_in_quotes_is_expanded(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert read(key, "~/x") == f"{tmp_path}/x"

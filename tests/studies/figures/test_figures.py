@@ -210,8 +210,8 @@ def test_fewer_steps_take_the_nearest_t(checkpoint: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (["figure=[]"], "no figure asked for"),
-        (["checkpoint=null", "figure=[lossy_coding]"], "figures are of a model"),
+        (["figure=[]"], "no figure is chosen"),
+        (["checkpoint=null", "figure=[lossy_coding]"], "no checkpoint given"),
         (["figure=[progressive_generation]", "extractor=fashion_mnist"], "cannot be judged by"),
         (["figure=[shared_latents]", "extractor=fashion_mnist"], "cannot be judged by"),
         (["figure=[nearest_neighbours]", "extractor=fashion_mnist"], "cannot be judged by"),

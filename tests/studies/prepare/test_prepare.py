@@ -16,10 +16,9 @@ import torch
 from tqdm import tqdm
 
 from ddpm_lightning.atomic_files import atomic_write
-from ddpm_lightning.cli import prepare
 from ddpm_lightning.data.shards import ShardsDataModule
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.studies.prepare import writing
+from ddpm_lightning.studies.prepare import conversion, writing
 from tests.commands import command, error_of
 from tests.conftest import ROOT
 from tests.data.formats import encoded, everything, picture, write_folder, write_lsun
@@ -61,7 +60,7 @@ def test_broken_images_are_named_and_the_others_go_on(
     for name in ("007.png", "031.png"):
         assert f"Left out: {folder / name} cannot be read as an image" in said
         assert str(folder / name) in (tmp_path / "shards" / "broken.txt").read_text()
-    assert "Left out, for they are broken: 2 images" in said
+    assert "Left out because they are broken: 2 images" in said
     assert "52 train images and 6 test images" in said
     shards = ShardsDataModule(root=str(tmp_path / "shards"), side=16)
     images = torch.cat([everything(shards, split) for split in ("train", "test")])
@@ -170,7 +169,7 @@ def test_ctrl_c_ends_it_with_the_word_how_to_go_on(folder: Path, whole: dict[str
     os.killpg(run.pid, signal.SIGINT)  # as a terminal does: all of its processes
     said, _ = run.communicate(timeout=60)
     assert run.returncode == 130
-    assert "the same command goes on with them" in said
+    assert "the same command resumes with them" in said
     assert "Traceback" not in said
     assert not (tmp_path / "shards.json").exists()
     command("prepare", *options(folder, tmp_path))
@@ -272,4 +271,4 @@ def test_the_recipe_knows_whose_images_they_are(whole: dict[str, bytes]) -> None
         "test split",
         "train split",
     ]
-    assert prepare.SPLITS == ("train", "test")
+    assert conversion.SPLITS == ("train", "test")
