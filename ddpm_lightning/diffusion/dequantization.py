@@ -17,7 +17,7 @@ class Dequantized(NamedTuple):
 
     Args:
         y: drawn from q(y | x_0), [b, *d].
-        cost: the bound on −log P(x_0), less −log p(y), in nats, [b].
+        cost: what to add to −log p(y) to bound −log P(x_0), in nats, [b].
     """
 
     y: Images
@@ -65,7 +65,9 @@ class Dequantization(ABC):
 
 
 class UniformDequantization(Dequantization):
-    """y uniform in the bin around x_0, as for P(x_0) = ∫ p(y) dy over the bin; cost = −log of the bin's volume.
+    """Draws y uniformly from the bin around x_0.
+
+    P(x_0) is p(y), integrated over the bin. The cost is −log of the bin's volume.
 
     The bound is tight if p is even within a bin. A model that has learned the grid of the levels concentrates p on it,
     and finds most of a bin unlikely.
@@ -81,9 +83,9 @@ class UniformDequantization(Dequantization):
 
 
 class DecoderDequantization(Dequantization):
-    """y = x_1/√ᾱ_1 = x_0 + σ_1 ε, as for P(x_0) = ∫ p_θ(x_0 | x_1) p(x_1) dx_1 with the discrete decoder of Eq. 13.
+    """Draws y = x_1/√ᾱ_1 = x_0 + σ_1 ε, from which the discrete decoder of Eq. 13 reads x_0.
 
-        cost = log q(y | x_0) − log p_θ(x_0 | x_1)
+        P(x_0) = ∫ p_θ(x_0 | x_1) p(x_1) dx_1,  cost = log q(y | x_0) − log p_θ(x_0 | x_1)
 
     The bound is the paper's, except for p(x_1): the chain of the paper pays Σ_{t>1} L_{t−1} + L_T for it.
     """

@@ -87,7 +87,7 @@ class X0(Parameterization):
 
 
 class V(Parameterization):
-    """f = v = √ᾱ_t ε − √(1 − ᾱ_t) x_0.
+    """f = v = √ᾱ_t ε − √(1 − ᾱ_t) x_0, mostly noise at small t, and mostly image at large t.
 
         x̂_0 = √ᾱ_t x_t − √(1 − ᾱ_t) f
 

@@ -13,11 +13,11 @@ from ddpm_lightning.typing import PerExample, Table, Timesteps
 
 
 class Drawn(NamedTuple):
-    """Steps for a batch, and weights that make them unbiased: E[weight · loss(t)] = 1/T Σ_t loss(t).
+    """Random steps for a batch, and weights for the losses at them.
 
     Args:
         t: [b] in 1..T.
-        weight: 1/(T p(t)), [b].
+        weight: [b]. 1/(T p(t)) makes the weighted loss unbiased: E[weight · loss(t)] = 1/T Σ_t loss(t).
     """
 
     t: Timesteps
@@ -116,7 +116,7 @@ def bound_weight(process: GaussianDiffusion) -> Table:
 
 @dataclass(frozen=True)
 class LogNormalTimesteps(TimestepDistribution):
-    """The t whose ln σ_t is nearest to a draw from N(mean, std²), where σ_t² = (1 − ᾱ_t)/ᾱ_t. All weights are 1.
+    """Draws the t whose ln σ_t is nearest to a sample of N(mean, std²), where σ_t² = (1 − ᾱ_t)/ᾱ_t. All weights are 1.
 
     So the mean loss is not that over uniform t. The distribution is part of EDM's objective.
 
@@ -140,7 +140,7 @@ class LogNormalTimesteps(TimestepDistribution):
 
 @dataclass(frozen=True)
 class LogitNormalTimesteps(TimestepDistribution):
-    """The t whose logit u_t is nearest to a draw from N(mean, std²). All weights are 1.
+    """Draws the t whose logit u_t is nearest to a sample of N(mean, std²). All weights are 1.
 
     u is the place on the straight path z = (1 − u) x_0 + u ε. Since logit u = ln σ, this is `LogNormalTimesteps` with
     the defaults of rectified flow.

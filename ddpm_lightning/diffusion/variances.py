@@ -83,7 +83,7 @@ class LearnedVariance(Variance):
 
 
 class VarianceInterpolation(ABC):
-    """A function of the network's v that returns log σ² from log β̃_t to log β_t.
+    """A function that maps the network's v to a log σ_t² between log β̃_t and log β_t.
 
     Attributes:
         name: the name of a `LearnedRangeVariance` that uses it.

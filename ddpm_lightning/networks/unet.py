@@ -50,7 +50,7 @@ class Stage(nn.Module):
 class UNet(nn.Module):
     """The U-Net of the paper, with ResBlocks on several levels and attention on some of them.
 
-    The CIFAR-10 model has 35.7 million parameters, the one for 256×256 images 114 million.
+    The paper's model for CIFAR-10 has 35.7 million parameters, and the one for 256×256 images 114 million.
 
     Args:
         in_channels, out_channels: of the images in and out.
