@@ -116,7 +116,7 @@ class ExactBound(Metric):
         check_first("metrics.bpd.num_images", self.num_images, subject.require_model("bpd"), self.split)
 
     def measure(self, subject: Subject) -> Records:
-        """Bits/dim, rate, distortion and RMSE by name; writes the terms as .npz and .png. Processes share images."""
+        """Returns bits/dim, L_T, rate, distortion and RMSE. Writes the terms at every t as .npz and .png."""
         trained = subject.require_model("bpd")
         bound = self.by_step(subject)
         if not subject.fabric.is_global_zero:

@@ -40,7 +40,7 @@ READ_AT_ONCE = 256
 class ImageSet(ABC):
     """A set of images that metrics are measured on.
 
-    The methods are called in this order. Existing images need only `batches`.
+    Callers call `check`, `open`, `prepare` and `batches`, in this order. Existing images need only `batches`.
 
     Attributes:
         n: number of images.

@@ -38,7 +38,7 @@ LAST = "last.ckpt"
 """File name of the checkpoint from which a run resumes."""
 
 PREVIOUS = "previous.ckpt"
-"""File name of the checkpoint before it."""
+"""File name of the checkpoint that was last.ckpt before the newest save."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

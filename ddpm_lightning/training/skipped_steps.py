@@ -57,7 +57,7 @@ class SkippedSteps:
             raise Diverged(_message(failed[0]), step=failed[0].number - 1)
 
     def are_too_many(self) -> bool:
-        """Returns whether `check` would raise."""
+        """Returns whether too many steps in a row had been skipped at a step since the last check."""
         return bool(self._failed())
 
     def _failed(self) -> list[SeenStep]:
