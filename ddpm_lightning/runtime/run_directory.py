@@ -69,7 +69,7 @@ def folders_of_hydra(folder: Path) -> Iterator[Path]:
 
     The jobs' own folders are not searched, because they can hold very many files.
     """
-    with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:  # a folder that is missing has no jobs
         for entry in entries:
             if entry.is_dir(follow_symlinks=False) and entry.name != ".hydra":
                 hydra = Path(entry.path, ".hydra")

@@ -65,7 +65,7 @@ class Steps(SingleProcessFigure):
         if are_points(trained):
             self._check_points(images.n)
         else:
-            self._check_images(subject, images.n)
+            self._check_pictures(subject, images.n)
         self.check_count("num_draws", 2, 1000)
         wanted = self._calls(trained.model)
         if not wanted or not any(self.samplers.values()):
@@ -94,7 +94,7 @@ class Steps(SingleProcessFigure):
         if self.extractor is not None:
             raise UserError("the distance of points needs no features, and extractor= computes them; leave it out")
 
-    def _check_images(self, subject: Subject, n: int) -> None:
+    def _check_pictures(self, subject: Subject, n: int) -> None:
         self.check_model(subject)
         if self.extractor is None:
             raise UserError("steps measures a distance of features, and there is no extractor; add extractor=digits")
