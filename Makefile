@@ -1,5 +1,5 @@
 # `make help` lists the targets.
-# A .venv that is there is kept; for a new one the newest Python is taken. PYTHON=python3.12 chooses another.
+# An existing .venv is kept; a new one takes the newest Python. PYTHON=python3.12 chooses another.
 RUNS = $(shell $(1) -c 'import sys; print("$(1)" if sys.version_info >= (3, 11) else "")' 2>/dev/null)
 PYTHON ?= $(or $(firstword $(foreach python,.venv/bin/python python3.13 python3.12 python3.11,$(call RUNS,$(python)))),python3)
 BIN := .venv/bin
@@ -21,46 +21,46 @@ help: ## list the targets
 setup: ## make .venv from requirements.lock (6 GB with PyTorch's CUDA libraries)
 	@$(PYTHON) install.py
 
-train: setup ## train on real digits, about 5 minutes of 2 cores; no network, no account
+train: setup ## train on real digits: about 5 minutes on 2 cores; no network, no account
 	@echo "Training the paper's model on 1500 digits of 8x8 pixels: 1600 steps and 64 samples, about 5 minutes on 2 cores."
 	@echo "Everything goes to a new folder in outputs/. Ctrl-C stops it; it then says how to resume."
 	@$(BIN)/python train.py
 
-table2: setup ## the paper's Table 2 on digits, three seeds: some hours of 2 cores; goes on where it was stopped
+table2: setup ## the paper's Table 2 on digits, three seeds: a few hours on 2 cores; resumes if it was interrupted
 	$(BIN)/python train.py experiment=table2_digits
 
-check: setup lint ## linter, types and the tests that a change most likely breaks: under 90 seconds
+check: setup lint ## run the linter, the type checker and the quick tests: under 90 seconds
 	$(QUICK) $(CHECKED)
 
-test: setup ## the offline test suite; coverage, which costs time, of the mathematics alone
+test: setup ## run the offline test suite; coverage is measured in diffusion/ alone, because it takes time
 	$(QUICK) --cov=ddpm_lightning.diffusion --cov-fail-under=100
 
-test-slow: setup ## the longer checks
+test-slow: setup ## run the slow tests
 	$(BIN)/python -m pytest -m slow
 
-test-slurm: setup ## on a Slurm of two nodes that it sets up here, as root, and takes down: apt-get install slurm-wlm
+test-slurm: setup ## run the Slurm tests on a temporary cluster on this machine; needs root, apt-get install slurm-wlm
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm
 
-bench: setup ## side by side with every peer, about an hour; CHECKPOINT=PATH of a trained model for two of the rows
+bench: setup ## compare with other projects, about an hour; CHECKPOINT=PATH of a trained model adds two rows
 	$(BIN)/python -m benchmarks $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
 
-bench-check: setup ## a short run of some of it: no ratio is worse than the recorded one
+bench-check: setup ## check in a short run that no ratio is worse than the recorded one
 	$(BIN)/python -m benchmarks --check
 
-docs: setup ## build the documentation into site/ without a network: open site/index.html; NOTEBOOKS=true runs those, too
+docs: setup ## build the documentation: site/index.html; needs no network; NOTEBOOKS=true runs the notebooks, too
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
-lint: setup ## linter, formatter and type checker
+lint: setup ## run the linter, the formatter and the type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: setup ## let the formatter write, and the line numbers in the pages
+format: setup ## format the code, and correct the line numbers in the pages
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/python -m tests.readme_lines README.md CONTRIBUTING.md $$(find docs -name "*.md")
 
-lock: ## resolve pyproject.toml again, to today's releases, into the two lock files; needs uv
+lock: ## update the two lock files to today's releases; needs uv
 	$(COMPILE) --all-extras --upgrade --output-file requirements.lock pyproject.toml
 	echo setuptools | $(COMPILE) --constraint requirements.lock --output-file requirements-build.lock -
 

@@ -1,8 +1,8 @@
-"""Sets up .venv: installs what requirements.lock names, exactly that, and this package. Run it as `python3 install.py`.
+"""Sets up .venv with the packages of requirements.lock and this package. Run it as `python3 install.py`.
 
-The package index is asked for nothing that a lock file does not name: no dependency is resolved (--no-deps), and what
-is built from source is built with the locked tools (--no-build-isolation). So a new release of any package changes
-nothing. An interrupted set-up is completed by the same command. A finished one returns at once.
+It installs only what a lock file names: no dependency is resolved (--no-deps), and packages that need a build use the
+locked tools (--no-build-isolation). So a new release of a package changes nothing. The same command completes an
+interrupted set-up, and returns at once after a finished one.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ STAMP = VENV / "installed-from-lock"
 LOCKS = ("requirements-build.lock", "requirements.lock")  # the tools that build the rest come first
 OLDEST = (3, 11)
 GIGABYTES = 7
-"""Space that a new .venv needs: PyTorch comes with its CUDA libraries."""
+"""The disk space that a new .venv needs, because PyTorch brings its CUDA libraries."""
 
 
 def main() -> None:
-    """Brings .venv to the state that the lock files describe."""
+    """Installs the packages of the lock files into .venv, unless that is done already."""
     if sys.version_info < OLDEST:
         sys.exit(f"Error: this is Python {sys.version.split()[0]}, and 3.11 or newer is needed; give PYTHON=python3.13")
     if not is_current():
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def is_current() -> bool:
-    """Whether .venv was completed for the present lock files."""
+    """Returns whether .venv was completed for the present lock files."""
     return (
         STAMP.is_file()
         and PYTHON.exists()
@@ -48,13 +48,13 @@ def is_current() -> bool:
 
 
 def fingerprint() -> str:
-    """The SHA-256 of everything that decides what is installed, as hexadecimal digits."""
+    """Returns the SHA-256 of the files that decide what is installed, as hexadecimal digits."""
     files = (ROOT / name for name in (*LOCKS, "pyproject.toml"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def is_wanted_python() -> bool:
-    """Whether .venv has the Python version that runs this program."""
+    """Returns whether .venv has the Python version that runs this program."""
     config = VENV / "pyvenv.cfg"
     found = (
         re.search(r"^version\s*=\s*(\d+)\.(\d+)", config.read_text(encoding="utf-8"), re.MULTILINE)
@@ -65,7 +65,7 @@ def is_wanted_python() -> bool:
 
 
 def create_environment() -> None:
-    """Creates .venv. A usable one is kept; a broken one, or one of another Python, is created again."""
+    """Creates .venv, unless there is one that works and has this Python version."""
     usable = is_wanted_python() and works(PYTHON, "-m", "pip", "--version")
     if usable:
         return
@@ -76,7 +76,7 @@ def create_environment() -> None:
 
 
 def install(*what: str) -> None:
-    """Installs without resolving anything: with uv if it is there, else with pip, of which only errors are shown."""
+    """Installs packages without resolving dependencies: with uv if it is installed, else with pip."""
     uv = shutil.which("uv")
     program = (
         [uv, "pip", "install", "--python", PYTHON] if uv else [PYTHON, "-m", "pip", "-qq", "install", "--no-input"]
@@ -88,7 +88,7 @@ def install(*what: str) -> None:
 
 
 def remove_unlocked() -> None:
-    """Uninstalls what no lock file names, such as the packages of an older lock."""
+    """Uninstalls packages that no lock file names, such as those of an older one."""
     locked = "".join((ROOT / lock).read_text(encoding="utf-8") for lock in LOCKS)
     named = re.findall(r"^([\w.-]+)(?:\[.*\])?==", locked, re.MULTILINE)
     command = [PYTHON, "-m", "pip", "--disable-pip-version-check", "list", "--format=freeze"]
@@ -101,12 +101,12 @@ def remove_unlocked() -> None:
 
 
 def normal(name: str) -> str:
-    """The package name as indexes write it."""
+    """Returns the package name as package indexes write it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def works(*command: object) -> bool:
-    """Whether a command can be run and succeeds."""
+    """Returns whether a command can be run and succeeds."""
     try:
         return subprocess.run(list(map(str, command)), capture_output=True).returncode == 0
     except OSError:
