@@ -254,8 +254,8 @@ def test_wrong_sets_of_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     np.savez(tmp_path / "other.npz", pictures=np.zeros((3, 8, 8, 1), np.uint8))
     for name, words in {
         "empty": "holds no images",
-        "mixed": "a set has images of one size",
-        "nan.npz": "NaN and fractions are no pixels",
+        "mixed": "all images must have one shape",
+        "nan.npz": "not uint8 [n, h, w, c] in 0..255; round the values first",
         "other.npz": "holds none of the arrays images, arr_0",
         "nowhere": "is not a folder",
     }.items():

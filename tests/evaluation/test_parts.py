@@ -125,7 +125,7 @@ def test_a_process_that_is_asked_to_stop_tells_the_others(checkpoint: Path, tmp_
     os.kill(int(last), signal.SIGUSR1)
     said, _ = run.communicate(timeout=120)
     assert run.returncode == 128 + signal.SIGUSR1, said
-    assert "The images made so far are kept" in said
+    assert "The finished images are in" in said
 
 
 @pytest.mark.parametrize(

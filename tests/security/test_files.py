@@ -127,7 +127,7 @@ def test_a_checkpoint_whose_parts_overlap_is_refused(checkpoint: Path, tmp_path:
         warnings.simplefilter("ignore")
         file.writestr("archive/data.pkl", bytes(2**16))
         file.filelist += file.filelist * 1000
-    with pytest.raises(UserError, match="claim to be more than the whole"):
+    with pytest.raises(UserError, match="claim to be larger than the file"):
         read_checkpoint(path)
 
 

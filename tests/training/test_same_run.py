@@ -249,7 +249,7 @@ def test_other_options_of_the_optimizer_are_changed_too(half: Path, tmp_path: Pa
     ("option", "words"),
     [
         ("resume.allow=[optimizer.rl]", "resume.allow names optimizer.rl, which is not a key of the configuration"),
-        ("resume.allow=[optimizer.lr.x]", "resume.allow names optimizer.lr.x, which is no key"),
+        ("resume.allow=[optimizer.lr.x]", "resume.allow names optimizer.lr.x, which is not a key"),
         ("resume.allow=optimizer.lr", "resume.allow=optimizer.lr is not a list of keys"),
     ],
 )
@@ -271,7 +271,7 @@ def test_a_converted_checkpoint_is_no_run_to_resume(
     path = tmp_path / "checkpoints" / "last.ckpt"
     command("convert", f"source.path={half}/checkpoints/last.ckpt", f"target.path={path}")
     said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}", *SMALL)
-    assert f"{path} was written by convert.py: it holds weights, but no optimizer" in said
+    assert f"{path} was written by convert.py: it has weights, but no optimizer" in said
     assert f"init_from={path} and another hydra.run.dir" in said
 
 
