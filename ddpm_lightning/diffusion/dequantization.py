@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 
@@ -29,6 +29,9 @@ class Dequantization(ABC):
 
         −log P(x_0) ≤ E_{y~q}[cost − log p(y)]
 
+    Attributes:
+        origin: further facts for the record of a result.
+
     References:
         Theis et al. (2016), "A note on the evaluation of generative models".
         Ho et al. (2019), "Flow++: Improving Flow-Based Generative Models with Variational Dequantization".
@@ -44,14 +47,11 @@ class Dequantization(ABC):
         ...         return Dequantized(x_0, x_0.new_zeros(len(x_0)))
     """
 
+    origin: ClassVar[dict[str, Any]] = {}
+
     @abstractmethod
     def label(self, model: DenoisingDiffusion) -> str:
         """Returns its part of the names of results."""
-
-    @property
-    def origin(self) -> dict[str, Any]:
-        """Further facts for the record of a result."""
-        return {}
 
     @abstractmethod
     def __call__(self, model: DenoisingDiffusion, x_0: Images, randn_like: Callable[[Images], Images]) -> Dequantized:
@@ -90,12 +90,10 @@ class DecoderDequantization(Dequantization):
     The bound is the paper's, except for p(x_1): the chain of the paper pays Σ_{t>1} L_{t−1} + L_T for it.
     """
 
+    origin: ClassVar[dict[str, Any]] = {"clip_x_0": True}  # as in the paper's evaluation
+
     def label(self, model: DenoisingDiffusion) -> str:
         return f"decoder_{model.variance.name}"
-
-    @property
-    def origin(self) -> dict[str, Any]:
-        return {"clip_x_0": True}  # as in the paper's evaluation
 
     def __call__(self, model: DenoisingDiffusion, x_0: Images, randn_like: Callable[[Images], Images]) -> Dequantized:
         exploding = VarianceExploding(model.process)
