@@ -74,6 +74,15 @@ def test_rooms_import_only_those_before_them(path: Path) -> None:
             assert here in HYDRA or str(path.relative_to(PACKAGE)) in HYDRA_FILES, f"{path} imports {module}"
 
 
+def test_private_parts_of_hydra_and_lightning_are_touched_in_one_file() -> None:
+    for path in FILES:
+        nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)]
+        private = [node.attr for node in nodes if node.attr.startswith("_") and not node.attr.startswith("__")]
+        of_theirs = {node.attr for node in nodes if ast.unparse(node.value).endswith(("trainer", "logger", "hydra"))}
+        touched = of_theirs & set(private) or [module for module in imports(path) if "._internal" in module]
+        assert not touched or path.name == "private_parts.py", path
+
+
 def test_no_two_files_share_a_name_and_no_folder_is_crowded() -> None:
     names = Counter(path.name for path in FILES if path.name != "__init__.py" and path.parent != PACKAGE / "cli")
     assert not [name for name, count in names.items() if count > 1]

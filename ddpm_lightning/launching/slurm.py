@@ -114,14 +114,14 @@ class SlurmSweep(SlurmLauncher):
 
 
 def with_resources(params: dict[str, Any], configs: Sequence[DictConfig]) -> dict[str, Any]:
-    """Completes the launcher's parameters: GPUs and CPUs, the path of this package, and that a dead task ends its job.
+    """Adds what the jobs need to the launcher's parameters: GPUs, CPUs, and the path of this package.
 
     Args:
         params: The launcher's parameters.
         configs: The configurations of all jobs.
 
     Returns:
-        The parameters, in which numbers of GPUs and CPUs that the user gave stay.
+        The parameters. Numbers of GPUs and CPUs that the user gave are kept. A job ends if one of its tasks dies.
 
     Raises:
         UserError: The number of GPUs or of processes is not known.

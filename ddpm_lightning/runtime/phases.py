@@ -25,8 +25,8 @@ class Phases:
         finally:
             self.add(phase, time.perf_counter() - start)
 
-    def besides(self, phase: str) -> float:
-        """Returns the seconds of all other phases."""
+    def total_except(self, phase: str) -> float:
+        """Returns the seconds of all phases except this one."""
         return sum(seconds for name, seconds in self.seconds.items() if name != phase)
 
     def so_far(self) -> dict[str, float]:

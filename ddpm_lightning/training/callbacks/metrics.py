@@ -102,7 +102,7 @@ class TrainingMetrics(L.Callback):
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         self.began = time.perf_counter()
         if self.opened is None:  # at a batch, to leave out pictures between two windows
-            self.opened, self.apart = self.began, PHASES.besides("train")
+            self.opened, self.apart = self.began, PHASES.total_except("train")
 
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: L.Trainer, module: DDPM, outputs: dict[str, Tensor], batch: Any, batch_idx: int
@@ -133,7 +133,7 @@ class TrainingMetrics(L.Callback):
         """Returns the seconds of the current window without those of measuring, drawing and saving."""
         if self.opened is None:
             return self.before
-        return self.before + time.perf_counter() - self.opened - (PHASES.besides("train") - self.apart)
+        return self.before + time.perf_counter() - self.opened - (PHASES.total_except("train") - self.apart)
 
     def _close_window(self, trainer: L.Trainer, module: DDPM) -> None:
         log_metrics(trainer, self._metrics(trainer, module) | self._seconds())
