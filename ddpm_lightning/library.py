@@ -3,6 +3,7 @@
 Nothing here imports Lightning or Hydra.
 """
 
+from ddpm_lightning.diffusion.analytic_variance import AnalyticVariance, estimate_gamma, save_gamma
 from ddpm_lightning.diffusion.gaussian import Gaussian
 from ddpm_lightning.diffusion.likelihood import bits_per_dimension, estimate_bound, every_term, harmonic
 from ddpm_lightning.diffusion.losses import ELBO, P2, VDM, EDMLoss, Hybrid, Loss, MinSNR, Simple, TruncatedSNR
@@ -65,6 +66,7 @@ __all__ = [
     "P2",
     "VDM",
     "X0",
+    "AnalyticVariance",
     "AncestralSampler",
     "BestNetwork",
     "BetaTildeVariance",
@@ -125,9 +127,11 @@ __all__ = [
     "Velocity",
     "bits_per_dimension",
     "estimate_bound",
+    "estimate_gamma",
     "every_direction",
     "every_term",
     "geometric_schedule",
     "harmonic",
     "random_signs",
+    "save_gamma",
 ]

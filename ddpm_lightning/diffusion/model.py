@@ -70,6 +70,7 @@ class DenoisingDiffusion(nn.Module):
         self.parameterization = parameterization
         self.variance = variance
         self.levels = levels
+        variance.check(process)
         self.register_buffer("steps", torch.arange(process.T + 1), persistent=False)
 
     def forward(self, x_t: Images, t: Timesteps) -> NetworkOutput:

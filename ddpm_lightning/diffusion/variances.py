@@ -44,6 +44,9 @@ class Variance(ABC):
             v: the second half of the network's output, [b, *d]; None if the variance is not learned.
         """
 
+    def check(self, process: GaussianDiffusion) -> None:
+        """Raises UserError if it does not belong to the chain."""
+
     def extra_channels(self, channels: int) -> int:
         """Returns how many output channels the network needs besides the image's `channels`."""
         return channels if self.learned else 0

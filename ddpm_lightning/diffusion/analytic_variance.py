@@ -1,0 +1,122 @@
+"""The variance that is best for a trained network (Bao et al., 2022): its table Γ_t, and σ_t² from it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.diffusion.process import GaussianDiffusion
+from ddpm_lightning.diffusion.variances import Variance
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.typing import Broadcast, Images, PerExample, Table, Timesteps
+
+NEAR = 1e-6
+"""The largest difference of log SNR at which two steps count as the same noise level."""
+
+
+@dataclass(frozen=True)
+class AnalyticVariance(Variance):
+    """σ_t² = β̃_t + c_x0² E Var(x_0 | x_t), which minimizes the bound over all σ_t² I for the network as it is.
+
+        E Var(x_0 | x_t) = (1 − ᾱ_t)/ᾱ_t · (1 − Γ_t),  Γ_t = E‖ε_θ(x_t, t)‖²/d
+
+    It lies between β̃_t and β_t. Γ_t belongs to a noise level, so it serves every subset of the steps. At t = 1 it is
+    β̃_2, as for the other fixed variances: see `GaussianDiffusion`.
+
+    Args:
+        gamma: path of the file with Γ_t, which `save_gamma` writes (`python evaluate.py metrics=[gamma]`).
+
+    Raises:
+        UserError: there is no such file, or it is damaged; or, when a model is built, it is of another chain.
+
+    References:
+        Bao, Li, Zhu and Zhang, "Analytic-DPM: an Analytic Estimate of the Optimal Reverse Variance in Diffusion
+        Probabilistic Models" (2022), Theorem 1.
+    """
+
+    gamma: str | None = None
+
+    name = "analytic"
+
+    def __post_init__(self) -> None:
+        if self.gamma is None:
+            raise UserError(
+                "variance=analytic needs the Γ_t of a trained model; measure it with evaluate.py metrics=[gamma] and "
+                "give the file as variance.gamma=FOLDER/gamma.pt"
+            )
+        _ = self._table
+
+    @cached_property
+    def _table(self) -> tuple[Table, Table]:
+        """λ_t = ½ log SNR(t) and Γ_t, [T+1] each, on the CPU."""
+        try:
+            saved: dict[str, Any] = torch.load(str(self.gamma), map_location="cpu", weights_only=True)
+            return saved["half_log_snr"].double(), saved["gamma"].double()
+        except Exception as error:  # a damaged file can raise nearly anything
+            raise UserError(f"variance.gamma={self.gamma} is missing or damaged; measure it again") from error
+
+    def check(self, process: GaussianDiffusion) -> None:
+        wanted = process.half_log_snr[1:].cpu()
+        off = (self._table[0][1:] - wanted[:, None]).abs().amin(1)
+        if float(off.max()) > NEAR:
+            raise UserError(
+                f"variance.gamma={self.gamma} was measured on another chain: step {int(off.argmax()) + 1} has no noise "
+                "level of that file; measure it again with this schedule"
+            )
+
+    def log_variance(self, process: GaussianDiffusion, t: Timesteps, x_t: Images, v: Images | None) -> Broadcast:
+        uncertain = (1 - self._at(process, t)).clamp(0, 1) / process.snr[t]
+        best = (process.beta_tilde[t] + process.c_x_0[t].square() * uncertain).log()
+        log_variance = torch.where(t == 1, process.log_beta_tilde[t], best)
+        return log_variance.to(x_t.dtype).reshape(-1, *[1] * (x_t.ndim - 1))
+
+    def _at(self, process: GaussianDiffusion, t: Timesteps) -> Table:
+        """Returns Γ at the noise levels of steps t of a chain, which may be a subset of the file's: [b]."""
+        half_log_snr, gamma = (table[1:].to(t.device) for table in self._table)
+        return gamma[(half_log_snr - process.half_log_snr[t][:, None]).abs().argmin(1)]
+
+
+def squared_eps(model: DenoisingDiffusion, x_0: Images, t: Timesteps, eps: Images) -> PerExample:
+    """Returns ‖ε_θ(x_t, t)‖²/d for x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε: [b]. Its mean over images and ε is Γ_t.
+
+    Args:
+        model: the reverse process; ε_θ follows from its unclipped x̂_0 in every parameterization.
+        x_0: clean images, [b, *d].
+        t: [b] in 1..T.
+        eps: ε ~ N(0, I), [b, *d].
+    """
+    x_t = model.process.q_sample(x_0, t, eps)
+    return model.process.eps(model.predict_x_0(x_t, t), x_t, t).square().flatten(1).mean(1)
+
+
+@torch.no_grad()
+def estimate_gamma(model: DenoisingDiffusion, x_0: Images, *, randn_like: Callable[[Images], Images]) -> Table:
+    """Returns Γ_t = E‖ε_θ(x_t, t)‖²/d, estimated from one draw of x_t for each image and each t: [T+1]; 0 in row 0.
+
+    Args:
+        model: the reverse process.
+        x_0: clean images, [b, *d]; 100 to 1000 are enough.
+        randn_like: draws ε ~ N(0, I) in the shape of its argument.
+
+    References:
+        Bao et al. (2022), Eq. 8.
+    """
+    gamma = torch.zeros_like(model.process.alpha_bar)
+    for t in range(1, model.process.T + 1):
+        steps = torch.full((len(x_0),), t, device=x_0.device)
+        gamma[t] = squared_eps(model, x_0, steps, randn_like(x_0)).double().mean()
+    return gamma
+
+
+def save_gamma(path: str, process: GaussianDiffusion, gamma: Table) -> None:
+    """Writes the file that `AnalyticVariance` reads.
+
+    Args:
+        path: the file; an old one is overwritten.
+        process: the chain on which Γ_t was estimated.
+        gamma: Γ_t, [T+1].
+    """
+    torch.save({"half_log_snr": process.half_log_snr.cpu(), "gamma": gamma.cpu()}, path)

@@ -1,0 +1,61 @@
+"""Measures Γ_t, from which variance=analytic takes the best σ_t² for a trained model."""
+
+from dataclasses import dataclass
+
+import torch
+
+from ddpm_lightning.diffusion.analytic_variance import save_gamma, squared_eps
+from ddpm_lightning.errors import check_at_most, check_whole
+from ddpm_lightning.evaluation.metric import Metric
+from ddpm_lightning.evaluation.split_share import check_split, measuring, share_of_split
+from ddpm_lightning.evaluation.subject import Subject
+from ddpm_lightning.runtime.results import Records, add_up
+from ddpm_lightning.seeding import NoisePerImage
+
+FILE = "gamma.pt"
+
+
+@dataclass
+class Gamma(Metric):
+    """Γ_t = E‖ε_θ(x_t, t)‖²/d for every t, over images of a split; written as gamma.pt into the run directory.
+
+    The draws depend only on (seed, image, t). Processes share the images.
+
+    Args:
+        split: "train" or "test".
+        num_images: number of images, the first of the split; at least 1.
+    """
+
+    split: str = "train"
+    num_images: int = 500
+
+    def check(self, subject: Subject) -> None:
+        """Raises UserError if there is no model or no such split, or if the split has fewer than num_images images."""
+        check_split(self.split)
+        check_whole("metrics.gamma.num_images", self.num_images, 1, "use 500")
+        images = subject.require_model("gamma").data.images(self.split)
+        check_at_most("metrics.gamma.num_images", self.num_images, len(images), "the split has no more")
+
+    def measure(self, subject: Subject) -> Records:
+        """Writes gamma.pt and returns the mean of Γ_t over t."""
+        trained = subject.require_model("gamma")
+        process = trained.model.process
+        sums = torch.zeros_like(process.alpha_bar)
+        with measuring(subject, trained, self.split, process.T, self.num_images) as bar:
+            for batch in share_of_split(subject, trained, self.split, self.num_images):
+                noise = NoisePerImage(subject.seed, batch.indices.tolist(), batch.x_0.device, "gamma")
+                for t in range(1, process.T + 1):
+                    steps = torch.full((len(batch.x_0),), t, device=batch.x_0.device)
+                    eps = noise.randn_like(batch.x_0)
+                    sums[t] += squared_eps(trained.model, batch.x_0, steps, eps).double().sum()
+                    bar.update(len(batch.x_0))
+        gamma = add_up(subject.fabric, sums) / self.num_images
+        if not subject.fabric.is_global_zero:
+            return {}
+        save_gamma(str(subject.run_dir / FILE), process, gamma)
+        record = {"value": float(gamma[1:].mean()), "file": FILE, "split": self.split, "num_images": self.num_images}
+        return {self.result_names(subject)[0]: {**record, **trained.origin}}
+
+    def result_names(self, subject: Subject) -> list[str]:
+        """Returns the name of the result in results.json."""
+        return [f"{self.split}/gamma_first{self.num_images}{subject.require_model('gamma').suffix}"]
