@@ -7,9 +7,9 @@ from lightning.fabric import Fabric
 from omegaconf import DictConfig
 
 from ddpm_lightning.configuration.build import compile_network, make, plain
+from ddpm_lightning.evaluation.generated_shards import check_parts, part_of
 from ddpm_lightning.evaluation.image_sets import Generated
 from ddpm_lightning.evaluation.measure import check_options, make_subject, measure_all
-from ddpm_lightning.evaluation.parts import check_parts, part_of
 from ddpm_lightning.runtime.command_line import relative
 from ddpm_lightning.runtime.processes import in_processes, is_first
 from ddpm_lightning.runtime.quiet_libraries import quiet_libraries

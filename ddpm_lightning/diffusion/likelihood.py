@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ddpm_lightning.diffusion.interpolate import interpolate
 from ddpm_lightning.diffusion.model import Denoised, DenoisingDiffusion, NetworkOutput
 from ddpm_lightning.typing import ByStep, Images, PerExample, Table, Timesteps
 
@@ -239,3 +238,17 @@ def pilot(
     known = torch.tensor(steps, dtype=torch.float64, device=x_0.device)
     every = torch.arange(1, model.process.T + 1, dtype=torch.float64, device=x_0.device)
     return interpolate(every.log(), known.log(), torch.stack(size)).exp().cpu()
+
+
+def interpolate(x: ByStep, known: Tensor, values: Tensor) -> ByStep:
+    """Returns the values at x of the piecewise linear function through (known, values).
+
+    Args:
+        x: where to evaluate, [n], between the ends of known.
+        known: at least two points, ascending, [k].
+        values: the function's values at known, [k].
+    """
+    right = torch.searchsorted(known, x.contiguous()).clamp(1, len(known) - 1)
+    low, high = known[right - 1], known[right]
+    share = (x - low) / (high - low)
+    return values[right - 1] * (1 - share) + values[right] * share

@@ -9,7 +9,7 @@ gradient descent on the variance; `least_time` computes it from the terms of a t
 
 import torch
 
-from ddpm_lightning.diffusion.interpolate import interpolate
+from ddpm_lightning.diffusion.likelihood import interpolate
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.schedules import Schedule, schedule_of_log_snr
 from ddpm_lightning.typing import ByInterval, ByStep, PerExample, Terms

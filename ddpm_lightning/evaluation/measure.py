@@ -19,9 +19,8 @@ from ddpm_lightning.configuration.build import (
 )
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
 from ddpm_lightning.evaluation.fabric import precision_of
-from ddpm_lightning.evaluation.generated_shards import GeneratedShards, digest
+from ddpm_lightning.evaluation.generated_shards import GeneratedShards, check_whole_set, digest
 from ddpm_lightning.evaluation.image_sets import Generated, Given, ImageSet
-from ddpm_lightning.evaluation.parts import check_whole_set
 from ddpm_lightning.evaluation.split_share import check_split
 from ddpm_lightning.evaluation.subject import Subject, Trained
 from ddpm_lightning.image_files.decoding import check_background

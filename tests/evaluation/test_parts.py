@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ddpm_lightning.evaluation.generated_shards import GeneratedShards
+from ddpm_lightning.evaluation.generated_shards import GeneratedShards, part_of
 from ddpm_lightning.evaluation.image_sets import Generated
-from ddpm_lightning.evaluation.parts import part_of
 from tests.commands import command, error_of, results
 from tests.conftest import ROOT
 from tests.evaluation.test_evaluate import all_images, checkpoint, options
