@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from ddpm_lightning.cli.train_classifier import as_bytes
 from ddpm_lightning.data.digits import DigitsDataModule
 from ddpm_lightning.data.fashion_mnist import FashionMNISTDataModule
 from ddpm_lightning.metrics.classifier import DataSetClassifier
 from ddpm_lightning.metrics.extractor import extract_all
 from ddpm_lightning.metrics.reference import frechet_distance, statistics_of
+from ddpm_lightning.studies.classifier_training import as_bytes
 
 STRENGTHS = (1, 2, 3, 4, 5)
 DATA = {"digits": DigitsDataModule, "fashion_mnist": FashionMNISTDataModule}

@@ -8,10 +8,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from ddpm_lightning.cli.train_classifier import accuracy_of, as_bytes
 from ddpm_lightning.data.digits import DigitsDataModule
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.metrics.classifier import DESCRIPTION, DataSetClassifier, load_classifier, shipped_weights
+from ddpm_lightning.studies.classifier_training import accuracy_of, as_bytes
 from tests.commands import command, error_of
 
 SHIPPED = ("digits", "fashion_mnist", "fashion_mnist16")
