@@ -1,4 +1,4 @@
-"""Runs that ended before their last step: what a run directory holds of one, and how it is resumed."""
+"""Finds the checkpoint that a run resumes, and logs how to resume an interrupted run."""
 
 import logging
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ class Resumed(NamedTuple):
 
 
 def find_resumable(config: dict[str, Any]) -> Resumed:
-    """Returns what the run directory holds of this run.
+    """Returns the checkpoint in the run directory, and how this command's options differ from it.
 
     Raises:
         UserError: The run directory holds another run.
@@ -50,13 +50,13 @@ def find_resumable(config: dict[str, Any]) -> Resumed:
 
 
 def divergence_in_sweep(config: dict[str, Any]) -> str | None:
-    """Returns why this run diverged, if it did as one of a sweep. There, divergence is a result like another."""
+    """Returns why this run diverged, if it is one of a sweep, where divergence is a result; else None."""
     return reason_of_divergence(config) if in_sweep() else None
 
 
 @contextmanager
 def telling_how_to_resume(trainer: L.Trainer) -> Iterator[None]:
-    """Ends the run at its next step if a signal asks to stop, and logs how to resume it."""
+    """Catches the signals that ask to stop, and logs how to resume the run when it ends because of one."""
     with STOP.listening():
         try:
             yield

@@ -21,12 +21,12 @@ class Closing(Protocol):
     """
 
     def finish(self, exit_code: int) -> None:
-        """Closes the logger. exit_code: 0 if the run ended well, as of a process otherwise."""
+        """Closes the logger. `exit_code` is 0 after success, and otherwise the exit code of the process."""
 
 
 @contextmanager
 def closing_loggers(loggers: list[Any]) -> Iterator[None]:
-    """Closes the loggers when the block ends, with the exit code of how it ended.
+    """Closes the loggers on exit, and passes them the exit code of the run.
 
     The next job of a sweep in this process can then open a W&B run of its own.
     """
