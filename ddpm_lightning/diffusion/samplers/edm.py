@@ -32,7 +32,7 @@ class EulerSampler(Sampler):
     Args:
         num_steps, spacing, clip_x_0: see `Sampler`.
         churn: S_churn, at least 0; how much noise is added over all K steps.
-        churn_min, churn_max: S_tmin and S_tmax; noise is added only if σ_t lies between them.
+        churn_min, churn_max: S_tmin and S_tmax; noise is added only if σ_t lies between them. None is no upper bound.
         churn_noise: S_noise, above 0; at 1, the noise added is what σ̂ needs.
 
     Raises:
@@ -44,7 +44,7 @@ class EulerSampler(Sampler):
 
     churn: float = 0.0
     churn_min: float = 0.0
-    churn_max: float = math.inf
+    churn_max: float | None = None
     churn_noise: float = 1.0
 
     name = "euler"
@@ -91,7 +91,8 @@ class EulerSampler(Sampler):
 
     def _raised(self, sigma: list[float], t: int, K: int) -> int:
         """Returns the step of the model whose noise is nearest to (1 + γ) σ_t."""
-        if not (self.churn and self.churn_min <= sigma[t] <= self.churn_max):
+        churn_max = math.inf if self.churn_max is None else self.churn_max
+        if not (self.churn and self.churn_min <= sigma[t] <= churn_max):
             return t
         wanted = sigma[t] * (1 + min(self.churn / K, MAX_GAMMA))
         return min(range(t, len(sigma)), key=lambda each: abs(sigma[each] - wanted))
