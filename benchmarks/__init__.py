@@ -1,1 +1,1 @@
-"""How fast, how lean and how cheap the platform is, side by side with its peers. `python -m benchmarks --list`"""
+"""Measures speed, memory and cost of the platform, side by side with its peers. `python -m benchmarks --list`"""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [name …]`."""
+"""Runs `python -m benchmarks [name …]`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What every benchmark is: a question, its settings as fields, and a way to an answer."""
+"""The base class of benchmarks: a question, its settings as fields, and a method that answers it."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -9,7 +9,12 @@ from benchmarks.findings import Findings
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark(ABC):
-    """name: of its file of results. rounds: how often the sides take turns. The other fields are its settings, too."""
+    """Answers one question by measurement. Its fields are its settings.
+
+    Args:
+        name: The name of its file of results.
+        rounds: How often the sides take turns.
+    """
 
     name: str
     rounds: int = 7
@@ -18,9 +23,9 @@ class Benchmark(ABC):
 
     @property
     def command(self) -> str:
-        """What measures it anew."""
+        """The command that repeats the measurement."""
         return f"python -m benchmarks {self.name}"
 
     @abstractmethod
     def measure(self) -> Findings:
-        """Does the work."""
+        """Measures, and returns the findings."""

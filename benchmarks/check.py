@@ -1,4 +1,4 @@
-"""Is a ratio worse than the one that was recorded? Ratios alone are compared: seconds belong to a machine and a day."""
+"""Compares ratios with the recorded ones. Seconds are not compared, because they depend on machine and day."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ TOLERANCE = 0.15
 
 
 def regressions(recorded: Record, now: Record) -> Iterator[str]:
-    """A sentence for each ratio that fell."""
+    """Yields a sentence for each ratio that fell below the recorded one."""
     for before, after in zip(recorded["comparisons"], now["comparisons"], strict=True):
         least = before["ratio"]["lower"] * (1 - TOLERANCE)
         if after["ratio"]["median"] < least:
@@ -19,8 +19,8 @@ def regressions(recorded: Record, now: Record) -> Iterator[str]:
             )
 
 
-def strangers(recorded: Record, now: Record) -> Iterator[str]:
-    """What makes the two hard to compare: another machine."""
+def differences(recorded: Record, now: Record) -> Iterator[str]:
+    """Yields what makes two records hard to compare, like another machine."""
     for key in ("cpu", "gpu", "cores", "torch"):
         if recorded["machine"][key] != now["machine"][key]:
             yield f"recorded with {key} {recorded['machine'][key]}, now {now['machine'][key]}"

@@ -1,4 +1,4 @@
-"""On what the benchmarks run: the only room that knows a CPU from a GPU."""
+"""The device that benchmarks run on. No other file distinguishes CPU and GPU."""
 
 import os
 import platform
@@ -15,51 +15,51 @@ from torch.profiler import profile
 from benchmarks.sides.trace import peak_of_trace
 
 FULL_PRECISION, HALF_PRECISION = "32-true", "bf16-mixed"
-"""Lightning's names of them, as `trainer.precision=` takes them."""
+"""Lightning's names of the precisions, as `trainer.precision=` takes them."""
 
 Meter = Callable[[Callable[[], Any], Callable[[], Any]], int]
-"""Two pieces of work, the first of which only warms up -> the bytes that the second needed at its peak."""
+"""Takes two pieces of work, the first for warm-up, and returns the peak bytes of the second."""
 
 
 @cache
 def device() -> torch.device:
-    """A CUDA GPU where there is one, and else the CPU."""
+    """Returns the CUDA GPU if there is one, otherwise the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def cores() -> int:
-    """The cores that this process may run on; `taskset` chooses them."""
+    """Returns the number of cores that this process may run on, as `taskset` sets it."""
     return len(os.sched_getaffinity(0))
 
 
 def threads() -> int:
-    """As many as cores, or as OMP_NUM_THREADS says."""
+    """Returns the number of threads: OMP_NUM_THREADS, or the number of cores."""
     return int(os.environ.get("OMP_NUM_THREADS", cores()))
 
 
 def fix_threads() -> None:
-    """That many threads, from now on."""
+    """Makes torch use `threads()` threads from now on."""
     torch.set_num_threads(threads())
 
 
 def most_processes() -> int:
-    """How many processes can train side by side: one a GPU, or one a core."""
+    """Returns how many processes can train side by side: one for each GPU, or for each core."""
     return torch.cuda.device_count() if device().type == "cuda" else cores()
 
 
 def finish() -> None:
-    """Waits until the device has done what it was told."""
+    """Waits until the device has finished all work."""
     if device().type == "cuda":
         torch.cuda.synchronize()
 
 
 def autocast(precision: str) -> AbstractContextManager[Any]:
-    """What Lightning runs a step in at this precision."""
+    """Returns the context in which Lightning runs a step at this precision."""
     return nullcontext() if precision == FULL_PRECISION else torch.autocast(device().type, dtype=torch.bfloat16)
 
 
 def machine() -> dict[str, Any]:
-    """What is to be known of the machine, to repeat a measurement or to distrust it."""
+    """Describes the machine, so that a measurement can be repeated or doubted."""
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_model(),
@@ -81,7 +81,7 @@ def _cpu_model() -> str:
 
 
 def meters() -> dict[str, Meter]:
-    """The ways in which peak memory is measured here, by what they are called. Each needs a process of its own."""
+    """Returns the ways to measure peak memory by name. Each needs a process of its own."""
     if device().type == "cuda":
         return {"torch.cuda.max_memory_allocated": _peak_of_cuda}
     return {"resident set": _peak_of_resident_set, "torch's profiler": _peak_of_profiler}
@@ -106,7 +106,7 @@ def _peak_of_resident_set(warm_up: Callable[[], Any], work: Callable[[], Any]) -
 
 
 def _resident_bytes(what: str) -> int:
-    """VmRSS: in memory now. VmHWM: at most so far."""
+    """Returns a field of /proc/self/status in bytes. VmRSS is the memory in use, VmHWM its peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{what}:"))
 

@@ -1,4 +1,4 @@
-"""What a benchmark found: comparisons with others, plain figures, and how something grows."""
+"""The findings of a benchmark: comparisons, single numbers, and series."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,14 @@ from benchmarks.measure import Spread, spread
 
 @dataclass(frozen=True)
 class Comparison:
-    """ours, theirs: medians. ratio: theirs/ours round by round, so that more than 1 is better. target: its least."""
+    """A comparison of two sides.
+
+    Args:
+        ours: Median of our side.
+        theirs: Median of the other side.
+        ratio: theirs/ours of each round; more than 1 is better.
+        target: The least ratio that we aim at.
+    """
 
     what: str
     our_name: str
@@ -27,14 +34,14 @@ def compare(
     unit: str = "s",
     target: float | None = None,
 ) -> Comparison:
-    """Two sides that took turns, of whose numbers less is better."""
+    """Compares two sides that took turns. Smaller numbers are better."""
     ratios = [their / our for our, their in zip(ours, theirs, strict=True)]
     return Comparison(what, *sides, spread(ours).median, spread(theirs).median, unit, spread(ratios), target)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A number that stands alone. limit: the most that it may be."""
+    """A single number. limit: the largest value that we accept."""
 
     what: str
     value: Spread
@@ -44,7 +51,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Series:
-    """How a cost grows: values[i] at places[i] of what the series goes along, ascending."""
+    """Growth of a cost: values[i] at places[i], ascending."""
 
     what: str
     along: str
@@ -55,7 +62,7 @@ class Series:
 
 @dataclass
 class Findings:
-    """Everything that one benchmark found."""
+    """All findings of one benchmark."""
 
     comparisons: list[Comparison] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)

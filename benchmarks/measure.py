@@ -1,4 +1,4 @@
-"""The art of measuring: sides take turns, so that what slows the machine for a while slows all of them."""
+"""Times sides in turns, so that a slow phase of the machine slows all of them."""
 
 import math
 import statistics
@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.device import finish
 
 Side = Callable[[], Any]
-"""One piece of the work that is measured."""
+"""A piece of work that is timed."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Spread:
 
 
 def spread(values: list[float]) -> Spread:
-    """Median and quartiles; of one value, the value."""
+    """Returns median and quartiles of values; for one value, that value."""
     if len(values) == 1:
         return Spread(values[0], values[0], values[0], 1)
     lower, median, upper = statistics.quantiles(values, n=4, method="inclusive")
@@ -32,7 +32,7 @@ def spread(values: list[float]) -> Spread:
 
 
 def seconds(side: Side, repeats: int = 1) -> float:
-    """Of one call, on average over the repeats."""
+    """Returns the mean seconds of a call over the repeats."""
     finish()
     start = time.perf_counter()
     for _ in range(repeats):
@@ -42,9 +42,15 @@ def seconds(side: Side, repeats: int = 1) -> float:
 
 
 def take_turns(sides: Mapping[str, Side], rounds: int, at_least: float = 0.0) -> dict[str, list[float]]:
-    """Seconds of each side, round by round, after one warm-up of each: A B C, then C B A, then A B C …
+    """Times each side in each round, after one warm-up of each. The order is A B C, C B A, A B C ….
 
-    at_least: a side that takes fewer seconds is repeated, and its turn is the mean.
+    Args:
+        sides: The pieces of work, by name.
+        rounds: Number of rounds.
+        at_least: A side that takes fewer seconds is repeated, and its turn is the mean.
+
+    Returns:
+        Seconds of each side, round by round.
     """
     repeats = {name: _repeats(side, at_least) for name, side in sides.items()}
     found: dict[str, list[float]] = {name: [] for name in sides}
@@ -54,7 +60,7 @@ def take_turns(sides: Mapping[str, Side], rounds: int, at_least: float = 0.0) ->
 
 
 def in_turns(names: Collection[str], rounds: int) -> Iterator[str]:
-    """A B C, then C B A, then A B C …"""
+    """Yields the sides in the order A B C, C B A, A B C …."""
     for turn in range(rounds):
         yield from list(names)[:: 1 if turn % 2 == 0 else -1]
 

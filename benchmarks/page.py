@@ -1,4 +1,4 @@
-"""The tables of the page, from the files of results: no number is typed by hand."""
+"""Writes the tables of the page from the files of results. No number is typed by hand."""
 
 import math
 import re
@@ -9,13 +9,13 @@ from typing import Any
 from benchmarks.results import Record, read
 
 PLACE = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-"""Where the tables of a benchmark stand."""
+"""Matches the place of a benchmark's tables in the page."""
 
 NOTHING = "Not measured yet.\n"
 
 
 def with_tables(page: str, folder: Path) -> str:
-    """The page with the tables of every benchmark that it has a place for."""
+    """Returns the page with the tables of all benchmarks that it has a marker for."""
 
     def fill(place: re.Match[str]) -> str:
         record = read(place[2], folder)
@@ -64,7 +64,7 @@ def _series(series: Record) -> Iterator[str]:
 
 
 def _exponent(before: tuple[float, Record], here: tuple[float, Record]) -> float:
-    """p where the cost went as place^p between two places: 1 is linear."""
+    """Returns the exponent p of a cost that grows as place^p between two places. 1 is linear."""
     return math.log(here[1]["median"] / before[1]["median"]) / math.log(here[0] / before[0])
 
 
@@ -73,7 +73,7 @@ def _origin(record: Record) -> str:
 
 
 def origin(record: Record) -> str:
-    """By which command, at which commit and on which machine something was measured."""
+    """Returns command, commit and machine of a measurement, as a sentence."""
     machine = record["machine"]
     parts = [
         f"`{record['command']}`",
@@ -86,7 +86,7 @@ def origin(record: Record) -> str:
 
 
 def _settings(settings: Record) -> str:
-    """Without the shape of the network, which the file tells."""
+    """Returns the settings without the shape of the network, which the file holds."""
     return ", ".join(f"{key} {_setting(value)}" for key, value in settings.items() if not isinstance(value, dict))
 
 

@@ -1,4 +1,4 @@
-"""Where things lie. Not tests.conftest's: that one checks every annotation at run time, which takes time."""
+"""Paths of the repository. tests.conftest has them, too, but slows everything by checking annotations."""
 
 from pathlib import Path
 

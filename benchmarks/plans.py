@@ -1,4 +1,4 @@
-"""Which benchmarks there are: at full size for the page, and small ones that only show that the program runs."""
+"""The list of benchmarks: at full size for the page, and small ones that show that the program runs."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,7 @@ ALL_PEERS = (TrainDiffusers(), TrainLucidrains(), TrainNarrowLucidrains(), Train
 OF_PAPER = (*SAME_MODEL, "data.batch_size=16", "data.num_images=1024")
 OF_DIGITS = ("data=digits", "network=tiny", "quality=none", "logger=csv")
 ONE_DIGIT = (*OF_DIGITS, "data.batch_size=1")
-"""What the platform adds hardly knows the size of the batch, and is not to drown in what a large one takes."""
+"""The platform's cost hardly depends on the batch, so a small batch shows it best."""
 NO_CALLBACKS = tuple(
     f"callbacks.{name}=null" for name in ("ema", "metrics", "bound", "grid", "strip", "checkpoint", "loss_curve")
 )
@@ -38,12 +38,12 @@ CHECKPOINTED = TrainOurs("activation checkpointing", ("network.activation_checkp
 
 
 def with_option(name: str, ours: TrainOurs) -> TrainingStep:
-    """Our training step with an option, against the same without it."""
+    """Returns a benchmark of our training step with an option against the step without it."""
     return TrainingStep(name=name, batch_size=16, ours=ours, peers=(OURS,), target=None)
 
 
 def full(checkpoint: Path | None) -> tuple[Benchmark, ...]:
-    """For the page. checkpoint: of a trained model, which two of them need."""
+    """Returns the benchmarks of the page. checkpoint: a trained model, which two of them need."""
     return (
         Start(name="start"),
         EMAUpdate(name="ema_update"),
@@ -92,7 +92,7 @@ def full(checkpoint: Path | None) -> tuple[Benchmark, ...]:
 
 
 def small(checkpoint: Path | None) -> tuple[Benchmark, ...]:
-    """Seconds each; what they measure means nothing."""
+    """Returns small benchmarks that take seconds. Their numbers mean nothing."""
     return (
         Start(name="start", rounds=1),
         EMAUpdate(name="ema_update", rounds=2, shape=SMALL, at_least=0),
@@ -152,10 +152,10 @@ def small(checkpoint: Path | None) -> tuple[Benchmark, ...]:
 
 
 CHECKED = ("start", "ema_update", "data_pipeline", "training_step_16", "sampling_step_tiny", "platform_cost_tiny")
-"""Those that `make bench-check` repeats."""
+"""The benchmarks that `make bench-check` repeats."""
 
 
 def short() -> tuple[Benchmark, ...]:
-    """The same work as the full ones, fewer times: so the ratios compare."""
+    """Returns the full benchmarks with fewer rounds, whose ratios compare with the recorded ones."""
     chosen = (benchmark for benchmark in full(None) if benchmark.name in CHECKED)
     return tuple(replace(benchmark, rounds=max(3, benchmark.rounds // 3)) for benchmark in chosen)

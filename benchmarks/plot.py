@@ -1,4 +1,4 @@
-"""Pictures of what grows."""
+"""Draws the series of a benchmark."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 
 def draw_series(series: list[dict[str, Any]], path: Path) -> None:
-    """One panel a series, both axes logarithmic."""
+    """Writes a picture with a panel for each series, on logarithmic axes."""
     figure = Figure(figsize=(3.2 * len(series), 3), layout="constrained")
     for axes, each in zip(figure.subplots(1, len(series), squeeze=False)[0], series, strict=True):
         _draw(axes, each)

@@ -1,4 +1,4 @@
-"""What `python -m benchmarks` does."""
+"""The command line of `python -m benchmarks`."""
 
 import argparse
 import logging
@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.benchmark import Benchmark
-from benchmarks.check import regressions, strangers
+from benchmarks.check import differences, regressions
 from benchmarks.device import fix_threads
 from benchmarks.page import with_tables
 from benchmarks.places import PAGE, RESULTS
@@ -21,7 +21,7 @@ log = logging.getLogger("benchmarks")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line. Returns the exit status."""
+    """Runs the command line, and returns the exit status."""
     options = _options(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
@@ -72,13 +72,13 @@ def _chosen(benchmarks: Sequence[Benchmark], names: Sequence[str]) -> list[Bench
 
 
 def list_all(benchmarks: Sequence[Benchmark]) -> None:
-    """Each name with its question."""
+    """Prints each benchmark with its question."""
     for benchmark in benchmarks:
         log.info("%-22s %s", benchmark.name, benchmark.question)
 
 
 def measure_all(benchmarks: Sequence[Benchmark], folder: Path) -> int:
-    """Runs them one after the other; each writes its file as soon as it is done. Returns how many could not run."""
+    """Runs the benchmarks one after another, and writes the file of each at once. Returns how many could not run."""
     failed = 0
     for benchmark in benchmarks:
         try:
@@ -90,7 +90,7 @@ def measure_all(benchmarks: Sequence[Benchmark], folder: Path) -> int:
 
 
 def check_all(benchmarks: Sequence[Benchmark], folder: Path) -> int:
-    """Says which ratios fell below the recorded ones. Returns how many."""
+    """Prints the ratios that fell below the recorded ones, and returns their number."""
     fallen = 0
     for benchmark in benchmarks:
         recorded = read(benchmark.name, folder)
@@ -98,7 +98,7 @@ def check_all(benchmarks: Sequence[Benchmark], folder: Path) -> int:
             log.warning("%s has no recorded result; make bench records one", benchmark.name)
             continue
         now = run(benchmark)
-        for sentence in strangers(recorded, now):
+        for sentence in differences(recorded, now):
             log.warning("%s: %s", benchmark.name, sentence)
         worse = list(regressions(recorded, now))
         for sentence in worse:
@@ -109,5 +109,5 @@ def check_all(benchmarks: Sequence[Benchmark], folder: Path) -> int:
 
 
 def write_page() -> None:
-    """Fills in the page's tables."""
+    """Writes the tables into the page."""
     PAGE.write_text(with_tables(PAGE.read_text(), RESULTS))

@@ -1,4 +1,4 @@
-"""One benchmark, one file: what was found, with which settings, on what machine, at which commit, by which command."""
+"""The file of results of a benchmark: findings, settings, machine, commit and command."""
 
 import json
 from dataclasses import asdict
@@ -15,7 +15,7 @@ Record = dict[str, Any]
 
 
 def run(benchmark: Benchmark) -> Record:
-    """Measures, and notes everything that the numbers depend on."""
+    """Runs a benchmark, and returns its findings with all that the numbers depend on."""
     where, code = machine(), commit()  # before results are written, which make the tree another
     findings = benchmark.measure()
     return {
@@ -31,7 +31,7 @@ def run(benchmark: Benchmark) -> Record:
 
 
 def _versions() -> Record:
-    """Of the sides; None where a peer is not installed."""
+    """Returns the versions of the compared libraries; None for one that is not installed."""
     return {name: _version(name) for name in ("torch", "lightning", "diffusers", "denoising-diffusion-pytorch")}
 
 
@@ -43,7 +43,7 @@ def _version(name: str) -> str | None:
 
 
 def settings(benchmark: Benchmark) -> Record:
-    """The fields, as JSON has them."""
+    """Returns the fields of a benchmark as JSON values."""
     peers = [peer.name for peer in getattr(benchmark, "peers", ())]
     fields = {**asdict(benchmark), "peers": peers, "ours": _options_of_ours(benchmark)}
     return {key: value for key, value in _plain(fields).items() if key != "name" and value not in ([], None)}
@@ -59,7 +59,7 @@ def _plain(value: Any) -> Any:
 
 
 def write(record: Record, folder: Path) -> Path:
-    """NAME.json, whole or not at all, and NAME.png where something grows."""
+    """Writes NAME.json whole or not at all, and NAME.png if there are series."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{record['name']}.json"
     write_results(path, record)
@@ -69,6 +69,6 @@ def write(record: Record, folder: Path) -> Path:
 
 
 def read(name: str, folder: Path) -> Record | None:
-    """What was found last, if anything was."""
+    """Returns the contents of the last file of results; None if there is none."""
     path = folder / f"{name}.json"
     return dict(json.loads(path.read_text())) if path.is_file() else None

@@ -1,4 +1,4 @@
-"""Takes the time of each step of a fit, and of another step after it."""
+"""Times each step of a fit, and after it a step of another side."""
 
 import time
 from typing import Any
@@ -10,12 +10,15 @@ from benchmarks.measure import Side, seconds
 
 
 class Enough(Exception):  # no error
-    """The stopwatch has what it wanted; no final pictures and no checkpoint need be made."""
+    """Raised to end a fit when the stopwatch has enough steps, without final pictures or checkpoints."""
 
 
 class Stopwatch(L.Callback):
-    """The last of the callbacks. fit: seconds from the end of its own work to the end of the next step. bare: of the
-    other side, which it runs in between."""
+    """Times steps as the last callback.
+
+    fit: seconds from the end of its own work to the end of the next step. bare: seconds of the other side, which it
+    runs in between.
+    """
 
     def __init__(self, other: Side, rounds: int) -> None:
         self.other, self.rounds = other, rounds

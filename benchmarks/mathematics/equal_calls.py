@@ -1,4 +1,4 @@
-"""How good are samplers at equal network calls? Points of a ring of Gaussians, from trained networks and the best one.
+"""Compares samplers at equal network calls, on a ring of Gaussians, with trained networks and the best one.
 
 python -m benchmarks.mathematics.equal_calls OUT CHECKPOINT [CHECKPOINT …]     writes OUT.json and OUT.png
 """
@@ -30,7 +30,7 @@ TEST_POINTS = 5000
 SPACED = {"spacing": QuadraticSpacing()}
 
 Kind = Callable[[int], Sampler]
-"""A sampler of so many network calls an image."""
+"""Returns a sampler that makes this number of network calls for each image."""
 
 SAMPLERS: dict[str, Kind] = {
     "ancestral": lambda calls: AncestralSampler(num_steps=calls, **SPACED),
@@ -43,11 +43,11 @@ SAMPLERS: dict[str, Kind] = {
 CALLS = {"trained": (20, 50, 100, 200), "best": (20, 50, 100, 200, 500, 1000)}
 
 Record = dict[str, Any]
-"""What OUT.json holds: of "trained" and "best", by sampler and number of calls, the energy distance with its error."""
+"""The contents of OUT.json: for "trained" and "best", the energy distance by sampler and calls, with its error."""
 
 
 def distance(model: DenoisingDiffusion, sampler: Sampler, real: PointCloud, seed: int) -> float:
-    """The energy distance of POINTS points of a model to real ones."""
+    """Returns the energy distance of POINTS generated points to real ones."""
     noise = NoisePerImage(seed, range(POINTS))
     x_0 = sampler.sample(model, noise.randn(2, 1, 1), randn_like=noise.randn_like)
     return energy_distance(x_0.flatten(1), real)
@@ -56,7 +56,7 @@ def distance(model: DenoisingDiffusion, sampler: Sampler, real: PointCloud, seed
 def race(
     models: list[DenoisingDiffusion], calls: tuple[int, ...], real: PointCloud
 ) -> dict[str, dict[int, MeanAndError]]:
-    """Every sampler at every number of calls; model number i draws with seed i."""
+    """Measures every sampler at every number of calls. Model i draws with seed i."""
     found: dict[str, dict[int, MeanAndError]] = {}
     for name, kind in SAMPLERS.items():
         found[name] = {}
@@ -68,13 +68,13 @@ def race(
 
 
 def best_model(data: GaussiansDataModule, like: DenoisingDiffusion) -> DenoisingDiffusion:
-    """With the best network in place of the trained one."""
+    """Returns the model with the best network in place of the trained one."""
     network = BestNetwork(Mixture(data.means, data.noise), like.process, like.parameterization)
     return DenoisingDiffusion(network, like.process, like.parameterization, like.variance, like.levels)
 
 
 def draw(record: Record, path: Path) -> None:
-    """A panel for the trained networks, and one for the best."""
+    """Draws a panel for the trained networks and one for the best."""
     figure, panes = panels(2, width=11, height=4.8)
     for axes, which in zip(panes, CALLS, strict=True):
         for name, curve in record[which].items():
@@ -95,7 +95,7 @@ def draw(record: Record, path: Path) -> None:
 
 
 def main(out: str, *checkpoints: str) -> None:
-    """Races the models of the checkpoints, and as many times the best one."""
+    """Compares samplers on the models of the checkpoints, and as often on the best one."""
     loaded = [load_model(Path(checkpoint), use_ema=True) for checkpoint in checkpoints]
     (_, data, first), models = loaded[0], [model for _, _, model in loaded]
     assert isinstance(data, GaussiansDataModule)

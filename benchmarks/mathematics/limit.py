@@ -1,5 +1,6 @@
-"""As T grows, does the bound depend on the two ends of the schedule alone (Kingma et al., 2021)? Measured on a ring of
-Gaussians, of which the best network is known, so that nothing has to be trained.
+"""Measures whether the bound for large T depends on the schedule's ends alone (Kingma et al., 2021).
+
+The data are a ring of Gaussians, for which the best network is known, so nothing is trained.
 
 python -m benchmarks.mathematics.limit [FOLDER]        prints a table; writes limit.png and limit.json into the folder
 """
@@ -36,17 +37,17 @@ from ddpm_lightning.studies.figures.canvas import draw_errors, save_curves
 STEPS = (10, 20, 50, 100, 200, 500, 1000, 2000, 4000, 8000)
 SHAPES = (LinearSchedule, CosineSchedule, QuadraticSchedule, ConstantSchedule, JSDSchedule, LogSNRLinearSchedule)
 CALLS = 500_000
-"""Of the network, for each bound."""
+"""Number of network calls for each bound."""
 
 AT_ONCE = 20_000
 """Of them."""
 
 ENDS = LinearSchedule()
-"""Whose SNR_1 and SNR_T all schedules get: the paper's."""
+"""The paper's schedule. All schedules get its SNR_1 and SNR_T."""
 
 
 def stretched(shape: type[Schedule], T: int) -> GaussianDiffusion:
-    """T steps along the way that 1000 steps of the schedule take, its log SNR stretched to the ends."""
+    """Returns a schedule of T steps along the path of 1000 steps, with its log SNR stretched to the common ends."""
     ends = GaussianDiffusion(ENDS).snr.log()
     way = fading(GaussianDiffusion(shape(T=1000)))
     u, known = (torch.linspace(0, 1, length, dtype=torch.float64) for length in (T, 1000))
@@ -54,8 +55,10 @@ def stretched(shape: type[Schedule], T: int) -> GaussianDiffusion:
 
 
 def bound(process: GaussianDiffusion, calls: int) -> MeanAndError:
-    """Σ_{t>1} L_{t−1} in bits/dim, from calls/T sums of a term at each t, every term at a point of its own: so its
-    error is as small for long chains as for short ones."""
+    """Estimates Σ_{t>1} L_{t−1} in bits/dim, from calls/T sums over all t with a new point for each term.
+
+    So the error is equally small for long and for short chains.
+    """
     ring = GaussiansDataModule()
     mixture = Mixture(ring.means, ring.noise)
     network = BestNetwork(mixture, process, Epsilon())
@@ -72,12 +75,12 @@ def bound(process: GaussianDiffusion, calls: int) -> MeanAndError:
 
 
 def measure(steps: tuple[int, ...] = STEPS, calls: int = CALLS) -> dict[str, dict[int, MeanAndError]]:
-    """The bound by schedule and T."""
+    """Returns the bound by schedule and T."""
     return {shape.__name__: {T: bound(stretched(shape, T), calls) for T in steps} for shape in SHAPES}
 
 
 def draw(found: dict[str, dict[int, MeanAndError]], calls: int, path: Path) -> None:
-    """The bound against T, a line a schedule."""
+    """Draws the bound against T, a line for each schedule."""
     figure, axes = new_figure()
     axes.set(xlabel="T, steps of the chain", ylabel="Σ L over t > 1, bits/dim", xscale="log", yscale="log")
     for name, by_T in found.items():

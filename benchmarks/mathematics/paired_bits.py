@@ -1,4 +1,4 @@
-"""How far is the bound above what the flow gives, image by image? Of points, by the exact trace.
+"""Measures how far the bound is above the flow's bits/dim, point by point, with the exact trace.
 
 python -m benchmarks.mathematics.paired_bits OUT CHECKPOINT [CHECKPOINT …]     writes OUT.json
 """
@@ -25,14 +25,14 @@ SEED = 0
 
 @torch.no_grad()
 def bound(model: DenoisingDiffusion, x_0: Images) -> PerExample:
-    """Eq. 5 of each image, with the draws of metrics=bpd."""
+    """Returns Eq. 5 for each image, with the noise of metrics=bpd."""
     noise = NoisePerImage(SEED, range(len(x_0)), purpose="bound")
     terms = every_term(model, x_0, randn_like=noise.randn_like, clip_x_0=True)
     return prior_term(model, x_0).double() + torch.stack([each.term.double() for each in terms]).sum(0)
 
 
 def flow(model: DenoisingDiffusion, x_0: Images) -> PerExample:
-    """Bits/dim of each image, with the draws of metrics=bpd_ode."""
+    """Returns the flow's bits/dim for each image, with the noise of metrics=bpd_ode."""
     noise = NoisePerImage(SEED, range(len(x_0)), purpose="flow")
     with torch.no_grad():
         y, cost = DecoderDequantization()(model, x_0, noise.randn_like)
@@ -40,13 +40,13 @@ def flow(model: DenoisingDiffusion, x_0: Images) -> PerExample:
 
 
 def difference(model: DenoisingDiffusion, data: EvaluationData) -> PerExample:
-    """bound − flow of the first POINTS test images."""
+    """Returns bound − flow for the first POINTS test images."""
     x_0 = torch.cat([batch.x_0 for batch in data.in_order("test", first=POINTS)])
     return bound(model, x_0) - flow(model, x_0)
 
 
 def main(out: str, *checkpoints: str) -> None:
-    """Of each checkpoint's model, and of their mean, with errors over images: the models share those and the draws."""
+    """Measures each checkpoint's model, and the mean over models. Errors are over images, which all models share."""
     found = {}
     for checkpoint in checkpoints:
         _, data, model = load_model(Path(checkpoint), use_ema=True)

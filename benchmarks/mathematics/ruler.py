@@ -1,4 +1,4 @@
-"""Is the Fréchet distance on a small classifier a good ruler? Real images, spoiled more and more.
+"""Measures whether the Fréchet distance on a small classifier's features rises as real images get worse.
 
 python -m benchmarks.mathematics.ruler digits    prints a table, and draws ruler.png if a path is given after the name
 """
@@ -24,19 +24,19 @@ DATA = {"digits": DigitsDataModule, "fashion_mnist": FashionMNISTDataModule}
 
 
 def noisy(images: Tensor, labels: Tensor, strength: int) -> Tensor:
-    """Normal noise of standard deviation 20·strength, of 255."""
+    """Adds normal noise of standard deviation 20·strength, of 255."""
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     return (images + 20 * strength * noise).round().clamp(0, 255).to(torch.uint8)
 
 
 def blurred(images: Tensor, labels: Tensor, strength: int) -> Tensor:
-    """A Gaussian blur of σ = 0.2 + 0.2·strength pixels."""
+    """Blurs images by a Gaussian of σ = 0.2 + 0.2·strength pixels."""
     sigma = 0.2 + 0.2 * strength
     return gaussian_blur(images.float(), [7, 7], [sigma, sigma]).round().to(torch.uint8)
 
 
 def without_classes(images: Tensor, labels: Tensor, strength: int) -> Tensor:
-    """Classes 0 … strength−1 left out."""
+    """Leaves out classes 0 … strength−1."""
     return images[labels >= strength]
 
 
@@ -48,7 +48,7 @@ SPOILERS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
 
 
 def measure(name: str) -> tuple[float, dict[str, list[float]]]:
-    """The distance between two halves of the training images; and that with one half spoiled, by strength."""
+    """Returns the distance between two halves of the training images, and by strength with one half degraded."""
     data, extractor = DATA[name](), DataSetClassifier(name)
     images, labels = as_bytes(data, "train"), data.labels("train")
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
@@ -67,7 +67,7 @@ def measure(name: str) -> tuple[float, dict[str, list[float]]]:
 
 
 def draw(floor: float, spoiled: dict[str, list[float]], name: str, path: Path) -> None:
-    """The table as a picture."""
+    """Draws the table as a picture."""
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.add_subplot(xlabel="strength", ylabel=f"fd_{name}", yscale="log", xticks=[0, *STRENGTHS])
     for kind, distances in spoiled.items():

@@ -1,1 +1,1 @@
-"""One benchmark a file."""
+"""The benchmarks, one file each."""

@@ -1,4 +1,4 @@
-"""Bits/dim to ±0.01: the estimate against the sum over every t."""
+"""Measures what bits/dim to ±0.01 costs: by the estimate, and by the sum over every t."""
 
 import math
 import time
@@ -20,7 +20,7 @@ from ddpm_lightning.typing import Examples
 
 
 class Answer(NamedTuple):
-    """Bits/dim of the images, its standard error, and what it cost."""
+    """Bits/dim of the images, its standard error and its cost."""
 
     bound: float
     error: float
@@ -30,9 +30,12 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class BoundEstimate(OfTrainedModel):
-    """The estimate takes more draws of t an image, until its own standard error is below the tolerance. It costs the
-    pilot and the estimate that was good enough, not the tries before. Each round has a seed of its own, and all are
-    compared with one sum over every t."""
+    """Compares the estimate of bits/dim with the sum over every t, at equal accuracy.
+
+    The estimate takes more draws of t until its own standard error is below the tolerance. Its cost is that of the
+    pilot and of the final estimate, without the attempts before. Each round has its own seed. All rounds are compared
+    with one sum over every t.
+    """
 
     num_images: int = 1000
     tolerance: float = 0.01
@@ -62,7 +65,7 @@ class BoundEstimate(OfTrainedModel):
         return Answer(float(total.mean()), 0.0, model.process.T * len(images.x_0), time.perf_counter() - start)
 
     def _estimate(self, model: DenoisingDiffusion, images: Examples, seed: int) -> Answer:
-        """The first of ever dearer estimates that is good enough."""
+        """Returns the cheapest estimate that is accurate enough."""
         return next(answer for answer in self._estimates(model, images, seed) if answer.error <= self.tolerance)
 
     def _estimates(self, model: DenoisingDiffusion, images: Examples, seed: int) -> Iterator[Answer]:
@@ -83,7 +86,7 @@ class BoundEstimate(OfTrainedModel):
 
 
 def _ever_more() -> Iterator[int]:
-    """Numbers of draws, each a fifth more than the one before, or one more."""
+    """Yields increasing numbers of draws, each a fifth or at least one more than the last."""
     strata = 2
     while True:
         yield strata

@@ -1,4 +1,4 @@
-"""Batches of CIFAR-10's shape with flips, on the device: against torchvision, and against the step that eats them."""
+"""Compares our batches of CIFAR-10's shape with torchvision's, and with the training step that uses them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from ddpm_lightning.typing import Examples
 
 
 class GivenPixels(ImageDataModule):
-    """A DataModule of these images."""
+    """A DataModule of the given images."""
 
     def __init__(self, pixels: torch.Tensor, batch_size: int) -> None:
         super().__init__(batch_size=batch_size, flip=True)
@@ -31,7 +31,12 @@ class GivenPixels(ImageDataModule):
 
 @dataclass(frozen=True, kw_only=True)
 class DataPipeline(Benchmark):
-    """batch_size: of the comparison with torchvision. step_batch_size: of that with the training step."""
+    """Times batches with flips, on the device.
+
+    Args:
+        batch_size: Of the comparison with torchvision.
+        step_batch_size: Of the comparison with the training step.
+    """
 
     num_images: int = 50_000
     batch_size: int = 128

@@ -1,4 +1,4 @@
-"""The update of the averaged weights, against the loops of others and against moving as many bytes."""
+"""Compares our update of the averaged weights with loops of others, and with copying as many bytes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ PASS, COPY = "copy of as many bytes", "copy of the weights"
 
 @dataclass(frozen=True, kw_only=True)
 class EMAUpdate(Benchmark):
-    """It reads θ and θ̄ and writes θ̄. A copy of 1.5 times the weights reads and writes as many bytes."""
+    """Times an update, which reads θ and θ̄ and writes θ̄. Copying 1.5 times the weights moves as many bytes."""
 
     shape: Shape = PAPER
     at_least: float = 0.2
@@ -55,7 +55,7 @@ class EMAUpdate(Benchmark):
 
 
 def ours(ema: EMA, module: Any) -> Side:
-    """What Lightning calls after each step."""
+    """Returns our update, as Lightning calls it after each step."""
     trainer = idle_trainer()
     return lambda: ema.on_train_batch_end(trainer, module, {}, None, 0)
 

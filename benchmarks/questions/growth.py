@@ -1,4 +1,4 @@
-"""How the cost of a training step and of sampling grows, and where it stops being linear."""
+"""Measures how the cost of training and sampling grows, and where it stops being linear."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,13 +15,15 @@ from ddpm_lightning.diffusion.samplers import AncestralSampler
 from ddpm_lightning.training.generate import walk
 
 MIDDLE = Shape(channels=32, multipliers=(1, 2), num_res_blocks=1, attention=(8,), groups=8, dropout=0.0)
-"""Small enough for many sizes, large enough to be work."""
+"""The network: small enough for many sizes, large enough to need time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Growth(Benchmark):
-    """One size grows while the others stay; the sizes take turns. Processes: images/s of train.py itself, as its
-    metrics.csv tells, with the cores shared out among them."""
+    """Varies one size while the others stay fixed. The sizes take turns.
+
+    For processes it measures images/s of train.py itself, from metrics.csv, with the cores divided among them.
+    """
 
     base: Shape = MIDDLE
     batch_size: int = 8

@@ -1,4 +1,4 @@
-"""Peak memory of a training step, each side in a process of its own."""
+"""Measures the peak memory of a training step, each side in a process of its own."""
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -20,7 +20,7 @@ MIB = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Memory(Benchmark):
-    """Weights, gradients, Adam's two moments and activations of two steps (the first makes the moments)."""
+    """Measures weights, gradients, Adam's two moments and activations in two steps. The first creates the moments."""
 
     rounds: int = 3
     batch_size: int = 16
@@ -55,13 +55,13 @@ class Memory(Benchmark):
 
 
 def in_fresh_process(work: Callable[..., float], *arguments: object) -> float:
-    """What the work returns, done by a process that has done nothing before."""
+    """Runs the work in a fresh process, and returns its result."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(work, *arguments).result()
 
 
 def peak_mib(meter: str, make: Maker, shape: Shape, batch_size: int, precision: str) -> float:
-    """The peak of making a side and taking two steps, beyond what the libraries take for a tiny network."""
+    """Returns the peak of building a side and taking two steps, minus that of a tiny network."""
     fix_threads()
     tiny = replace(SMALL, dropout=shape.dropout)
 

@@ -1,4 +1,4 @@
-"""How near a step comes to what the machine can multiply at all."""
+"""Measures which share of the machine's peak operations/s a step reaches."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ DTYPES = {FULL_PRECISION: torch.float32, HALF_PRECISION: torch.bfloat16}
 
 @dataclass(frozen=True)
 class Product:
-    """A matrix product or a convolution, and the operations that it takes."""
+    """A matrix product or a convolution, with its number of operations."""
 
     name: str
     flops: int
@@ -27,13 +27,13 @@ class Product:
 
 
 def matrix_product(n: int, dtype: torch.dtype) -> Product:
-    """n×n times n×n."""
+    """Returns the product of two n×n matrices."""
     a, b = torch.randn(2, n, n, device=device()).to(dtype)
     return Product(f"matrices of {n}×{n}", 2 * n**3, lambda: a @ b)
 
 
 def convolution(channels: int, side: int, batch_size: int, dtype: torch.dtype) -> Product:
-    """3×3, padded, as many channels out as in."""
+    """Returns a padded 3×3 convolution with equal numbers of input and output channels."""
     x = torch.randn(batch_size, channels, side, side, device=device()).to(dtype)
     kernel = torch.randn(channels, channels, 3, 3, device=device()).to(dtype)
     flops = 2 * 9 * channels**2 * side**2 * batch_size
@@ -44,7 +44,7 @@ def convolution(channels: int, side: int, batch_size: int, dtype: torch.dtype) -
 
 @dataclass(frozen=True)
 class Step:
-    """What is to come near the peak. target: the share that it should reach."""
+    """A step that should reach a share of the peak. target: that share."""
 
     what: str
     run: Side
@@ -54,7 +54,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class PeakShare(Benchmark):
-    """The peak is the best of several sizes, found first; then it takes turns with the steps."""
+    """Finds the peak as the best of several sizes, and then times it in turns with the steps."""
 
     matrices: tuple[int, ...] = (1024, 2048, 4096)
     convolutions: tuple[tuple[int, int], ...] = ((128, 32), (256, 16), (512, 16))

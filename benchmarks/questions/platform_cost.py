@@ -1,4 +1,4 @@
-"""What Lightning and our callbacks add to a bare loop of the same step."""
+"""Measures what Lightning and our callbacks add to a bare loop of the same step."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,10 +17,15 @@ from ddpm_lightning.runtime.quiet_libraries import quiet_libraries
 
 @dataclass(frozen=True, kw_only=True)
 class PlatformCost(Benchmark):
-    """`trainer.fit` as train.py calls it, with EMA, metrics.csv, progress bar and every other callback, none of which
-    is due to draw or to save; and after each of its steps, one of a bare loop.
+    """Times the steps of `trainer.fit` as train.py calls it, each followed by a step of a bare loop.
 
-    overrides: of train.py. share: the least that the bare step is of the other. added: the most seconds on top.
+    All callbacks are there, but none is due to draw or to save.
+
+    Args:
+        overrides: Options of train.py.
+        share: The smallest accepted share of the bare step in the whole step.
+        added: The most accepted seconds in addition.
+
     """
 
     overrides: tuple[str, ...]

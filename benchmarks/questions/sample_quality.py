@@ -1,4 +1,4 @@
-"""The quality of samples for so many network calls: our samplers against diffusers' schedulers, on the same weights."""
+"""Compares the quality of samples by network calls: our samplers and diffusers' schedulers, on the same weights."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,18 +47,21 @@ THEIRS: dict[str, MakeScheduler] = {
 }
 
 AT_ONCE = 500
-"""Images that are judged together."""
+"""Number of images whose features are computed together."""
 
 Distances = dict[str, list[float]]
-"""By sampler: one distance for each seed."""
+"""Distances by sampler, one for each seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleQuality(OfTrainedModel):
-    """The Fréchet distance to the training images on the features that the run itself was judged by. Every round has
-    a seed of its own; in it, both sides have the same noise, for x_T and for every step. One seed differs from the next
-    by more than one sampler from another, hence so many. Each side has those of its samplers that led it at some budget
-    in a run of all of them on three seeds, at d8fb9de; ours has UniPC since. The weights are the averaged ones."""
+    """Measures the Fréchet distance of samples to the training images, by network calls.
+
+    The features are those that the run used, and the weights are the averaged ones. Each round has its own seed, and both
+    sides have the same noise in it. Seeds differ by more than samplers do, so there are many rounds. Each side has those
+    of its samplers that were its best at some budget in a run of all of them on three seeds, at d8fb9de. Ours has UniPC
+    since then.
+    """
 
     rounds: int = 7
     budgets: tuple[int, ...] = (10, 20, 50, 100)
@@ -98,14 +101,14 @@ class SampleQuality(OfTrainedModel):
 
 @dataclass(frozen=True)
 class Judge:
-    """Images in 0..255 to their Fréchet distance to the training images."""
+    """Maps images in 0..255 to their Fréchet distance to the training images."""
 
     extractor: Extractor
     real: Statistics
 
     @classmethod
     def of(cls, extractor: Extractor, data: EvaluationData) -> "Judge":
-        """The judge of this data."""
+        """Returns the judge of a data set."""
         return cls(extractor, statistics_of(extract_all(extractor, real_images(data, "train")).features))
 
     def __call__(self, images: Tensor) -> float:
@@ -130,7 +133,7 @@ def _best(calls: int, ours: Distances, theirs: Distances) -> Comparison:
 def _walk(
     model: DenoisingDiffusion, data: EvaluationData, make: MakeScheduler, calls: int, numbers: range, seed: int
 ) -> Tensor:
-    """x_0 by a scheduler of diffusers, on the model's own β, with the model's own noise for each image."""
+    """Generates x_0 by a scheduler of diffusers, on the model's β and with the same noise for each image."""
     betas = model.process.beta[1:].cpu().numpy()
     scheduler = make(num_train_timesteps=model.process.T, trained_betas=betas)
     scheduler.set_timesteps(calls)
@@ -144,5 +147,5 @@ def _walk(
 
 
 def _randomness(scheduler: Any, noise: NoisePerImage) -> dict[str, list[torch.Generator]]:
-    """A generator for each image, for the one scheduler that draws."""
+    """Returns a generator for each image, for the scheduler that draws noise."""
     return {"generator": noise.generators} if isinstance(scheduler, DDPMScheduler) else {}

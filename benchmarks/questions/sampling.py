@@ -1,4 +1,4 @@
-"""The sampling step: Algorithm 2, line 4, side by side."""
+"""Times a step of sampling (Algorithm 2, line 4), side by side."""
 
 from dataclasses import dataclass
 
@@ -23,8 +23,11 @@ from tests.peers import copy_weights
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingStep(Benchmark):
-    """One step of ancestral sampling. Ours and diffusers' have the same network with the same weights;
-    denoising-diffusion-pytorch has its own, of about as many parameters."""
+    """Times one step of ancestral sampling.
+
+    Ours and diffusers' have the same network with the same weights. denoising-diffusion-pytorch has its own network, of
+    about as many parameters.
+    """
 
     batch_size: int = 64
     precision: str = FULL_PRECISION

@@ -1,4 +1,4 @@
-"""Large images from disk: shards against folders and WebDataset, how well they are shuffled, and in which form kept."""
+"""Compares large images from shards with folders and WebDataset: speed, shuffling and file format."""
 
 import io
 from collections.abc import Iterator
@@ -29,14 +29,20 @@ FORMS = {
     "WebP without loss, small": ("WEBP", {"lossless": True, "quality": 80, "method": 4}),
     "WebP of quality 75, as LSUN's": ("WEBP", {"quality": 75}),
 }
-"""Ways to keep an image."""
+"""Formats of a stored image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shards(Benchmark):
-    """num_images, side, original_side: of photographs. num_numbers: of the tiny images whose order is looked at.
+    """Times the reading of photographs, and measures how well they are shuffled.
 
-    buffer: of WebDataset's shuffling.
+    Args:
+        num_images: Number of photographs.
+        side: Their side after resizing.
+        original_side: Their side on disk.
+        num_numbers: Number of tiny images whose order is measured.
+        buffer: Size of WebDataset's shuffle buffer.
+
     """
 
     num_images: int = 256
@@ -102,13 +108,13 @@ def _next(batches: Batches) -> Side:
 
 
 def _numbers(batches: Batches, count: int) -> np.ndarray:
-    """Which images the batches of a pass hold: [batch, image]."""
+    """Returns the numbers of the images in the batches of a pass: [batch, image]."""
     colours = torch.stack(list(islice(batches, count)))[..., 0, 0].long()
     return (colours[..., 0] * 65536 + colours[..., 1] * 256 + colours[..., 2]).numpy()
 
 
 def _apart(order: np.ndarray, n: int) -> Spread:
-    """By batch, the mean distance in the data of two of its images, over n/3, that of two drawn at random."""
+    """Returns for each batch how far apart two of its images are in the data, relative to a random pair (n/3)."""
     size = order.shape[1]
     distances = np.abs(order[:, :, None] - order[:, None]).sum((1, 2)) / (size * (size - 1))
     return spread(list(distances / (n / 3)))

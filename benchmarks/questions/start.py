@@ -1,4 +1,4 @@
-"""How long a command takes before it does anything."""
+"""Measures how long a command takes to start."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from benchmarks.measure import Side, spread, take_turns
 from benchmarks.places import ROOT
 
 COMPLETION = {"COMP_LINE": "python train.py sched", "COMP_POINT": "21"}
-"""What bash tells Hydra's completion after `python train.py sched` and the tabulator."""
+"""The environment that bash gives Hydra's completion after `python train.py sched` and Tab."""
 
 COMMANDS = {
     "`python train.py --help`": (["train.py", "--help"], {}),
@@ -23,7 +23,7 @@ LIMIT = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Start(Benchmark):
-    """Each command in a process of its own, its output thrown away."""
+    """Times each command in a process of its own, and discards its output."""
 
     question = "How long does it take to be told what there is to choose?"
 

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, by the kind of operation; and what the convolutions make of theirs."""
+"""Measures the time of a training step by kind of operation, and the operations/s of convolutions."""
 
 from dataclasses import dataclass
 
@@ -23,14 +23,14 @@ KINDS = {
     "copies, casts, joining": ("copy_", "aten::cat", "_to_copy", "upsample", "aten::fill_", "aten::zero_"),
     "Adam and clipping": ("_fused_adam", "_foreach", "linalg_vector_norm"),
 }
-"""What the names of torch's operations hold, by kind; the first that fits."""
+"""Parts of the names of torch's operations, by kind. The first match counts."""
 
 REST = "everything else"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimeByKind(Benchmark):
-    """Shares of what torch's profiler counts, whose own cost falls on the small operations."""
+    """Measures shares of time with torch's profiler. Its own cost falls on the small operations."""
 
     rounds: int = 3
     batch_size: int = 16

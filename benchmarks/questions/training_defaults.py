@@ -1,4 +1,4 @@
-"""The training step with everybody's defaults, as their users run them."""
+"""Times the training step with each library's own defaults, as its users run it."""
 
 import os
 from collections.abc import Iterator
@@ -29,9 +29,9 @@ IMAGES = 256
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingDefaults(Benchmark):
-    """Ours: the precision that `trainer.precision=auto` chooses here. Theirs: float32, and their own data, EMA, Adam.
+    """Times a training step with all defaults. Only the batch and the widths of the networks are set, to equal work.
 
-    Only the batch and the widths of the networks are set, so that all have as much to do.
+    Ours has the precision that `trainer.precision=auto` chooses. The peers have float32 and their own data, EMA, Adam.
     """
 
     batch_size: int = 16
@@ -54,7 +54,7 @@ class TrainingDefaults(Benchmark):
 
 
 def documented_loop(shape: Shape, batch_size: int) -> Side:
-    """The loop of diffusers' tutorial on unconditional training: float32, AdamW, cosine learning rate, DataLoader."""
+    """Returns a step of diffusers' tutorial on unconditional training: float32, AdamW, cosine rate, DataLoader."""
     network = network_of_diffusers(shape).to(device()).train()
     scheduler, optimizer = DDPMScheduler(num_train_timesteps=1000), torch.optim.AdamW(network.parameters(), lr=1e-4)
     rate = get_cosine_schedule_with_warmup(optimizer, num_warmup_steps=500, num_training_steps=100_000)
@@ -76,14 +76,14 @@ def documented_loop(shape: Shape, batch_size: int) -> Side:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Inside, what a library prints goes nowhere."""
+    """Discards what a library prints inside the block."""
     with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere), redirect_stdout(nowhere):
         yield
 
 
 @contextmanager
 def trainer_of_lucidrains(shape: Shape, batch_size: int) -> Iterator[Side]:
-    """Its own Trainer on a folder of images, one step longer at every call; without FID, which wants a download."""
+    """Yields a step of its own Trainer on a folder of images. FID is off, because it needs a download."""
     with TemporaryDirectory() as folder, silent():
         for i, image in enumerate(torch.rand(IMAGES, 3, shape.side, shape.side)):
             to_pil_image(image).save(Path(folder) / f"{i:03}.png")

@@ -1,4 +1,4 @@
-"""The training step, side by side with the peers'."""
+"""Times the training step, side by side with the peers'."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ TARGET = 1.25
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingStep(Benchmark):
-    """Forward, backward, clipping and Adam on one batch; every side at the same precision and dropout, without EMA."""
+    """Times forward, backward, clipping and Adam on one batch, all at the same precision and dropout, without EMA."""
 
     batch_size: int
     precision: str = FULL_PRECISION
@@ -43,7 +43,7 @@ class TrainingStep(Benchmark):
         )
 
     def _rate(self, maker: Maker, took: list[float]) -> Figure:
-        """What a side gets out of the machine: without it, a peer with less to compute would seem faster."""
+        """Returns the operations/s of a side. Seconds alone would favour a peer with less to compute."""
         flops = flops_of_step(maker.network, self.shape, self.batch_size) / 1e9
         what = f"{maker.name}: its {flops:.0f} GFLOP a step"
         return Figure(what, spread([flops / seconds for seconds in took]), "GFLOP/s")

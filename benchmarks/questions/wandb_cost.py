@@ -1,4 +1,4 @@
-"""What W&B costs a training step: as it is, and when it hangs."""
+"""Measures what W&B costs a training step, and what it costs when it hangs."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ def stop_it():
 
 threading.Thread(target=stop_it, daemon=True).start()
 """
-"""Stops the process that W&B has started, as soon as it is there."""
+"""Code that stops the process of W&B as soon as it has started."""
 
 CSV, WANDB, HANGING = "logger=csv", "W&B", "W&B, hanging"
 SIDES = {
@@ -31,10 +31,14 @@ SIDES = {
 
 @dataclass(frozen=True, kw_only=True)
 class WandbCost(Benchmark):
-    """Runs of train.py on digits that live side by side and take turns.
+    """Times runs of train.py on digits that take turns.
 
-    rounds: a round is a turn of each. seconds: of a turn. log_every: steps, of which the default is 50.
-    share: the least that a step without W&B is of one with it.
+    Args:
+        rounds: Number of turns of each run.
+        seconds: Length of a turn.
+        log_every: Steps between log entries; train.py's default is 50.
+        share: The least ratio of a step without W&B to one with it.
+
     """
 
     rounds: int = 40

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.scaling [--page]`."""
+"""Runs `python -m benchmarks.scaling [--page]`."""
 
 from benchmarks.scaling.program import main
 

@@ -1,4 +1,4 @@
-"""What a network costs, by formula: operations, parameters, memory, bytes between processes."""
+"""Formulas of a network's cost: operations, parameters, memory, bytes between processes."""
 
 from dataclasses import dataclass
 
@@ -6,12 +6,12 @@ from benchmarks.scaling.layers import Block, Layer, blocks
 from benchmarks.sides.shape import Shape
 
 FLOAT = 4
-"""Bytes of a number in float32, in which weights, gradients, Adam's moments and the average always are."""
+"""Bytes of a float32 number, the type of weights, gradients, Adam's moments and the average."""
 
 
 @dataclass(frozen=True)
 class NetworkCost:
-    """Of a network of this shape, in float32."""
+    """The cost of a network of a shape, in float32."""
 
     shape: Shape
 
@@ -34,8 +34,7 @@ class NetworkCost:
 
     @property
     def backward(self) -> int:
-        """As many again for the gradients of what goes in, and for those of the weights; nothing learns in front of the
-        first layers."""
+        """Operations of backward for one image: forward's once for inputs, but not the image, and once for weights."""
         return 2 * self.forward - sum(layer.flops for layer in self.layers if layer.is_first)
 
     @property
@@ -44,26 +43,26 @@ class NetworkCost:
 
     @property
     def activations(self) -> int:
-        """Bytes that are kept of one image."""
+        """Bytes of activations that are kept for one image."""
         return FLOAT * sum(block.saved for block in self.blocks)
 
     @property
     def activations_checkpointed(self) -> int:
-        """The same where each block keeps what went in, and is computed anew one at a time."""
+        """Bytes of activations with activation checkpointing: the inputs of all blocks, and one block at a time."""
         kept = sum(block.saved if block.kept is None else block.kept for block in self.blocks)
         return FLOAT * (kept + max(block.saved - block.kept for block in self.blocks if block.kept is not None))
 
 
 def peak_of_step(parameters: int, activations: int) -> int:
-    """Bytes, where backward begins: weights, Adam's two moments, all activations, and no gradient yet."""
+    """Returns the bytes at the start of backward: weights, Adam's two moments, all activations, no gradients."""
     return 3 * FLOAT * parameters + activations
 
 
 def peak_of_run(parameters: int, activations: int) -> int:
-    """Bytes in training on several processes: also the average; and the gradients, which DDP and accumulation keep."""
+    """Returns the bytes of training on several processes: also the average, and the gradients that DDP keeps."""
     return 5 * FLOAT * parameters + activations
 
 
 def all_reduced(parameters: int, processes: int) -> float:
-    """Bytes that each process sends at a step: the ring's 2(n−1)/n times the gradients, which are float32."""
+    """Returns the bytes that each process sends in a step: 2(n−1)/n times the float32 gradients, in a ring."""
     return 2 * (processes - 1) / processes * FLOAT * parameters

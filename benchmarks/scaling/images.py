@@ -1,4 +1,4 @@
-"""Image files to read and to train on."""
+"""Writes image files to read and to train on."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def write_images(folder: Path, number: int, kind: str, size: tuple[int, int]) -> list[Path]:
-    """Of smooth colours and a little noise, whose JPEGs are about as large as photographs'."""
+    """Writes images of smooth colours and a little noise. Their JPEGs are about as large as photographs'."""
     draws = np.random.default_rng(0)
     paths = [folder / f"{i}.{kind}" for i in range(number)]
     for path in paths:

@@ -1,4 +1,4 @@
-"""The paper's U-Net as a list of layers, from Appendix B and not from our code: operations, parameters, activations."""
+"""The paper's U-Net as a list of layers, written from Appendix B and not from our code."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,9 +10,13 @@ COLOURS = 3
 
 @dataclass(frozen=True)
 class Layer:
-    """Of one image. flops: of forward, a product and a sum being two; GroupNorm, swish and sums count as none, as
-    everybody has it. saved: numbers that are kept for the gradients. is_first: whether nothing in front of it learns,
-    so that no gradient of its input is needed.
+    """The cost of a layer for one image.
+
+    Args:
+        flops: Operations of forward. A multiply-add counts as two; GroupNorm, swish and sums do not count, as is usual.
+        saved: Numbers that are kept for the gradients.
+        is_first: Whether no layer before it has weights, so its input needs no gradient.
+
     """
 
     flops: int = 0
@@ -23,7 +27,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Block:
-    """Layers of which activation checkpointing keeps what went in; of a block of none, it keeps all."""
+    """Layers that activation checkpointing computes again from their input. It keeps all activations of others."""
 
     layers: tuple[Layer, ...]
     kept: int | None = None
@@ -34,23 +38,23 @@ class Block:
 
 
 def convolution(c_in: int, c_out: int, side: int, kernel: int = 3, saved: int = 0, is_first: bool = False) -> Layer:
-    """2·k²·C_in·C_out·H·W operations, where H·W is the size of what comes out."""
+    """Returns a convolution: 2·k²·C_in·C_out·H·W operations, for an output of H×W."""
     weights = kernel**2 * c_in * c_out
     return Layer(2 * weights * side**2, weights + c_out, saved, is_first)
 
 
 def dense(c_in: int, c_out: int, is_first: bool = False) -> Layer:
-    """2·C_in·C_out operations."""
+    """Returns a dense layer: 2·C_in·C_out operations."""
     return Layer(2 * c_in * c_out, c_in * c_out + c_out, 0, is_first)
 
 
 def norm(channels: int, side: int) -> Layer:
-    """GroupNorm, then swish or a convolution: what goes in is kept, and what comes out."""
+    """Returns a GroupNorm before swish or a convolution. Its input and its output are kept."""
     return Layer(0, 2 * channels, 2 * channels * side**2)
 
 
 def attention(channels: int, side: int) -> tuple[Layer, ...]:
-    """Two products of n×C by C×n, n = H·W; of the kernel that never keeps the n×n weights."""
+    """Returns attention: two products of n×C by C×n, n = H·W. The n×n weights are not kept."""
     n = side**2
     return (
         norm(channels, side),
@@ -61,7 +65,7 @@ def attention(channels: int, side: int) -> tuple[Layer, ...]:
 
 
 def stage(shape: Shape, c_in: int, c_out: int, side: int, has_attention: bool) -> Block:
-    """A ResBlock, and attention where there is any. Dropout keeps its mask, of the features' own kind on a CPU."""
+    """Returns a ResBlock with its attention, if any. On a CPU, the dropout mask has the type of the features."""
     pixels, dropout = side**2, shape.dropout > 0
     shortcut = () if c_in == c_out else (convolution(c_in, c_out, side, kernel=1),)
     block = (
@@ -76,7 +80,7 @@ def stage(shape: Shape, c_in: int, c_out: int, side: int, has_attention: bool) -
 
 
 def blocks(shape: Shape) -> Iterator[Block]:
-    """Every layer of the network, from the image on the left to ε on the right."""
+    """Yields all blocks of the network, from the image to ε."""
     widths = [shape.channels * multiple for multiple in shape.multipliers]
     sides = [shape.side // 2**level for level in range(len(widths))]
     ch = c = shape.channels

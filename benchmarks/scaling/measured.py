@@ -1,4 +1,4 @@
-"""What can be measured here, for the page: each a list of rows, with what the formula says beside it."""
+"""Measurements for the page: each returns rows with the measured number and the formula's."""
 
 import json
 import time
@@ -36,7 +36,7 @@ Rows = list[dict[str, Any]]
 
 
 def operations() -> Rows:
-    """torch's counter on the meta device, against the formula."""
+    """Compares torch's operation counter, on the meta device, with the formula."""
     return [
         {
             "recipe": each.name,
@@ -51,7 +51,7 @@ def operations() -> Rows:
 
 
 def memory() -> Rows:
-    """The peak of a training step in float32: of small networks measured now, of the paper's as it was recorded."""
+    """Compares the peak of a training step in float32: measured for small networks, as recorded for the paper's."""
     sizes = [(MIDDLE, 64), (replace(MIDDLE, side=64), 16), (replace(MIDDLE, channels=64, dropout=0.1), 32)]
     sides = [(shape, batch_size, side) for shape, batch_size in sizes for side in (OURS, CHECKPOINTED)]
     now = [_memory_now(*each) for each in sides]
@@ -89,7 +89,7 @@ def _memory_row(shape: Shape, batch_size: int, checkpointed: bool, measured: flo
 
 
 def speed(rounds: int = 5) -> Rows:
-    """Training steps of several sizes, in turns with a product at the machine's peak."""
+    """Times training steps of several sizes, in turns with a product at the machine's peak."""
     sizes = [(PAPER, 4), *((replace(MIDDLE, channels=c), 16) for c in (32, 64, 128)), (replace(MIDDLE, side=64), 8)]
     peak = max((matrix_product(2048, torch.float32), convolution(256, 16, 16, torch.float32)), key=_rate)
     sides = {str(i): OURS(shape, batch_size, FULL_PRECISION) for i, (shape, batch_size) in enumerate(sizes)}
@@ -127,7 +127,7 @@ SENT = (
 
 
 def traffic() -> Rows:
-    """Between processes of train.py on gloo, a network of 0.7 million parameters."""
+    """Measures the bytes between processes of train.py on gloo, for a network of 0.7 million parameters."""
     small = ("data=fake", "data.size=[8,8]", "data.num_images=64", "data.batch_size=8", "data.eval_batch_size=64")
     parameters = NetworkCost(Shape(8, 32, (1, 2), (4,), 1, 8, 0.0)).parameters
     return [
@@ -144,7 +144,7 @@ def traffic() -> Rows:
 
 
 def host(repeats: int = 20) -> dict[str, float]:
-    """CPU seconds of a step of networks of as many layers as the recipes', with next to nothing to compute."""
+    """Measures the CPU seconds of a step with as many layers as the recipes', and almost nothing to compute."""
     return {each.name: _cpu_seconds(OURS(_thin(each), 1, FULL_PRECISION), repeats) for each in recipes()}
 
 
@@ -156,7 +156,7 @@ def _thin(each: Recipe) -> Shape:
 
 
 def _cpu_seconds(side: Side, repeats: int) -> float:
-    """The least of so many calls: what else runs on the machine can only add to it."""
+    """Returns the least CPU seconds of several calls, because other load can only add to them."""
     side()
     return min(_once(side) for _ in range(repeats))
 
@@ -168,14 +168,16 @@ def _once(side: Side) -> float:
 
 
 def platform() -> float:
-    """Seconds that Lightning and the callbacks add to a step, as recorded."""
+    """Returns the recorded seconds that Lightning and the callbacks add to a step."""
     record = json.loads((RESULTS / "platform_cost_tiny.json").read_text())
     return float(record["figures"][0]["value"]["median"])
 
 
 def reading(number: int = 64) -> dict[str, float]:
-    """Images/s of one process: of CIFAR-10's shape from memory as recorded; photograph-like JPEGs of 256×341, read and
-    cut to 256×256, now, by CPU seconds."""
+    """Returns the images/s of one reader: of CIFAR-10's shape from memory as recorded, of 256² JPEGs as measured.
+
+    The JPEGs are of 256×341 pixels and like photographs. They are read and cropped now, and CPU seconds count.
+    """
     record = json.loads((RESULTS / "data_pipeline.json").read_text())["comparisons"][0]
     with TemporaryDirectory() as folder:
         paths = tuple(write_images(Path(folder), number, "jpg", (341, 256)))
@@ -186,7 +188,7 @@ def reading(number: int = 64) -> dict[str, float]:
 
 
 def inception() -> int:
-    """Operations of torch-fidelity's Inception for one image, from its layers; weights do not matter."""
+    """Returns the operations of torch-fidelity's Inception for one image, counted from its layers."""
     with patch.object(nn.Module, "load_state_dict"), patch("torch.load"):
         network = FeatureExtractorInceptionV3("any", ["2048"], "any")
     with FlopCounterMode(display=False) as counter:

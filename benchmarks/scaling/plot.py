@@ -1,4 +1,4 @@
-"""Where a step's time goes as GPUs are added."""
+"""Draws the parts of a step's time by number of GPUs."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ MOST_GPUS = 64
 
 
 def draw(record: dict[str, Any], recipes: list[Recipe], path: Path) -> None:
-    """One panel a recipe: milliseconds of each part of a step against the number of GPUs, at the recipe's batch."""
+    """Draws a panel for each recipe: milliseconds of each part of a step by number of GPUs, at the recipe's batch."""
     figure = Figure(figsize=(4.2 * len(recipes), 4), layout="constrained")
     panels = figure.subplots(1, len(recipes), sharey=True)
     for axes, each in zip(panels, recipes, strict=True):

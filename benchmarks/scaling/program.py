@@ -1,4 +1,4 @@
-"""What `python -m benchmarks.scaling` does."""
+"""The command line of `python -m benchmarks.scaling`."""
 
 import argparse
 import json
@@ -35,7 +35,7 @@ COMMAND = "python -m benchmarks.scaling"
 
 
 def main() -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(COMMAND, description="What the recipes cost on H100s, on paper.")
     parser.add_argument(
         "names", nargs="*", metavar="name", help=f"what is measured anew, of {', '.join(MEASURED)}; all"
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def measure(names: list[str]) -> None:
-    """Each part as soon as it is done, with where it comes from."""
+    """Measures each part, and writes it to the file of results at once, with its origin."""
     for name in names:
         where = {"command": f"{COMMAND} {name}", "commit": commit(), "machine": machine()}
         log.info("%s …", name)
@@ -65,19 +65,19 @@ def measure(names: list[str]) -> None:
 
 
 def read() -> tables.Record:
-    """What was measured so far."""
+    """Returns all recorded measurements."""
     return dict(json.loads(RESULTS.read_text())) if RESULTS.is_file() else {}
 
 
 def write_page(record: tables.Record) -> None:
-    """Fills in the page's tables, and draws."""
+    """Writes the tables into the page, and draws its figure."""
     PAGE.write_text(with_tables(PAGE.read_text(), record))
     of_each_size = [each for each in recipes() if each.name != "lsun256"]  # whose step is celebahq256's
     draw(record, of_each_size, PLOT)
 
 
 def with_tables(page: str, record: tables.Record) -> str:
-    """The page with every table that it has a place for."""
+    """Returns the page with all tables that it has a marker for."""
     return PLACE.sub(lambda place: place[1] + "\n".join(_lines(place[2], record)) + "\n" + place[3], page)
 
 

@@ -1,4 +1,4 @@
-"""The recipes that the plan is for, read from conf/, and how fast the paper says that they ran."""
+"""The recipes of the plan, read from conf/, and the speed that the paper reports for them."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -11,7 +11,7 @@ from benchmarks.sides.shape import Shape
 
 @dataclass(frozen=True)
 class Recipe:
-    """A configuration of train.py. batch_size, steps: of the optimizer."""
+    """A recipe of train.py: its network, the batch size and the number of optimizer steps."""
 
     name: str
     shape: Shape
@@ -29,14 +29,14 @@ class Recipe:
 
 
 def recipe(name: str, *options: str) -> Recipe:
-    """What `python train.py experiment=NAME` is given."""
+    """Returns the recipe of `python train.py experiment=NAME`."""
     config = configured(f"experiment={name}", *options)
     batch_size, steps = config["data"]["batch_size"], config["trainer"]["max_steps"]
     return Recipe(name, shape_of(config["network"], config["data"].get("side", 32)), batch_size, steps)
 
 
 def shape_of(network: dict[str, Any], side: int) -> Shape:
-    """The network of a configuration, for images of this side."""
+    """Returns the shape of a configuration's network, for images of this side."""
     fields = ("channels", "num_res_blocks", "groups", "dropout")
     lists = {name: tuple(network[name]) for name in ("multipliers", "attention")}
     return Shape(side=side, **lists, **{name: network[name] for name in fields})
@@ -44,14 +44,14 @@ def shape_of(network: dict[str, Any], side: int) -> Shape:
 
 @cache
 def recipes() -> tuple[Recipe, ...]:
-    """CIFAR-10 and those of 256×256."""
+    """Returns the recipes for CIFAR-10 and 256×256."""
     large = (recipe(name, "data.root=unused") for name in ("celebahq256", "lsun256", "lsun_bedroom_large"))
     return (recipe("cifar10"), *large)
 
 
 @dataclass(frozen=True)
 class PapersSpeed:
-    """Appendix B, on a TPU v3-8: optimizer steps/s, and seconds that a batch of samples takes."""
+    """The speed of Appendix B on a TPU v3-8: optimizer steps/s, and seconds for a batch of samples."""
 
     recipe: str
     steps_per_s: float

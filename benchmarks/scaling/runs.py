@@ -1,4 +1,4 @@
-"""Runs of train.py itself: what they need, and that the large networks take a step."""
+"""Runs of train.py itself: their memory, and a step of the large networks."""
 
 import subprocess
 from pathlib import Path
@@ -17,7 +17,7 @@ Rows = list[dict[str, Any]]
 
 
 def accumulation(batch_size: int = 128) -> Rows:
-    """Peak memory of train.py itself, by the resident set of its process, with each batch in so many parts."""
+    """Measures the peak resident memory of train.py by the number of parts of a batch."""
     return [_accumulated(batch_size, turns) for turns in (1, 2, 8)]
 
 
@@ -46,19 +46,19 @@ STEPS = ("trainer.max_steps=2", "callbacks.metrics.every_n_steps=1", "logger=csv
 
 
 def last_row(run_dir: Path, *options: str) -> dict[str, str]:
-    """Runs train.py with these options; what its metrics.csv says of the last step."""
+    """Runs train.py with these options, and returns the last row of its metrics.csv."""
     command = as_command([*options, f"hydra.run.dir={run_dir}"])
     subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
     return [row for row in read_rows(run_dir / "metrics.csv") if row["train/loss"]][-1]
 
 
 def large_steps(names: tuple[str, ...] = ("celebahq256", "lsun_bedroom_large")) -> Rows:
-    """The second of two real steps of train.py at batch 1, with activation checkpointing; a recipe after the other."""
+    """Measures the second of two steps of train.py at batch 1 for each large recipe, with activation checkpointing."""
     return [large_step(name) for name in names]
 
 
 def large_step(name: str) -> dict[str, Any]:
-    """Of a recipe of 256×256, on ten images."""
+    """Measures a step of one 256×256 recipe on ten images."""
     with TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         write_images(Path(folder), 10, "png", (256, 256))
@@ -76,7 +76,7 @@ def large_step(name: str) -> dict[str, Any]:
 
 
 def large_options(name: str) -> list[str]:
-    """A step of a recipe at batch 1, and as little as possible besides."""
+    """Returns the options for a recipe at batch 1 with everything else off."""
     nothing = [f"callbacks.{part}=null" for part in ("bound", "grid", "strip", "progress", "loss_by_t")]
     one = ["data.batch_size=1", "data.eval_batch_size=1", "data.num_workers=0", "module.test_strata=2"]
     return [f"experiment={name}", "network.activation_checkpointing=true", *one, *STEPS, *nothing]

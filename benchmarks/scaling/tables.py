@@ -1,4 +1,4 @@
-"""The tables of the page: what was measured, and what follows from the formulas."""
+"""The tables of the page: measurements, and results of the formulas."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +22,7 @@ from benchmarks.scaling.recipes import PAPERS_SPEEDS, Recipe, T, recipes
 Record = dict[str, Any]
 HOUR = 3600
 TESTED = {"cifar10": 10_000}
-"""Images of the test split, on which bits/dim are measured; of the others, a thousand."""
+"""Numbers of test images for bits/dim, by recipe; a thousand for the others."""
 
 
 def operations(record: Record) -> Iterator[str]:
@@ -86,7 +86,7 @@ def _loads(each: Recipe, plain: int, checkpointed: int) -> list[tuple[int, int]]
 
 
 def _parts(each: Recipe, activations: int) -> int:
-    """Into how many equal parts the batch is to be divided on one GPU."""
+    """Returns the number of equal parts of a batch that fit on one GPU."""
     return next(
         n
         for n in range(1, each.batch_size + 1)
@@ -169,7 +169,7 @@ def _grown(step: Step) -> str:
 
 
 def host_of(record: Record, each: Recipe) -> Host:
-    """What was measured of the side of the host, for this recipe."""
+    """Returns the measured speed of the host for this recipe."""
     seconds = record["host"][each.name] + record["platform"]
     return Host(seconds, {int(side): rate for side, rate in record["reading"].items()})
 

@@ -1,4 +1,4 @@
-"""How many bytes a process of train.py sends to the others at a step, as the kernel counts them."""
+"""Measures the bytes that a process of train.py sends in a step, as the kernel counts them."""
 
 import json
 import os
@@ -18,11 +18,11 @@ from benchmarks.places import ROOT
 from benchmarks.sides.runs import QUIETLY, SHORTLY, as_command
 
 BYTES_ACKED = 120
-"""Where Linux' struct tcp_info has tcpi_bytes_acked, a u64."""
+"""The offset of tcpi_bytes_acked, a u64, in Linux' struct tcp_info."""
 
 
 def bytes_sent() -> int:
-    """By all of this process's TCP connections so far, as far as the other side has them."""
+    """Returns the bytes that all TCP connections of this process have sent and the receivers acknowledged."""
     return sum(_acked(connection) for connection in _connections())
 
 
@@ -40,7 +40,7 @@ def _acked(connection: socket.socket) -> int:
 
 
 class BytesSent(L.Callback):
-    """Notes them after each batch, into FOLDER/RANK.json at the end."""
+    """Records the sent bytes after each batch, and writes them to FOLDER/RANK.json at the end."""
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
@@ -54,7 +54,7 @@ class BytesSent(L.Callback):
 
 
 def bytes_a_step(processes: int, *options: str, turns: int = 1, steps: int = 6) -> float:
-    """Of the median step, a process on average. turns: batches that are accumulated for a step."""
+    """Returns the bytes of the median step, on average over processes. turns: accumulated batches of a step."""
     with TemporaryDirectory() as folder:
         count = [
             "trainer=ddp_cpu",

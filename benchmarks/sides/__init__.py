@@ -1,1 +1,1 @@
-"""The sides that are compared: ours, the peers, and what they share."""
+"""The sides of the comparisons: ours, the peers, and what they share."""

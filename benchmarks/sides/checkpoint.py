@@ -1,4 +1,4 @@
-"""A trained model that a benchmark is given."""
+"""The trained model of a benchmark."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +15,17 @@ from ddpm_lightning.training.checkpoint import load_model, read_checkpoint
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The averaged weights of a run of train.py. path: None where none was given."""
+    """The averaged weights of a run of train.py. path: its checkpoint; None if none was given."""
 
     path: Path | None
 
     def load(self) -> tuple[DenoisingDiffusion, EvaluationData]:
-        """The model, on the device, and its data."""
+        """Returns the model, on the device, and its data."""
         _, data, model = load_model(self._given(), use_ema=True)
         return model.to(device()), data
 
     def extractor(self) -> Extractor:
-        """What the run measured the quality of its own samples with."""
+        """Returns the extractor that the run measured its samples with."""
         config: dict[str, Any] = read_checkpoint(self._given())["config"]
         quality = config["callbacks"].get("quality")
         if quality is None:

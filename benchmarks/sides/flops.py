@@ -1,4 +1,4 @@
-"""Floating-point operations, counted on the meta device: exact, the same on every machine, and free."""
+"""Counts floating-point operations on the meta device: exactly, equally on every machine, at no cost."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +12,12 @@ from benchmarks.sides.shape import Shape
 
 
 def flops_of_step(make_network: Callable[[Shape], nn.Module], shape: Shape, batch_size: int) -> int:
-    """Of forward and backward."""
+    """Returns the operations of forward and backward."""
     return _count(make_network, shape, lambda output: output.sum().backward()) * batch_size
 
 
 def flops_of_call(make_network: Callable[[Shape], nn.Module], shape: Shape, batch_size: int) -> int:
-    """Of forward."""
+    """Returns the operations of forward."""
     return _count(make_network, shape, lambda output: None) * batch_size
 
 

@@ -26,18 +26,18 @@ from ddpm_lightning.typing import Examples
 
 NAME = "ddpm_lightning"
 SAME_MODEL = ["experiment=cifar10", "data=fake", "quality=none", "logger=csv"]
-"""The paper's recipe on random pixels of its shape."""
+"""The options of the paper's recipe on random pixels of its shape."""
 
 
 def configured(*overrides: str) -> dict[str, Any]:
-    """What `python train.py OVERRIDES` would be given."""
+    """Returns the configuration of `python train.py OVERRIDES`."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return plain(compose("train", overrides=["run_dir=unused", *overrides]))
 
 
 def module_of(config: dict[str, Any]) -> DDPM:
-    """The LightningModule, on the device, with a trainer that is never asked to fit."""
+    """Returns the LightningModule on the device, with a trainer that never fits."""
     module = make_module(config, build_model(config, make(config["data"]))).to(device())
     compile_network(module.model, config["compile"])
     module.trainer = idle_trainer()
@@ -45,22 +45,22 @@ def module_of(config: dict[str, Any]) -> DDPM:
 
 
 def idle_trainer() -> L.Trainer:
-    """One that says it is one process, and does nothing."""
+    """Returns a trainer of one process that never fits."""
     return make_trainer(run_dir="unused", max_steps=1, logger=False, enable_progress_bar=False)
 
 
 def module_of_shape(shape: Shape, *overrides: str) -> DDPM:
-    """The paper's recipe with a network of this shape, and these options."""
+    """Returns the module of the paper's recipe with a network of this shape and these options."""
     return module_of(configured(*SAME_MODEL, *shape.overrides, *overrides))
 
 
 def random_images(batch_size: int, shape: Shape) -> torch.Tensor:
-    """Images on the scale [−1, 1]."""
+    """Returns random images in [−1, 1]."""
     return torch.rand(batch_size, 3, shape.side, shape.side, device=device()) * 2 - 1
 
 
 def network_of_paper(shape: Shape) -> UNet:
-    """Ours, as a bare nn.Module."""
+    """Returns our network of this shape, without a LightningModule."""
     return UNet(
         3,
         3,
@@ -95,7 +95,7 @@ class BareLoop:
 
 @dataclass(frozen=True)
 class TrainOurs:
-    """A maker of our training step. overrides: options of train.py on top."""
+    """Builds our training step. overrides: further options of train.py."""
 
     name: str = NAME
     overrides: tuple[str, ...] = ()
@@ -111,7 +111,7 @@ OURS = TrainOurs()
 
 
 def sampling_step(model: DenoisingDiffusion, shape: Shape, batch_size: int, precision: str) -> Side:
-    """One more step of Algorithm 2 at every call, with noise that belongs to each image, as sample.py draws it."""
+    """Returns a function that makes one more step of Algorithm 2 at every call, with the noise of sample.py."""
     image = (3, shape.side, shape.side)
     steps = chain.from_iterable(walk(model, AncestralSampler(), image, batch_size, seed=seed) for seed in count())
 

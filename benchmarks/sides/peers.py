@@ -1,4 +1,4 @@
-"""The peers, through their public interfaces: diffusers, denoising-diffusion-pytorch, and plain torch as the floor."""
+"""The peers by their public interfaces: diffusers, denoising-diffusion-pytorch, and plain torch as a lower limit."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ LR = 2e-4
 
 
 def lucidrains() -> ModuleType:
-    """denoising-diffusion-pytorch, imported when it is needed."""
+    """Imports and returns denoising-diffusion-pytorch."""
     try:
         import denoising_diffusion_pytorch
     except ImportError as error:
@@ -35,14 +35,14 @@ def lucidrains() -> ModuleType:
 
 
 def network_of_diffusers(shape: Shape) -> UNet2DModel:
-    """UNet2DModel with the settings of google/ddpm-cifar10-32, for this shape."""
+    """Returns a UNet2DModel of this shape with the settings of google/ddpm-cifar10-32."""
     channels = [shape.channels * multiple for multiple in shape.multipliers]
     levels, blocks = shape.attention_levels, shape.num_res_blocks
     return unet_of_diffusers(shape.side, channels, levels, blocks, shape.groups, shape.dropout)
 
 
 def network_of_lucidrains(shape: Shape) -> nn.Module:
-    """Its U-Net, of about as many parameters, with as many levels."""
+    """Returns its U-Net with as many levels and about as many parameters."""
     unet = lucidrains().Unet(shape.lucidrains_dim, dim_mults=shape.multipliers, dropout=shape.dropout)
     assert isinstance(unet, nn.Module)
     return unet
@@ -58,7 +58,7 @@ PAPERS_OPTIONS = {"objective": "pred_noise", "beta_schedule": "linear"}
 
 @dataclass(frozen=True)
 class TrainDiffusers:
-    """A maker of the training step of diffusers' documentation: add_noise, predict, MSE; then clipping and Adam."""
+    """Builds the training step of diffusers' documentation: add_noise, predict, MSE, then clipping and Adam."""
 
     name = DIFFUSERS
 
@@ -80,7 +80,7 @@ class TrainDiffusers:
 
 @dataclass(frozen=True)
 class TrainLucidrains:
-    """A maker of the step of denoising-diffusion-pytorch's Trainer, without Accelerate, EMA and data."""
+    """Builds the step of denoising-diffusion-pytorch's Trainer, without Accelerate, EMA and data."""
 
     name = LUCIDRAINS
 
@@ -95,7 +95,10 @@ class TrainLucidrains:
 
 @dataclass(frozen=True)
 class TrainNarrowLucidrains(TrainLucidrains):
-    """The same with its own defaults dim=64, dim_mults=(1, 2, 4, 8): as many parameters, but a third of the work."""
+    """Builds the step of denoising-diffusion-pytorch with its default network, which has a third of the work.
+
+    The defaults are dim=64, dim_mults=(1, 2, 4, 8), with as many parameters as ours.
+    """
 
     name = f"{LUCIDRAINS}, dim=64"
 
@@ -105,7 +108,7 @@ class TrainNarrowLucidrains(TrainLucidrains):
 
 @dataclass(frozen=True)
 class TrainPlain:
-    """A maker of the shortest training step that one can write around our network."""
+    """Builds the shortest training step around our network."""
 
     name = TORCH
 
@@ -125,7 +128,7 @@ class TrainPlain:
 
 
 class Step:
-    """Loss, backward, clipping of the norm to 1, optimizer."""
+    """A training step: loss, backward, clipping of the norm to 1, optimizer."""
 
     def __init__(self, loss: Side, optimizer: torch.optim.Optimizer, precision: str) -> None:
         self.loss, self.optimizer, self.precision = loss, optimizer, precision
@@ -141,7 +144,7 @@ class Step:
 
 
 def sampling_of_diffusers(network: UNet2DModel, shape: Shape, batch_size: int, precision: str) -> Side:
-    """One more step of DDPMPipeline's loop at every call."""
+    """Returns a function that makes one more step of DDPMPipeline's loop at every call."""
     scheduler = DDPMScheduler()
     scheduler.set_timesteps(scheduler.config.num_train_timesteps)
 
@@ -156,7 +159,7 @@ def sampling_of_diffusers(network: UNet2DModel, shape: Shape, batch_size: int, p
 
 
 def sampling_of_lucidrains(network: nn.Module, shape: Shape, batch_size: int, precision: str) -> Side:
-    """One more step of GaussianDiffusion.p_sample_loop at every call."""
+    """Returns a function that makes one more step of GaussianDiffusion.p_sample_loop at every call."""
     diffusion = diffusion_of_lucidrains(network, shape.side, **PAPERS_OPTIONS).eval()
 
     def steps() -> Iterator[torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Photographs on disk, cut out of scikit-learn's two: of real statistics, wherever there is no network."""
+"""Writes photographs to disk, cut from scikit-learn's two, so that no download is needed."""
 
 from functools import cache
 from pathlib import Path
@@ -8,7 +8,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 LARGEST_CUT = 427
-"""Pixels of the shorter side of the two."""
+"""Pixels of the shorter side of the photographs."""
 
 
 @cache
@@ -17,7 +17,7 @@ def _both() -> list[np.ndarray]:
 
 
 def photograph(number: int, side: int) -> Image.Image:
-    """A square cut out at random, resized to side × side; of the same number, always the same cut."""
+    """Returns a random square of a photograph, resized to side × side. It depends on the number alone."""
     whole = Image.fromarray(_both()[number % 2])
     draws = np.random.default_rng(number)
     cut = int(draws.integers(256, LARGEST_CUT))
@@ -26,7 +26,7 @@ def photograph(number: int, side: int) -> Image.Image:
 
 
 def write_photographs(folder: Path, n: int, side: int, suffix: str) -> Path:
-    """00000.jpg …, in a subfolder, for torchvision's ImageFolder takes these for classes."""
+    """Writes 00000.jpg, … into a subfolder, because torchvision's ImageFolder needs one for each class."""
     (folder / "all").mkdir(parents=True)
     for number in range(n):
         photograph(number, side).save(folder / "all" / f"{number:05d}.{suffix}", quality=95)
@@ -34,7 +34,7 @@ def write_photographs(folder: Path, n: int, side: int, suffix: str) -> Path:
 
 
 def write_numbers(folder: Path, n: int) -> Path:
-    """Tiny images, each of a colour that is its number."""
+    """Writes tiny images whose colours encode their numbers."""
     folder.mkdir(parents=True)
     for number in range(n):
         Image.new("RGB", (2, 2), (number >> 16, number >> 8 & 255, number & 255)).save(folder / f"{number:06d}.png")

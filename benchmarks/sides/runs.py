@@ -1,4 +1,4 @@
-"""Runs of train.py itself, in a process of their own, and the time that a step took, as their metrics.csv tells."""
+"""Runs train.py in a process of its own, and reads the time of a step from its metrics.csv."""
 
 import csv
 import os
@@ -15,13 +15,13 @@ SHORTLY = ["module.test_strata=2", "callbacks.checkpoint=null", "callbacks.progr
 
 
 def as_command(options: list[str], before: str = "") -> list[str]:
-    """train.py with these options. before: Python code that runs first."""
+    """Returns the command of train.py with these options. before: Python code that runs first."""
     as_script = "import runpy, sys; sys.argv[0] = 'train.py'; runpy.run_path('train.py', run_name='__main__')"
     return [sys.executable, *(["-c", f"{before}\n{as_script}"] if before else ["train.py"]), *options]
 
 
 def seconds_a_step(*options: str, steps: int, batch_size: int, processes: int = 1) -> list[float]:
-    """Of each eighth of the steps but the first. batch_size: of each process."""
+    """Returns the seconds of a step in each eighth of the run but the first. batch_size: of each process."""
     with TemporaryDirectory() as run_dir:
         sizes = [
             f"data.batch_size={batch_size * processes}",

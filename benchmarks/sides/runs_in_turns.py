@@ -1,7 +1,7 @@
-"""Runs of train.py that live side by side and take turns of seconds, each stopped while another one runs.
+"""Times several runs of train.py in turns of seconds. Each is paused while another one runs.
 
-Whole runs, one after another, are minutes apart, and on a shared machine a minute differs from the next by more than
-what is to be told apart.
+Whole runs, one after another, would be minutes apart. On a shared machine one minute differs from the next by more than
+the runs differ.
 """
 
 import os
@@ -24,16 +24,21 @@ from benchmarks.sides.step_clock import ends_of_steps
 from ddpm_lightning.configuration.allowed_targets import TRUST
 
 STARTED = 20
-"""Steps after which a run has started."""
+"""Number of steps until a run counts as started."""
 
 PATIENCE = 300.0
-"""Seconds after which a run that makes no steps is given up."""
+"""Seconds without a step after which a run counts as failed."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """A run of train.py. options: its own. before: Python code that runs first. lone: its helper processes are not
-    woken when their turn comes, for they are to hang."""
+    """A run of train.py.
+
+    Args:
+        options: Its own options.
+        before: Python code that runs first.
+        lone: Whether its helper processes stay paused in its turns, as if they hung.
+    """
 
     options: tuple[str, ...]
     before: str = ""
@@ -42,27 +47,29 @@ class Side:
 
 @dataclass(frozen=True)
 class Live:
-    """A run that goes on for ever."""
+    """A running train.py without an end."""
 
     process: subprocess.Popen[bytes]
     folder: Path
     lone: bool
 
     def ends(self) -> list[float]:
-        """When each step so far ended."""
+        """Returns the times at which the steps so far ended."""
         return ends_of_steps(self.folder / "steps")
 
     def stop(self) -> None:
-        """The run and its helpers stand still; the run first, lest it wait for them."""
+        """Pauses the run, then its helper processes, so that it never waits for them."""
         self._tell(signal.SIGSTOP, helpers=True)
 
     def go_on(self) -> None:
-        """They go on."""
+        """Continues the run and its helper processes."""
         self._tell(signal.SIGCONT, helpers=not self.lone)
 
     def turn(self, seconds: float, period: int) -> float:
-        """Seconds of a step, the mean over this turn from its first step's end on, over whole periods of so many steps:
-        what is done once in a period must count."""
+        """Returns the mean seconds of a step over this turn, from the end of its first step, over whole periods.
+
+        Whole periods count what happens once in a period.
+        """
         start = time.monotonic()
         self.go_on()
         time.sleep(seconds)
@@ -72,7 +79,7 @@ class Live:
         return (inside[steps] - inside[0]) / steps
 
     def wait_for(self, steps: int, start: float) -> list[float]:
-        """When each step since the start ended, as soon as there are so many."""
+        """Waits for a number of steps, and returns the times at which they ended."""
         while len(inside := [end for end in self.ends() if end > start]) < steps:
             self.check()
             if time.monotonic() > start + PATIENCE:
@@ -81,12 +88,12 @@ class Live:
         return inside
 
     def check(self) -> None:
-        """Raises RuntimeError where the run is over, with its last words."""
+        """Raises RuntimeError with the end of its output if the run has ended."""
         if self.process.poll() is not None:
             raise RuntimeError(f"train.py ended: {self.last_words()}")
 
     def last_words(self) -> str:
-        """The end of what it printed."""
+        """Returns the end of the output."""
         return (self.folder / "said").read_text()[-2000:]
 
     def _tell(self, what: signal.Signals, helpers: bool) -> None:
@@ -99,8 +106,10 @@ class Live:
 def take_turns_of_runs(
     sides: Mapping[str, Side], common: tuple[str, ...], rounds: int, seconds: float, period: int
 ) -> dict[str, list[float]]:
-    """Seconds of a step of each side, round by round: A B C, then C B A, then A B C …; a turn has so many seconds,
-    and at least one period of so many steps."""
+    """Times a step of each side in each round, in the order A B C, C B A, A B C ….
+
+    A turn has the given seconds, and at least one period of steps.
+    """
     found: dict[str, list[float]] = {name: [] for name in sides}
     with ExitStack() as stack:
         runs = {name: stack.enter_context(_live(side, common)) for name, side in sides.items()}
@@ -111,7 +120,7 @@ def take_turns_of_runs(
 
 @contextmanager
 def _live(side: Side, common: tuple[str, ...]) -> Iterator[Live]:
-    """A run that has started, and stands still."""
+    """Starts a run, and pauses it."""
     with TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         own = [f"hydra.run.dir={folder}/run", f"+callbacks.clock.path={folder}/steps", "trainer.max_steps=1000000"]

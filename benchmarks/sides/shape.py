@@ -1,14 +1,15 @@
-"""The network that all sides have, in the words of each."""
+"""The shape of the network that all sides have, in the terms of each library."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A U-Net in the paper's words; the defaults are the paper's for CIFAR-10, 35.7 million parameters.
+    """The shape of a U-Net in the paper's terms. The defaults are the paper's for CIFAR-10, 35.7 million parameters.
 
-    lucidrains_dim: the width at which denoising-diffusion-pytorch's U-Net, which has other blocks, is of about the same
-    number of parameters with the same multipliers.
+    Args:
+        lucidrains_dim: The width at which denoising-diffusion-pytorch's U-Net has about as many parameters.
+
     """
 
     side: int = 32
@@ -22,7 +23,7 @@ class Shape:
 
     @property
     def overrides(self) -> list[str]:
-        """What train.py would be told."""
+        """The options of train.py for this shape."""
         return [
             f"network.channels={self.channels}",
             f"network.multipliers={list(self.multipliers)}",
@@ -35,7 +36,7 @@ class Shape:
 
     @property
     def attention_levels(self) -> set[int]:
-        """The levels at which attention follows the blocks."""
+        """The levels with attention."""
         return {level for level in range(len(self.multipliers)) if self.side // 2**level in self.attention}
 
 

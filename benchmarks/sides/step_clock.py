@@ -1,4 +1,4 @@
-"""A callback that writes down when each step ended, for a program outside that gives runs their turns."""
+"""A callback that records when each step ended, for a program that runs several runs in turns."""
 
 import time
 from array import array
@@ -9,7 +9,7 @@ import lightning as L
 
 
 class StepClock(L.Callback):
-    """Appends the seconds of the system's own clock, a float64 a step."""
+    """Appends the system clock's seconds to a file, a float64 for each step."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -20,7 +20,7 @@ class StepClock(L.Callback):
 
 
 def ends_of_steps(path: Path) -> list[float]:
-    """When each step so far ended; none where none has."""
+    """Returns the times at which the steps so far ended."""
     ends = array("d")
     written = path.read_bytes() if path.is_file() else b""
     ends.frombytes(written[: len(written) // ends.itemsize * ends.itemsize])

@@ -1,4 +1,4 @@
-"""Shuffled batches of images from disk, [b, 3, side, side] bytes: ours, torchvision's and WebDataset's."""
+"""Shuffled batches of images from disk, uint8 [b, 3, side, side]: ours, torchvision's and WebDataset's."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,14 +18,14 @@ Batches = Iterator[torch.Tensor]
 
 
 def our_shards(folder: Path, side: int, batch_size: int, workers: int) -> Batches:
-    """As train.py reads them, but for the flips, which happen on the device."""
+    """Yields batches of our shards as train.py reads them, without the flips, which happen on the device."""
     data = ShardsDataModule(root=str(folder), side=side, batch_size=batch_size, num_workers=workers)
     data.trainer = idle_trainer()
     return (batch.images for batch in data.train_dataloader())
 
 
 def image_folder(folder: Path, side: int, batch_size: int, workers: int) -> Batches:
-    """torchvision's ImageFolder, which opens, resizes and cuts each image at each pass."""
+    """Yields batches of torchvision's ImageFolder, which opens, resizes and crops each image in each pass."""
     resize = transforms.Resize(side, Image.Resampling.LANCZOS)
     images = ImageFolder(
         str(folder), transforms.Compose([resize, transforms.CenterCrop(side), transforms.PILToTensor()])
@@ -35,7 +35,7 @@ def image_folder(folder: Path, side: int, batch_size: int, workers: int) -> Batc
 
 
 def webdataset_stream(folder: Path, buffer: int, batch_size: int, workers: int) -> Batches:
-    """One pass over the training shards: they are shuffled, and then what is read from them, in a buffer."""
+    """Yields one pass of WebDataset over the training shards, which shuffles shards, and images in a buffer."""
     try:
         import webdataset
     except ImportError as error:
@@ -47,7 +47,7 @@ def webdataset_stream(folder: Path, buffer: int, batch_size: int, workers: int) 
 
 
 def webdataset_endless(folder: Path, buffer: int, batch_size: int, workers: int) -> Batches:
-    """Pass after pass."""
+    """Yields passes of WebDataset without end."""
     while True:
         yield from webdataset_stream(folder, buffer, batch_size, workers)
 

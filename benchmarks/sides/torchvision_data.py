@@ -1,4 +1,4 @@
-"""The data pipeline that everyone writes: torchvision's transforms, image by image, in a DataLoader."""
+"""The usual data pipeline: torchvision's transforms, image by image, in a DataLoader."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from torchvision.datasets import VisionDataset
 
 
 class CIFAR10Shaped(VisionDataset):
-    """Reads an image as torchvision's own CIFAR10 does: array, PIL image, transform."""
+    """A data set that reads an image as torchvision's CIFAR10 does: array, PIL image, transform."""
 
     def __init__(self, pixels: torch.Tensor) -> None:
         transform = [transforms.RandomHorizontalFlip(), transforms.ToTensor(), transforms.Normalize([0.5], [0.5])]
@@ -28,7 +28,7 @@ class CIFAR10Shaped(VisionDataset):
 
 
 def torchvision_loader(pixels: torch.Tensor, batch_size: int, num_workers: int) -> DataLoader[torch.Tensor]:
-    """Shuffled batches on the scale [−1, 1]; pixels: [n, 3, h, w] uint8."""
+    """Returns shuffled batches in [−1, 1]. pixels: [n, 3, h, w] uint8."""
     return DataLoader(
         CIFAR10Shaped(pixels),
         batch_size=batch_size,
@@ -40,6 +40,6 @@ def torchvision_loader(pixels: torch.Tensor, batch_size: int, num_workers: int) 
 
 
 def endless(loader: DataLoader[torch.Tensor]) -> Iterator[torch.Tensor]:
-    """Pass after pass."""
+    """Yields batches of pass after pass without end."""
     while True:
         yield from loader
