@@ -57,10 +57,10 @@ Distances = dict[str, list[float]]
 class SampleQuality(OfTrainedModel):
     """Measures the Fréchet distance of samples to the training images, by network calls.
 
-    The features are those that the run used, and the weights are the averaged ones. Each round has its own seed, and both
-    sides have the same noise in it. Seeds differ by more than samplers do, so there are many rounds. Each side has those
-    of its samplers that were its best at some budget in a run of all of them on three seeds, at d8fb9de. Ours has UniPC
-    since then.
+    The features are those that the run used, and the weights are the averaged ones. Each round has its own seed, and
+    both sides have the same noise in it. Seeds differ by more than samplers do, so there are many rounds. Each side has
+    those of its samplers that were its best at some budget in a run of all of them on three seeds, at d8fb9de. Ours has
+    UniPC since then.
     """
 
     rounds: int = 7
