@@ -12,8 +12,7 @@ from pathlib import Path
 import torch
 
 from ddpm_lightning.data.points import GaussiansDataModule
-from ddpm_lightning.diffusion.interpolate import interpolate
-from ddpm_lightning.diffusion.likelihood import bound_term
+from ddpm_lightning.diffusion.likelihood import bound_term, interpolate
 from ddpm_lightning.diffusion.mixture import BestNetwork, Mixture
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import Epsilon
