@@ -1,4 +1,4 @@
-"""The variance that is best for a trained network (Bao et al., 2022): its table Γ_t, and σ_t² from it."""
+"""Analytic-DPM (Bao et al., 2022): the best σ_t² for a trained network, from a table Γ_t measured on data."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,28 +13,29 @@ from ddpm_lightning.diffusion.variances import Variance
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.typing import Broadcast, Images, PerExample, Table, Timesteps
 
-NEAR = 1e-6
-"""The largest difference of log SNR at which two steps count as the same noise level."""
+LOG_SNR_TOLERANCE = 1e-6
+"""The largest difference of ½ log SNR at which two steps count as the same noise level."""
 
 
 @dataclass(frozen=True)
 class AnalyticVariance(Variance):
-    """σ_t² = β̃_t + c_x0² E Var(x_0 | x_t), which minimizes the bound over all σ_t² I for the network as it is.
+    """The σ_t² that minimizes the bound of a trained network.
 
+        σ_t² = β̃_t + c_x_0² E Var(x_0 | x_t)
         E Var(x_0 | x_t) = (1 − ᾱ_t)/ᾱ_t · (1 − Γ_t),  Γ_t = E‖ε_θ(x_t, t)‖²/d
 
-    It lies between β̃_t and β_t. Γ_t belongs to a noise level, so it serves every subset of the steps. At t = 1 it is
-    β̃_2, as for the other fixed variances: see `GaussianDiffusion`.
+    It lies between β̃_t and β_t. Γ_t belongs to a noise level, so one table serves every subset of the steps. At t = 1,
+    σ_t² is β̃_2, as for the other fixed variances; see `GaussianDiffusion`.
 
     Args:
         gamma: path of the file with Γ_t, which `save_gamma` writes (`python evaluate.py metrics=[gamma]`).
 
     Raises:
-        UserError: there is no such file, or it is damaged; or, when a model is built, it is of another chain.
+        UserError: the file is missing or damaged, or was measured on another chain (by `check`).
 
     References:
-        Bao, Li, Zhu and Zhang, "Analytic-DPM: an Analytic Estimate of the Optimal Reverse Variance in Diffusion
-        Probabilistic Models" (2022), Theorem 1.
+        Bao et al. (2022), "Analytic-DPM: an Analytic Estimate of the Optimal Reverse Variance in Diffusion
+        Probabilistic Models", Theorem 1.
     """
 
     gamma: str | None = None
@@ -51,7 +52,7 @@ class AnalyticVariance(Variance):
 
     @cached_property
     def _table(self) -> tuple[Table, Table]:
-        """λ_t = ½ log SNR(t) and Γ_t, [T+1] each, on the CPU."""
+        """λ_t = ½ log SNR(t) and Γ_t: two tables, [T+1], on the CPU."""
         try:
             saved: dict[str, Any] = torch.load(str(self.gamma), map_location="cpu", weights_only=True)
             return saved["half_log_snr"].double(), saved["gamma"].double()
@@ -61,20 +62,20 @@ class AnalyticVariance(Variance):
     def check(self, process: GaussianDiffusion) -> None:
         wanted = process.half_log_snr[1:].cpu()
         off = (self._table[0][1:] - wanted[:, None]).abs().amin(1)
-        if float(off.max()) > NEAR:
+        if float(off.max()) > LOG_SNR_TOLERANCE:
             raise UserError(
                 f"variance.gamma={self.gamma} was measured on another chain: step {int(off.argmax()) + 1} has no noise "
                 "level of that file; measure it again with this schedule"
             )
 
     def log_variance(self, process: GaussianDiffusion, t: Timesteps, x_t: Images, v: Images | None) -> Broadcast:
-        uncertain = (1 - self._at(process, t)).clamp(0, 1) / process.snr[t]
+        uncertain = (1 - self._gamma_at(process, t)).clamp(0, 1) / process.snr[t]
         best = (process.beta_tilde[t] + process.c_x_0[t].square() * uncertain).log()
         log_variance = torch.where(t == 1, process.log_beta_tilde[t], best)
         return log_variance.to(x_t.dtype).reshape(-1, *[1] * (x_t.ndim - 1))
 
-    def _at(self, process: GaussianDiffusion, t: Timesteps) -> Table:
-        """Returns Γ at the noise levels of steps t of a chain, which may be a subset of the file's: [b]."""
+    def _gamma_at(self, process: GaussianDiffusion, t: Timesteps) -> Table:
+        """Returns Γ at the noise levels of steps t of a chain, which may visit only some of the file's steps: [b]."""
         half_log_snr, gamma = (table[1:].to(t.device) for table in self._table)
         return gamma[(half_log_snr - process.half_log_snr[t][:, None]).abs().argmin(1)]
 
@@ -102,7 +103,7 @@ def estimate_gamma(model: DenoisingDiffusion, x_0: Images, *, randn_like: Callab
         randn_like: draws ε ~ N(0, I) in the shape of its argument.
 
     References:
-        Bao et al. (2022), Eq. 8.
+        Bao et al. (2022), Eq. 8; see `AnalyticVariance`.
     """
     gamma = torch.zeros_like(model.process.alpha_bar)
     for t in range(1, model.process.T + 1):

@@ -45,7 +45,7 @@ class Variance(ABC):
         """
 
     def check(self, process: GaussianDiffusion) -> None:
-        """Raises UserError if it does not belong to the chain."""
+        """Raises UserError if the variance was made for another chain. By default, it fits every chain."""
 
     def extra_channels(self, channels: int) -> int:
         """Returns how many output channels the network needs besides the image's `channels`."""
