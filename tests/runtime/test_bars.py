@@ -65,4 +65,4 @@ def test_no_command_has_a_bar_of_another_kind() -> None:
     for path in sorted((ROOT / "ddpm_lightning").rglob("*.py")):
         calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
         bare = [call for call in calls if isinstance(call, ast.Name) and call.id in ("tqdm", "trange")]
-        assert not bare or path.name == "bars.py", path
+        assert not bare or path.name == "progress_bars.py", path
