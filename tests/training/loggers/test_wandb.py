@@ -226,7 +226,7 @@ def test_tensorboard_csv_and_none_are_one_word(tmp_path: Path) -> None:
 
 
 def test_work_in_the_background_is_done_in_order_and_never_waited_for() -> None:
-    background, done, gate = Background("test", room=3), [], threading.Event()
+    background, done, gate = Background("test", queue_size=3), [], threading.Event()
     background.do(gate.wait)
     start = time.perf_counter()
     for number in range(100):
@@ -510,4 +510,4 @@ def test_the_dashboard_without_a_key_says_so(
     with pytest.raises(SystemExit) as ended:
         main(["someone", "ddpm_lightning", "--sweep", "it's"])
     assert ended.value.code == 1
-    assert "Error: W&B did not take it" in capsys.readouterr().err
+    assert "Error: W&B refused" in capsys.readouterr().err
