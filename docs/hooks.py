@@ -152,11 +152,24 @@ def library() -> str:
     rows = []
     for node in ast.parse((ROOT / "ddpm_lightning" / "library.py").read_text()).body:
         if isinstance(node, ast.ImportFrom):
-            path = ROOT / f"{str(node.module).replace('.', '/')}.py"
-            rows += [(alias.name, node.module, summary(path, alias.name)) for alias in node.names]
+            homes = {alias.name: home(str(node.module), alias.name) for alias in node.names}
+            rows += [(name, module, summary(module_path(module), name)) for name, module in homes.items()]
     table = "\n".join(f"| [`{name}`][{module}.{name}] | {text} |" for name, module, text in sorted(rows, key=str))
     head = "# Names of the library\n\n`from ddpm_lightning import …` brings these names, without Lightning and Hydra."
     return f"{head}\n\n| name | what |\n|---|---|\n{table}\n"
+
+
+def module_path(module: str) -> Path:
+    return ROOT / f"{module.replace('.', '/')}.py"
+
+
+def home(module: str, name: str) -> str:
+    """Returns the module that defines a name which a module or a package brings."""
+    package = module_path(module).with_suffix("") / "__init__.py"
+    if not package.is_file():
+        return module
+    imports = [node for node in ast.parse(package.read_text()).body if isinstance(node, ast.ImportFrom)]
+    return next(str(node.module) for node in imports if name in {alias.name for alias in node.names})
 
 
 def summary(path: Path, name: str) -> str:

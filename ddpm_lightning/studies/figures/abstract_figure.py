@@ -109,7 +109,7 @@ class Figure(Metric):
             raise UserError(f"{self.option(key)}={list(steps)} is empty or names a step twice; give each once")
 
     def check_grid(self, trained: Trained, rows: int, columns: int) -> None:
-        """Raises UserError if a grid of so many images would exceed LARGEST_SIDE pixels."""
+        """Raises UserError if a grid of rows × columns images would exceed LARGEST_SIDE pixels."""
         height, width = trained.data.size
         largest = max(pixels_across(rows, height), pixels_across(columns, width))
         if largest > LARGEST_SIDE:

@@ -84,8 +84,8 @@ def card(pretrained: Pretrained, use_ema: bool, usage: str) -> str:
 
 
 def _options(node: dict[str, Any]) -> str:
-    told = {name: value for name, value in arguments_of(node).items() if name not in ("root", "seed")}
-    return ", ".join(f"`{name}={shown(value)}`" for name, value in told.items())
+    shown_options = {name: value for name, value in arguments_of(node).items() if name not in ("root", "seed")}
+    return ", ".join(f"`{name}={shown(value)}`" for name, value in shown_options.items())
 
 
 def facts_of_run(checkpoint: Path, config: dict[str, Any], step: int) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def check_kind(weights: Weights, source: str) -> None:
         )
 
 
-def sorted_out(variables: Mapping[str, Tensor], source: str) -> tuple[dict[str, Tensor], dict[str, Tensor], int]:
+def split_variables(variables: Mapping[str, Tensor], source: str) -> tuple[dict[str, Tensor], dict[str, Tensor], int]:
     """Splits the variables of an official checkpoint into raw weights, averaged weights and the step."""
     step = variables.get("global_step", torch.tensor(0))
     if step.numel() != 1 or step.is_floating_point():

@@ -14,7 +14,7 @@ from ddpm_lightning.npz import read_npz
 from ddpm_lightning.studies.interchange.carry import Weights, to_ours
 from ddpm_lightning.studies.interchange.files import read_pickle
 from ddpm_lightning.studies.interchange.layouts import OfficialLayout, PesserLayout
-from ddpm_lightning.studies.interchange.official import fixed_parts, network_of, read_tensorflow, sorted_out
+from ddpm_lightning.studies.interchange.official import fixed_parts, network_of, read_tensorflow, split_variables
 from ddpm_lightning.studies.interchange.pretrained import Node, Pretrained, node, unet_of
 from ddpm_lightning.studies.interchange.source import SingleSource, Source, required
 
@@ -53,7 +53,7 @@ class TensorFlowSource(Source):
         check_whole("source.step", self.step, 0, "leave it out if it is unknown")
 
     def read(self, data: Node | None) -> Pretrained:
-        raw, averaged, step = sorted_out(self._variables(), self.path)
+        raw, averaged, step = split_variables(self._variables(), self.path)
         parts = _parts(raw or averaged, self.variance, data, self.path)
         network = unet_of(parts)
         ours = [to_ours(network, OfficialLayout(), each, self.path) if each else None for each in (raw, averaged)]
