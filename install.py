@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -81,10 +82,22 @@ def install(*what: str) -> None:
     program = (
         [uv, "pip", "install", "--python", PYTHON] if uv else [PYTHON, "-m", "pip", "-qq", "install", "--no-input"]
     )
+    cache = [uv, "cache", "dir"] if uv else [PYTHON, "-m", "pip", "cache", "dir"]
     run(
-        *(*program, "--no-deps", "--no-build-isolation", *what),
+        *(*program, "--no-deps", "--no-build-isolation", *([] if can_write(cache) else ["--no-cache-dir"]), *what),
         problem="the set-up is incomplete; it needs a network once, and the same command completes it",
     )
+
+
+def can_write(cache: list[object]) -> bool:
+    """Whether files can be written to the folder that this command prints. In a read-only home, pip's cache fails."""
+    printed = subprocess.run(list(map(str, cache)), capture_output=True, text=True).stdout.strip()
+    try:
+        Path(printed).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=printed).close()
+    except OSError:
+        return False
+    return True
 
 
 def remove_unlocked() -> None:

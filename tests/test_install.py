@@ -88,11 +88,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project
 
 
-def install(project: Path, exit_code: int = 0) -> str:
+def install(project: Path, exit_code: int = 0, **variables: str) -> str:
     """Runs the project's install command against the local index; returns what it printed."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
     environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(project.parent / "index")}
-    environment |= {"PATH": os.defpath}  # without uv, which does not know these variables
+    environment |= {"PATH": os.defpath, **variables}  # without uv, which does not know these variables
     command = [sys.executable, str(project / "install.py")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == exit_code, done.stdout + done.stderr
@@ -131,6 +131,15 @@ def test_a_broken_environment_is_created_again(project: Path) -> None:
         shutil.rmtree(folder)
     install(project)
     assert "behind==1.0" in installed(project)
+
+
+def test_a_cache_that_cannot_be_written_is_left_out(project: Path) -> None:
+    """As in a read-only home, where pip fails to keep what it has built."""
+    python = project / ".venv" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "built"], check=True)
+    (project / ".venv" / "installed-from-lock").unlink()
+    install(project, XDG_CACHE_HOME="/proc/nowhere")
+    assert "built==1.0" in installed(project).replace(" @ file", "==1.0 @ file")
 
 
 def test_a_changed_lock_is_noticed(project: Path) -> None:
