@@ -41,7 +41,7 @@ class SignalAt(L.Callback):
         for owner, name in places.get(self.moment, []):
             patch.object(owner, name, self._before(getattr(owner, name))).start()
         if self.moment == "between renames":
-            patch.object(checkpoint, "_keep", self._after(checkpoint._keep)).start()
+            patch.object(checkpoint, "replace_by_link", self._after(checkpoint.replace_by_link)).start()
         if self.moment == "saving":
             patch("torch.save", self._half_written).start()
 
