@@ -36,12 +36,14 @@ class Traits(NamedTuple):
         random: whether one x_T can lead to several x_0.
         follows_variance: whether the model's σ_t² has an effect.
         calls_per_step: the number of network calls per step and image.
+        calls_saved: how many of them the last step does without.
         suffix: the end of the sampler's label, which names its own settings.
     """
 
     random: bool = True
     follows_variance: bool = False
     calls_per_step: int = 1
+    calls_saved: int = 0
     suffix: str = ""
 
 
@@ -119,7 +121,7 @@ class Sampler(ABC):
 
     def calls(self, model: DenoisingDiffusion) -> int:
         """Returns the number of network calls per image."""
-        return self.chain(model).process.T * self.traits.calls_per_step
+        return self.chain(model).process.T * self.traits.calls_per_step - self.traits.calls_saved
 
     def at_most_all(self, model: DenoisingDiffusion) -> "Sampler":
         """Returns this sampler with num_steps lowered to the T of the model, if it is larger."""

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from ddpm_lightning.diffusion.gaussian import Gaussian
 from ddpm_lightning.diffusion.model import Denoised, DenoisingDiffusion
-from ddpm_lightning.diffusion.process import at
 from ddpm_lightning.diffusion.samplers.base import RandnLike, Sampler, Step, Traits
+from ddpm_lightning.diffusion.samplers.ddim import DDIMSampler
 from ddpm_lightning.diffusion.variance_exploding import VarianceExploding
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.typing import Images, Timesteps
@@ -61,11 +60,7 @@ class EulerSampler(Sampler):
         return Traits(random=self.churn > 0, suffix=f"_churn{self.churn:g}" if self.churn else "")
 
     def step(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps, before: Images | None = None) -> Denoised:
-        x_0_hat = model.predict_x_0(x_t, t, self.clip_x_0)
-        alpha_bar = model.process.alpha_bar
-        eps_hat = model.process.eps(x_0_hat, x_t, t)
-        mean = at(alpha_bar.roll(1).sqrt(), t, x_t) * x_0_hat + at((1 - alpha_bar.roll(1)).sqrt(), t, x_t) * eps_hat
-        return Denoised(x_0_hat, Gaussian(mean, at((0 * alpha_bar).log(), t, x_t)))
+        return DDIMSampler(clip_x_0=self.clip_x_0).step(model, x_t, t)
 
     def trajectory(
         self, model: DenoisingDiffusion, x_T: Images, *, randn_like: RandnLike, start: int | None = None
@@ -127,8 +122,9 @@ class HeunSampler(EulerSampler):
 
     name = "heun"
 
-    def calls(self, model: DenoisingDiffusion) -> int:
-        return 2 * len(self.visited(model)) - 1
+    @property
+    def traits(self) -> Traits:
+        return super().traits._replace(calls_per_step=2, calls_saved=1)
 
     def _next(
         self, model: DenoisingDiffusion, y: Images, slope: Images, sigma: list[float], t: int, after: int

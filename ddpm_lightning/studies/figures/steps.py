@@ -80,9 +80,11 @@ class Steps(SingleProcessFigure):
     def _check_chain(self, name: str, calls: int, sampler: Sampler, model: DenoisingDiffusion) -> None:
         """Raises UserError if the sampler cannot make this number of network calls."""
         mend = f"{self.option('samplers')}.{name}=null leaves it out, {self.option('calls')}= asks for others"
-        if calls % sampler.traits.calls_per_step:
+        traits = sampler.traits
+        if (calls + traits.calls_saved) % traits.calls_per_step:
+            fewer = f" and {traits.calls_saved} fewer in all" if traits.calls_saved else ""
             raise UserError(
-                f"{name} makes {sampler.traits.calls_per_step} network calls at each step, so never {calls}; {mend}"
+                f"{name} makes {traits.calls_per_step} network calls at each step{fewer}, so never {calls}; {mend}"
             )
         try:
             sampler.chain(model)
@@ -121,7 +123,11 @@ class Steps(SingleProcessFigure):
         """Yields every sampler with every number of calls."""
         kept = {name: sampler for name, sampler in self.samplers.items() if sampler is not None}
         for (name, sampler), calls in product(kept.items(), self._calls(model)):
-            yield name, calls, replace(sampler, num_steps=calls // sampler.traits.calls_per_step)
+            yield (
+                name,
+                calls,
+                replace(sampler, num_steps=(calls + sampler.traits.calls_saved) // sampler.traits.calls_per_step),
+            )
 
     def _judge(self, subject: Subject) -> "Judge":
         if self.extractor is not None:

@@ -76,6 +76,10 @@ WRONG = [
         ["extractor=digits", "figure.steps.calls=[5]", "sampler@figure.steps.samplers.unipc=predictor_corrector"],
         "unipc makes 2 network calls at each step, so never 5",
     ),
+    (
+        ["extractor=digits", "figure.steps.calls=[4]", "sampler@figure.steps.samplers.unipc=heun"],
+        "unipc makes 2 network calls at each step and 1 fewer in all, so never 4",
+    ),
     (["extractor=digits", "figure.steps.calls=[]"], "no samplers or no calls"),
     (["extractor=digits", "figure.steps.calls=[4]", "figure.steps.num_draws=1"], "figure.steps.num_draws=1"),
 ]
