@@ -76,11 +76,11 @@ def train(config: dict[str, Any], hydra_files: Mapping[str, str]) -> None:
     """
     commit()  # remembers the commit that runs, even if files change meanwhile
     with quiet_libraries(), alone_in(Path(config["run_dir"])) if is_first() else nullcontext():
+        check_choices(config)
         resumed = find_resumable(config)
         if resumed.path is not None and is_finished(config, resumed.ended_at or config["trainer"]["max_steps"]):
             log.info("This run is finished: %s", relative(results_of(config)))
             return
-        check_choices(config)
         data = make(config["data"], L.LightningDataModule)
         module = build_module(config, data)
         evaluated = check_evaluation(config, module.model, data) if metrics_after_training(config) else []

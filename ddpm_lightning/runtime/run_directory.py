@@ -17,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.runtime.command_line import started_in
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,11 @@ def files_of_hydra(cfg: DictConfig) -> dict[str, str]:
 def in_sweep() -> bool:
     """Returns whether this job is one of a multirun."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def resume_option(run_dir: Path) -> tuple[str, Path]:
+    """Returns the option that resumes a run, and its value: of a job of a sweep, those of the whole sweep."""
+    return ("hydra.sweep.dir", started_in() / HydraConfig.get().sweep.dir) if in_sweep() else ("hydra.run.dir", run_dir)
 
 
 def make_folder(part: DictConfig, option: str) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 from hydra.errors import CompactHydraException
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.runtime.signals import raise_on_ctrl_c
@@ -29,6 +29,8 @@ def reporting_user_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         raise SystemExit(130) from None
+    except MissingMandatoryValue as error:
+        raise CompactHydraException(f"Error: {error.full_key} is missing; add {error.full_key}=…") from error
     except (UserError, OmegaConfBaseException, OSError) as error:
         raise CompactHydraException(f"Error: {sentence(error)}") from error
 

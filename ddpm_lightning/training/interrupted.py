@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import lightning as L
 
 from ddpm_lightning.runtime.command_line import option, relative
-from ddpm_lightning.runtime.run_directory import in_sweep
+from ddpm_lightning.runtime.run_directory import in_sweep, resume_option
 from ddpm_lightning.runtime.signals import STOP, Interrupted
 from ddpm_lightning.training.callbacks.checkpoints import last_checkpoint
 from ddpm_lightning.training.callbacks.stop import ENDED_EARLY, ended_early
@@ -81,11 +81,12 @@ def log_shortened(trainer: L.Trainer) -> None:
 def log_how_to_resume(trainer: L.Trainer, cause: str) -> None:
     """Logs where the run stopped, and the option that resumes it."""
     run_dir = Path(trainer.default_root_dir)
+    name, folder = resume_option(run_dir)
     found = existing_checkpoints(last_checkpoint(run_dir))
     log.info(
         "Stopped by %s at step %d; the same options with %s resume from %s",
         cause,
         trainer.global_step,
-        option("hydra.run.dir", relative(run_dir)),
+        option(name, relative(folder)),
         relative(found[0]) if found else "the start, because there is no checkpoint yet",
     )

@@ -116,7 +116,10 @@ def allows_more_training(difference: Difference) -> bool:
 
 def check_allowed(config: dict[str, Any]) -> None:
     """Raises UserError if resume.allow lists something that is no key of the configuration."""
-    allowed = config["resume"]["allow"]
+    resume = config["resume"]
+    if not isinstance(resume, dict) or "allow" not in resume:
+        raise UserError(f"resume={shown(resume)} has no list of keys; write it like resume.allow=[optimizer.lr]")
+    allowed = resume["allow"]
     if not isinstance(allowed, list):
         raise UserError(f"resume.allow={shown(allowed)} is not a list of keys; write it like [optimizer.lr]")
     for key in allowed:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from tests.commands import ROOT, command, error_of
+from tests.commands import ROOT, SMALL, command, error_of, train
 
 
 @pytest.mark.parametrize(
@@ -88,3 +88,15 @@ def test_the_nearest_names_are_told(script: str, typed: str, words: str, capsys:
 def test_what_may_be_added_and_left_out(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
     command("train", *typed.split(), "--cfg", "job")
     assert "schedule:" in capsys.readouterr().out
+
+
+def test_an_option_that_must_be_given_is_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = error_of(capsys, "train", "data=image_folder", f"hydra.run.dir={tmp_path}")
+    assert "data.root is missing; add data.root=" in said
+    assert said.count("data.root is missing") == 1
+
+
+def test_a_finished_run_refuses_what_a_new_one_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = train(tmp_path, "trainer.max_steps=1")
+    clipped = ("trainer.max_steps=1", "+trainer.gradient_clip_val=0.5")
+    assert "module.max_grad_norm" in error_of(capsys, "train", f"hydra.run.dir={run}", *SMALL, *clipped)

@@ -175,6 +175,16 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
     assert "Stopped at once" in said
 
 
+def test_a_stopped_sweep_is_resumed_by_its_own_folder(tmp_path: Path) -> None:
+    sweep = ("-m", f"hydra.sweep.dir={tmp_path}", *SMALL, "seed=0")
+    with pytest.raises(SystemExit):
+        command("train", *sweep, *at("after the step", 2, signal.SIGINT))
+    log = tmp_path / "0" / "train.log"
+    assert f"hydra.sweep.dir={tmp_path} resume from" in log.read_text()
+    command("train", *sweep)
+    assert "Resuming from" in log.read_text()
+
+
 def test_ctrl_c_while_the_command_starts_ends_it_with_a_word(tmp_path: Path) -> None:
     run = start(tmp_path)
     wait_for(lambda: (tmp_path / "train.log").exists())  # Hydra has begun, and PyTorch is being imported

@@ -20,6 +20,7 @@ from ddpm_lightning.training.same_run import (
     EFFECTS,
     Difference,
     Effect,
+    check_allowed,
     check_same_run,
     earlier_fingerprint,
     effect_of,
@@ -316,3 +317,9 @@ def test_the_fingerprint_of_version_0_1_is_what_it_was() -> None:
 @pytest.mark.parametrize("option", sorted(OWN_OPTIONS | PASSED_ON))
 def test_every_option_of_the_trainer_is_classified(option: str) -> None:
     assert effect_of(f"trainer.{option}") is not None
+
+
+@pytest.mark.parametrize("resume", [0, None, {}, {"allow": "optimizer.lr"}])
+def test_what_is_no_list_of_keys_is_refused(resume: Any) -> None:
+    with pytest.raises(UserError, match="list of keys"):
+        check_allowed({"resume": resume})

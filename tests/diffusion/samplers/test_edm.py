@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.diffusion.model import Denoised, DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import EDM, Epsilon
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.samplers import DDIMSampler, EulerSampler, HeunSampler, KarrasSpacing, Sampler
@@ -75,6 +75,12 @@ def test_euler_without_churn_is_ddim() -> None:
             for kind in (EulerSampler, DDIMSampler)
         )
         torch.testing.assert_close(ours, ddim)
+
+
+def test_its_step_alone_is_ddims() -> None:
+    model, x_t, t = edm_model(), torch.randn(4, 3, dtype=torch.float64), torch.tensor([1, 2, 500, 1000])
+    ours, ddim = (kind(clip_x_0=False).step(model, x_t, t) for kind in (HeunSampler, DDIMSampler))
+    torch.testing.assert_close(ours.reverse.mean, ddim.reverse.mean)
 
 
 @cache
@@ -155,3 +161,21 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(UserError, match="lies outside"):
         HeunSampler(num_steps=1001).sample(edm_model(), torch.randn(2, 3), randn_like=torch.randn_like)
     assert HeunSampler(num_steps=18, spacing=KarrasSpacing(), churn=40).label(edm_model()) == "heun18_karras_churn40"
+
+
+class Plain(Sampler):
+    """A sampler that overrides nothing but what it must."""
+
+    name = "plain"
+
+    def step(self, model: DenoisingDiffusion, x_t: Tensor, t: Tensor, before: Tensor | None = None) -> Denoised:
+        return model.denoise(x_t, t, self.clip_x_0)
+
+
+def test_a_sampler_draws_noise_and_calls_once_a_step_unless_it_says_otherwise() -> None:
+    model, x_T = edm_model(), torch.zeros(1, 3, dtype=torch.float64)
+    sampler = Plain(num_steps=5)
+    first, second = (sampler.sample(model, x_T, randn_like=torch.randn_like) for _ in range(2))
+    assert not torch.equal(first, second)
+    assert sampler.calls(model) == 5
+    assert sampler.label(model) == "plain5"
