@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -77,21 +78,28 @@ def create_environment() -> None:
 
 
 def install(*what: str) -> None:
-    """Installs packages without resolving dependencies: with uv if it is installed, else with pip."""
-    uv = shutil.which("uv")
-    program = (
-        [uv, "pip", "install", "--python", PYTHON] if uv else [PYTHON, "-m", "pip", "-qq", "install", "--no-input"]
-    )
-    cache = [uv, "cache", "dir"] if uv else [PYTHON, "-m", "pip", "cache", "dir"]
+    """Installs packages without resolving dependencies."""
     run(
-        *(*program, "--no-deps", "--no-build-isolation", *([] if can_write(cache) else ["--no-cache-dir"]), *what),
+        *(*installer(), "--no-deps", "--no-build-isolation", *what),
         problem="the set-up is incomplete; it needs a network once, and the same command completes it",
     )
 
 
-def can_write(cache: list[object]) -> bool:
-    """Whether files can be written to the folder that this command prints. In a read-only home, pip's cache fails."""
-    printed = subprocess.run(list(map(str, cache)), capture_output=True, text=True).stdout.strip()
+@cache
+def installer() -> list[object]:
+    """Returns the command that installs: uv's if it is there, else pip's. A cache that cannot be written is left out."""
+    uv = shutil.which("uv")
+    if uv:
+        command, cache_dir = [uv, "pip", "install", "--python", PYTHON], [uv, "cache", "dir"]
+    else:
+        pip = [PYTHON, "-m", "pip"]
+        command, cache_dir = [*pip, "-qq", "install", "--no-input"], [*pip, "cache", "dir"]
+    return command if can_write(cache_dir) else [*command, "--no-cache-dir"]
+
+
+def can_write(cache_dir: list[object]) -> bool:
+    """Returns whether files can be written to the folder that a command prints. pip fails on a read-only cache."""
+    printed = subprocess.run(list(map(str, cache_dir)), capture_output=True, text=True).stdout.strip()
     try:
         Path(printed).mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=printed).close()

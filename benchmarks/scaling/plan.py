@@ -70,7 +70,7 @@ class Step:
 
 
 def fits_everywhere(recipe: Recipe, gpus: int) -> bool:
-    """Whether each GPU gets a whole number of images."""
+    """Returns whether the batch divides evenly among the GPUs."""
     return recipe.batch_size % gpus == 0
 
 

@@ -8,11 +8,11 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig
 
-from ddpm_lightning.configuration.build import check_compile, compile_network, make, make_sampler, plain
-from ddpm_lightning.errors import UserError, check_boolean, check_whole
+from ddpm_lightning.configuration.build import compile_network, make, make_sampler, plain
+from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.evaluation.generated_shards import GeneratedShards
 from ddpm_lightning.evaluation.image_sets import Generated
-from ddpm_lightning.evaluation.measure import from_checkpoint, load_trained
+from ddpm_lightning.evaluation.measure import check_generation, from_checkpoint, load_trained
 from ddpm_lightning.evaluation.sample_files import Output
 from ddpm_lightning.runtime.command_line import option, relative
 from ddpm_lightning.runtime.devices import choose_accelerator
@@ -39,10 +39,7 @@ def check_options(config: dict[str, Any]) -> None:
     if config["checkpoint"] is None:
         raise UserError("no checkpoint given; add checkpoint=PATH, a run keeps its own at checkpoints/last.ckpt")
     check_whole("num_images", config["num_images"], 1, "give a number of images")
-    check_whole("batch_size", config["batch_size"], 1, "give a number of images to make at once")
-    check_whole("seed", config["seed"], 0, "it numbers the randomness; use 0")
-    check_boolean("use_ema", config["use_ema"], "leave it out for the averaged weights")
-    check_compile(config["compile"])
+    check_generation(config)
 
 
 def write_images(config: dict[str, Any]) -> None:

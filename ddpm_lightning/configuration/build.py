@@ -51,7 +51,7 @@ class FingerprintedImages(Protocol):
 
 @runtime_checkable
 class ImageData(Protocol):
-    """What a model needs to know about a DataModule."""
+    """A DataModule, as far as the model depends on it: channels, size and scale of the images."""
 
     channels: int
     size: tuple[int, int]
@@ -60,7 +60,7 @@ class ImageData(Protocol):
 
 @runtime_checkable
 class EvaluationData(ImageData, Protocol):
-    """What evaluation needs to know about a DataModule: its splits, image by image."""
+    """A DataModule whose splits evaluation reads in order, image by image."""
 
     eval_batch_size: int
     flip: bool

@@ -27,7 +27,7 @@ GROUPS = {
     "network": "the network that predicts from x_t and t",
     "optimizer": "the optimizer and its learning rate",
     "output": "how the images are written",
-    "parameterization": "what the network predicts: ε, μ̃, x_0 or v",
+    "parameterization": "what the network predicts: ε, μ̃, x_0, v and others",
     "quality": "the distance between samples and data, measured during training",
     "row": "a row of the paper's Table 2",
     "sampler": "how images are drawn from noise (Algorithm 2, and faster samplers)",

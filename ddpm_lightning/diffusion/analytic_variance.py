@@ -1,6 +1,6 @@
 """Analytic-DPM (Bao et al., 2022): the best σ_t² for a trained network, from a table Γ_t measured on data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -80,17 +80,20 @@ class AnalyticVariance(Variance):
         return gamma[(half_log_snr - process.half_log_snr[t][:, None]).abs().argmin(1)]
 
 
-def squared_eps(model: DenoisingDiffusion, x_0: Images, t: Timesteps, eps: Images) -> PerExample:
-    """Returns ‖ε_θ(x_t, t)‖²/d for x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε: [b]. Its mean over images and ε is Γ_t.
+def every_squared_eps(
+    model: DenoisingDiffusion, x_0: Images, *, randn_like: Callable[[Images], Images]
+) -> Iterator[PerExample]:
+    """Yields ‖ε_θ(x_t, t)‖²/d for t = 1, …, T, at one draw of x_t for each image: [b]. Its mean over images is Γ_t.
 
     Args:
         model: the reverse process; ε_θ follows from its unclipped x̂_0 in every parameterization.
         x_0: clean images, [b, *d].
-        t: [b] in 1..T.
-        eps: ε ~ N(0, I), [b, *d].
+        randn_like: draws ε ~ N(0, I) in the shape of its argument.
     """
-    x_t = model.process.q_sample(x_0, t, eps)
-    return model.process.eps(model.predict_x_0(x_t, t), x_t, t).square().flatten(1).mean(1)
+    for step in range(1, model.process.T + 1):
+        t = torch.full((len(x_0),), step, device=x_0.device)
+        x_t = model.process.q_sample(x_0, t, randn_like(x_0))
+        yield model.process.eps(model.predict_x_0(x_t, t), x_t, t).square().flatten(1).mean(1)
 
 
 @torch.no_grad()
@@ -106,9 +109,8 @@ def estimate_gamma(model: DenoisingDiffusion, x_0: Images, *, randn_like: Callab
         Bao et al. (2022), Eq. 8; see `AnalyticVariance`.
     """
     gamma = torch.zeros_like(model.process.alpha_bar)
-    for t in range(1, model.process.T + 1):
-        steps = torch.full((len(x_0),), t, device=x_0.device)
-        gamma[t] = squared_eps(model, x_0, steps, randn_like(x_0)).double().mean()
+    for t, squared in enumerate(every_squared_eps(model, x_0, randn_like=randn_like), start=1):
+        gamma[t] = squared.double().mean()
     return gamma
 
 

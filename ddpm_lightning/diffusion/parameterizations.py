@@ -1,4 +1,4 @@
-"""What the network predicts: ε, μ̃, x_0, v, …, each a linear function of x̂_0 and x_t (Ho et al., 2020, Section 3.2)."""
+"""Parameterizations: ways to read x̂_0 from the network's output (Ho et al., 2020, Section 3.2)."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass

@@ -132,14 +132,17 @@ class LogNormalTimesteps(TimestepDistribution):
     std: float = 1.2
 
     def __post_init__(self) -> None:
-        check_positive("timesteps.std", self.std, "a single noise level trains no chain; use 1.2")
+        check_positive("timesteps.std", self.std, "a single noise level trains no chain; use 1")
 
     def draw(self, b: int, process: GaussianDiffusion, generator: torch.Generator) -> Drawn:
-        return _drawn_near_normal(b, -process.half_log_snr, self.mean, self.std, generator)
+        log_sigma = -process.half_log_snr[1:].to(generator.device)
+        normal = torch.randn(b, generator=generator, device=generator.device, dtype=torch.float64)
+        t = 1 + torch.searchsorted((log_sigma[1:] + log_sigma[:-1]) / 2, self.mean + self.std * normal)
+        return Drawn(t, torch.ones_like(t, dtype=torch.float32))
 
 
 @dataclass(frozen=True)
-class LogitNormalTimesteps(TimestepDistribution):
+class LogitNormalTimesteps(LogNormalTimesteps):
     """Draws the t whose logit u_t is nearest to a sample of N(mean, std²). All weights are 1.
 
     u is the place on the straight path z = (1 − u) x_0 + u ε. Since logit u = ln σ, this is `LogNormalTimesteps` with
@@ -155,17 +158,3 @@ class LogitNormalTimesteps(TimestepDistribution):
 
     mean: float = 0.0
     std: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_positive("timesteps.std", self.std, "a single noise level trains no chain; use 1")
-
-    def draw(self, b: int, process: GaussianDiffusion, generator: torch.Generator) -> Drawn:
-        return _drawn_near_normal(b, -process.half_log_snr, self.mean, self.std, generator)
-
-
-def _drawn_near_normal(b: int, log_sigma: Table, mean: float, std: float, generator: torch.Generator) -> Drawn:
-    """Draws ln σ ~ N(mean, std²), and returns the t whose ln σ_t is nearest, with weight 1."""
-    levels = log_sigma[1:].to(generator.device)
-    wanted = mean + std * torch.randn(b, generator=generator, device=generator.device, dtype=torch.float64)
-    t = 1 + torch.searchsorted((levels[1:] + levels[:-1]) / 2, wanted)
-    return Drawn(t, torch.ones_like(t, dtype=torch.float32))

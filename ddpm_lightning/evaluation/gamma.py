@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import torch
 
-from ddpm_lightning.diffusion.analytic_variance import save_gamma, squared_eps
-from ddpm_lightning.errors import check_at_most, check_whole
+from ddpm_lightning.diffusion.analytic_variance import every_squared_eps, save_gamma
 from ddpm_lightning.evaluation.metric import Metric
-from ddpm_lightning.evaluation.split_share import check_split, measuring, share_of_split
+from ddpm_lightning.evaluation.split_share import check_first, check_split, first_label, measuring, share_of_split
 from ddpm_lightning.evaluation.subject import Subject
 from ddpm_lightning.runtime.results import Records, add_up
 from ddpm_lightning.seeding import NoisePerImage
+from ddpm_lightning.training.generate import with_progress
 
 FILE = "gamma.pt"
 
@@ -23,18 +23,16 @@ class Gamma(Metric):
 
     Args:
         split: "train" or "test".
-        num_images: number of images, the first of the split; at least 1.
+        num_images: number of images, the first of the split; None for all.
     """
 
     split: str = "train"
-    num_images: int = 500
+    num_images: int | None = 500
 
     def check(self, subject: Subject) -> None:
         """Raises UserError if there is no model or no such split, or if the split has fewer than num_images images."""
         check_split(self.split)
-        check_whole("metrics.gamma.num_images", self.num_images, 1, "use 500")
-        images = subject.require_model("gamma").data.images(self.split)
-        check_at_most("metrics.gamma.num_images", self.num_images, len(images), "the split has no more")
+        check_first("metrics.gamma.num_images", self.num_images, subject.require_model("gamma"), self.split)
 
     def measure(self, subject: Subject) -> Records:
         """Writes gamma.pt and returns the mean of Γ_t over t."""
@@ -44,18 +42,17 @@ class Gamma(Metric):
         with measuring(subject, trained, self.split, process.T, self.num_images) as bar:
             for batch in share_of_split(subject, trained, self.split, self.num_images):
                 noise = NoisePerImage(subject.seed, batch.indices.tolist(), batch.x_0.device, "gamma")
-                for t in range(1, process.T + 1):
-                    steps = torch.full((len(batch.x_0),), t, device=batch.x_0.device)
-                    eps = noise.randn_like(batch.x_0)
-                    sums[t] += squared_eps(trained.model, batch.x_0, steps, eps).double().sum()
-                    bar.update(len(batch.x_0))
-        gamma = add_up(subject.fabric, sums) / self.num_images
+                steps = every_squared_eps(trained.model, batch.x_0, randn_like=noise.randn_like)
+                for t, squared in enumerate(with_progress(steps, bar, len(batch.x_0)), start=1):
+                    sums[t] += squared.double().sum()
+        n = self.num_images or len(trained.data.images(self.split))
+        gamma = add_up(subject.fabric, sums) / n
         if not subject.fabric.is_global_zero:
             return {}
         save_gamma(str(subject.run_dir / FILE), process, gamma)
-        record = {"value": float(gamma[1:].mean()), "file": FILE, "split": self.split, "num_images": self.num_images}
+        record = {"value": float(gamma[1:].mean()), "file": FILE, "split": self.split, "num_images": n}
         return {self.result_names(subject)[0]: {**record, **trained.origin}}
 
     def result_names(self, subject: Subject) -> list[str]:
         """Returns the name of the result in results.json."""
-        return [f"{self.split}/gamma_first{self.num_images}{subject.require_model('gamma').suffix}"]
+        return [f"{self.split}/gamma{first_label(self.num_images)}{subject.require_model('gamma').suffix}"]

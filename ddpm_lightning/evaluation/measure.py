@@ -153,14 +153,19 @@ def check_options(config: dict[str, Any]) -> None:
     if not any((config.get("metrics") or {}).values()):
         raise UserError("no metric asked for; add metrics=[bpd] or others that python evaluate.py --help lists")
     check_whole("num_images", config["num_images"], 1, "the paper has 50000")
-    check_whole("batch_size", config["batch_size"], 1, "give a number of images to generate at once")
-    check_whole("seed", config["seed"], 0, "it numbers the randomness; use 0")
-    check_boolean("use_ema", config["use_ema"], "leave it out for the averaged weights")
-    check_compile(config["compile"])
+    check_generation(config)
     check_split(config["split"])
     check_background("background", config.get("background", "white"))
     if config["reference"] is not None and not Path(config["reference"]).exists():
         raise UserError(f"there is no reference {Path(config['reference']).resolve()}; give a folder or an .npz")
+
+
+def check_generation(config: dict[str, Any]) -> None:
+    """Raises UserError if an option is out of bounds that says how images are generated from a checkpoint."""
+    check_whole("batch_size", config["batch_size"], 1, "give a number of images to generate at once")
+    check_whole("seed", config["seed"], 0, "it numbers the randomness; use 0")
+    check_boolean("use_ema", config["use_ema"], "leave it out for the averaged weights")
+    check_compile(config["compile"])
 
 
 def make_subject(config: dict[str, Any], fabric: Fabric) -> Subject:

@@ -14,7 +14,7 @@ NAMES = {
     "validation": "val|valid|validation|validate|dev|development|eval|evaluation|holdout",
 }
 NAME_ENDINGS = r"([ _.-]?(set|split|data|images?|imgs?|\d+|\(\d+\)|(?-i:[AB])))*"
-"""What may follow a split's name: train_set, val2017, Test-Images, trainA, "train (1)"."""
+"""Matches the endings that a split's name may have: train_set, val2017, Test-Images, trainA, "train (1)"."""
 
 
 def split_named(folder: str) -> str | None:

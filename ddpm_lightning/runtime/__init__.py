@@ -1,1 +1,1 @@
-"""What every command needs while it runs: folders, results, processes, signals, messages."""
+"""Services of a running command: folders, results, processes, signals, messages."""

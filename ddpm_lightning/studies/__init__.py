@@ -1,1 +1,1 @@
-"""What is built on top of trained models: figures, reports, weights in and out, shards."""
+"""Tools around trained models: figures, reports, import and export of weights, shards of images."""

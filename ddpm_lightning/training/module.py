@@ -183,7 +183,7 @@ class DDPM(L.LightningModule):
 
     @property
     def skips_step(self) -> Tensor:
-        """Whether the last optimizer step is skipped, as a boolean scalar on the device."""
+        """True if the last optimizer step was skipped: a boolean scalar on the device."""
         return ~self.grad_norm.isfinite()
 
     def is_sound(self) -> bool:

@@ -88,7 +88,7 @@ class Sampler(ABC):
 
     @property
     def traits(self) -> Traits:
-        """What callers need to know about this sampler."""
+        """The facts about this sampler that its callers use."""
         return Traits()
 
     @abstractmethod

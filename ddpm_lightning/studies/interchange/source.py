@@ -9,7 +9,7 @@ from ddpm_lightning.studies.interchange.carry import Weights
 from ddpm_lightning.studies.interchange.pretrained import Node, Pretrained
 
 IS_AVERAGED = {"ema": True, "raw": False}
-"""Whether weights are averaged, by the `weights` in the metadata of files that we wrote."""
+"""Maps the entry `weights` in the metadata of our files to whether the weights are averaged."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What callbacks ask a trainer: whether an optimizer step is complete, and which other callbacks there are."""
+"""Questions to a trainer: has it completed an optimizer step, and which callbacks does it have?"""
 
 from typing import TypeVar
 

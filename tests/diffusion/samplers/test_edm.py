@@ -1,7 +1,6 @@
 """EDM's samplers: its Algorithm 2 written out from the paper, their order, and their network calls."""
 
 import math
-from functools import cache
 from itertools import pairwise
 
 import pytest
@@ -15,6 +14,7 @@ from ddpm_lightning.diffusion.samplers import DDIMSampler, EulerSampler, HeunSam
 from ddpm_lightning.diffusion.schedules import LinearSchedule, geometric_schedule
 from ddpm_lightning.diffusion.variances import BetaVariance
 from ddpm_lightning.errors import UserError
+from tests.diffusion.samplers.test_dpm_solver import deviation
 from tests.diffusion.test_lineage import Silly
 from tests.exact import exact_model
 
@@ -81,15 +81,6 @@ def test_its_step_alone_is_ddims() -> None:
     model, x_t, t = edm_model(), torch.randn(4, 3, dtype=torch.float64), torch.tensor([1, 2, 500, 1000])
     ours, ddim = (kind(clip_x_0=False).step(model, x_t, t) for kind in (HeunSampler, DDIMSampler))
     torch.testing.assert_close(ours.reverse.mean, ddim.reverse.mean)
-
-
-@cache
-def deviation(sampler: Sampler) -> float:
-    """The standard deviation of x_0 for data N(0.3, 0.5²) and the exact network, from x_T ~ N(0, 1)."""
-    model = exact_model(GaussianDiffusion(LinearSchedule()), Epsilon(), BetaVariance(), m=0.3, s=0.5)
-    x_T = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
-    at_0, at_1 = sampler.sample(model, x_T, randn_like=torch.randn_like)
-    return float(at_1 - at_0)
 
 
 @pytest.mark.parametrize(("kind", "order"), [(EulerSampler, 1), (HeunSampler, 2)])
