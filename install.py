@@ -87,7 +87,7 @@ def install(*what: str) -> None:
 
 @cache
 def installer() -> list[object]:
-    """Returns the command that installs: uv's if it is there, else pip's. A cache that cannot be written is left out."""
+    """Returns the command that installs: uv if it is there, else pip, without a cache that cannot be written."""
     uv = shutil.which("uv")
     if uv:
         command, cache_dir = [uv, "pip", "install", "--python", PYTHON], [uv, "cache", "dir"]
