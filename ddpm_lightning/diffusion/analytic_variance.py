@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -114,12 +114,12 @@ def estimate_gamma(model: DenoisingDiffusion, x_0: Images, *, randn_like: Callab
     return gamma
 
 
-def save_gamma(path: str, process: GaussianDiffusion, gamma: Table) -> None:
+def save_gamma(file: str | BinaryIO, process: GaussianDiffusion, gamma: Table) -> None:
     """Writes the file that `AnalyticVariance` reads.
 
     Args:
-        path: the file; an old one is overwritten.
+        file: its path, or a file that is open for writing. An old file is overwritten.
         process: the chain on which Γ_t was estimated.
         gamma: Γ_t, [T+1].
     """
-    torch.save({"half_log_snr": process.half_log_snr.cpu(), "gamma": gamma.cpu()}, path)
+    torch.save({"half_log_snr": process.half_log_snr.cpu(), "gamma": gamma.cpu()}, file)

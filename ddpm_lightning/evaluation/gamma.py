@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ddpm_lightning.atomic_files import atomic_write
 from ddpm_lightning.diffusion.analytic_variance import every_squared_eps, save_gamma
 from ddpm_lightning.evaluation.metric import Metric
 from ddpm_lightning.evaluation.split_share import check_first, check_split, first_label, measuring, share_of_split
@@ -49,7 +50,8 @@ class Gamma(Metric):
         gamma = add_up(subject.fabric, sums) / n
         if not subject.fabric.is_global_zero:
             return {}
-        save_gamma(str(subject.run_dir / FILE), process, gamma)
+        with atomic_write(subject.run_dir / FILE) as file:
+            save_gamma(file, process, gamma)
         record = {"value": float(gamma[1:].mean()), "file": FILE, "split": self.split, "num_images": n}
         return {self.result_names(subject)[0]: {**record, **trained.origin}}
 

@@ -28,6 +28,21 @@ def test_gamma_is_measured_once_and_swapped_in(
     assert "metrics=[gamma]" in error_of(capsys, "evaluate", *measure, "metrics=[bpd]", "variance=analytic")
 
 
+def test_a_write_that_fails_keeps_the_old_file(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gamma.pt").write_bytes(b"old")
+
+    def half(contents: object, file: object) -> None:
+        (open(file, "wb") if isinstance(file, str) else file).write(b"ha")  # type: ignore[attr-defined]
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", half)
+    options = [f"checkpoint={checkpoint}", "metrics=[gamma]", "metrics.gamma.num_images=2"]
+    assert "No space left" in error_of(capsys, "evaluate", *options, f"hydra.run.dir={tmp_path}")
+    assert (tmp_path / "gamma.pt").read_bytes() == b"old"
+
+
 def test_it_is_the_same_at_any_batch_size(checkpoint: Path, tmp_path: Path) -> None:
     options = [f"checkpoint={checkpoint}", "num_images=4", "metrics=[gamma]", "metrics.gamma.num_images=10"]
     found = []

@@ -135,7 +135,7 @@ class Sampler(ABC):
         """Returns the steps in 1..T of the model's chain that this sampler visits, ascending."""
         if self.num_steps is None:
             return list(range(1, model.process.T + 1))
-        return self.spacing.visited(model.process, self.num_steps)
+        return self.spacing.steps(model.process, self.num_steps)
 
     def trajectory(
         self, model: DenoisingDiffusion, x_T: Images, *, randn_like: RandnLike, start: int | None = None

@@ -23,14 +23,15 @@ class Spacing(ABC):
 
     Example:
         >>> class LogSpacing(Spacing):
-        ...     '''Evenly in log t from 1 to T.'''
+        ...     '''Evenly in log t up to T.'''
         ...
         ...     suffix = "_log"
         ...
-        ...     def _chosen(self, T, K):
-        ...         return [round(T ** (i / (K - 1))) for i in range(K)]
-        >>> LogSpacing().steps(1000, 4)
-        [1, 10, 100, 1000]
+        ...     def choose(self, process, K):
+        ...         return [round(process.T ** (i / K)) for i in range(1, K + 1)]
+        >>> from ddpm_lightning.diffusion.schedules import LinearSchedule
+        >>> LogSpacing().steps(GaussianDiffusion(LinearSchedule(T=1000)), 3)
+        [10, 100, 1000]
     """
 
     skip_first: bool = False
@@ -42,43 +43,32 @@ class Spacing(ABC):
         """The spacing's part of a sampler's label, settings included."""
         return self.suffix + ("_skip_first" if self.skip_first else "")
 
-    def steps(self, T: int, K: int) -> list[int]:
+    def steps(self, process: GaussianDiffusion, K: int) -> list[int]:
         """Returns K distinct steps, ascending in 1..T.
 
         Args:
-            T: the number of steps of the whole chain.
+            process: the whole chain, of T steps.
             K: how many to choose, in 1..T, or in 1..T−1 with skip_first.
 
         Raises:
             UserError: K is out of its range.
         """
-        most = T - self.skip_first
+        most = process.T - self.skip_first
         if not 1 <= K <= most:
             raise UserError(
-                f"sampler.num_steps={K} lies outside 1..{most}, the numbers of steps that a chain of T={T} can visit; "
-                "choose between, or null for all"
+                f"sampler.num_steps={K} lies outside 1..{most}, the numbers of steps that a chain of T={process.T} can "
+                "visit; choose between, or null for all"
             )
-        if K == 1 and not self.skip_first:
-            return [self._only(T)]
-        return self._distinct(self._chosen(T, K + self.skip_first))[self.skip_first :]
-
-    def visited(self, process: GaussianDiffusion, K: int) -> list[int]:
-        """Returns K distinct steps of a process, ascending; see `steps`. Override it to use the noise levels."""
-        return self.steps(process.T, K)
+        return _distinct(self.choose(process, K + self.skip_first), process.T)[self.skip_first :]
 
     @abstractmethod
-    def _chosen(self, T: int, K: int) -> list[int]:
-        """Returns K ≥ 2 steps, ascending in 1..T; `steps` moves apart those that are equal."""
+    def choose(self, process: GaussianDiffusion, K: int) -> list[int]:
+        """Returns K steps, ascending in 1..T; `steps` moves apart those that are equal.
 
-    def _only(self, T: int) -> int:
-        """Returns the step to visit if K = 1."""
-        return T
-
-    @staticmethod
-    def _distinct(steps: list[int]) -> list[int]:
-        for i in range(1, len(steps)):
-            steps[i] = max(steps[i], steps[i - 1] + 1)
-        return steps
+        Args:
+            process: the whole chain, of T steps, with its noise levels.
+            K: how many to choose, in 1..T.
+        """
 
 
 @dataclass(frozen=True)
@@ -87,8 +77,8 @@ class UniformSpacing(Spacing):
 
     suffix = ""
 
-    def _chosen(self, T: int, K: int) -> list[int]:
-        return _rounded(torch.linspace(1, T, K, dtype=torch.float64))
+    def choose(self, process: GaussianDiffusion, K: int) -> list[int]:
+        return _rounded(_evenly(1, process.T, K))
 
 
 @dataclass(frozen=True)
@@ -101,8 +91,8 @@ class LinspaceSpacing(Spacing):
 
     suffix = "_linspace"
 
-    def _chosen(self, T: int, K: int) -> list[int]:
-        return [1 + step for step in _rounded(torch.linspace(0, T - 1, K, dtype=torch.float64))]
+    def choose(self, process: GaussianDiffusion, K: int) -> list[int]:
+        return [1 + step for step in _rounded(_evenly(0, process.T - 1, K))]
 
 
 @dataclass(frozen=True)
@@ -115,8 +105,8 @@ class QuadraticSpacing(Spacing):
 
     suffix = "_quadratic"
 
-    def _chosen(self, T: int, K: int) -> list[int]:
-        return _rounded(torch.linspace(1, T**0.5, K, dtype=torch.float64).square())
+    def choose(self, process: GaussianDiffusion, K: int) -> list[int]:
+        return _rounded(_evenly(1, process.T**0.5, K).square())
 
 
 @dataclass(frozen=True)
@@ -131,11 +121,8 @@ class LeadingSpacing(Spacing):
 
     suffix = "_leading"
 
-    def _chosen(self, T: int, K: int) -> list[int]:
-        return list(range(1, T + 1, T // K))[:K]
-
-    def _only(self, T: int) -> int:
-        return 1
+    def choose(self, process: GaussianDiffusion, K: int) -> list[int]:
+        return list(range(1, process.T + 1, process.T // K))[:K]
 
 
 @dataclass(frozen=True)
@@ -148,8 +135,8 @@ class TrailingSpacing(Spacing):
 
     suffix = "_trailing"
 
-    def _chosen(self, T: int, K: int) -> list[int]:
-        return _rounded(torch.linspace(T / K, T, K, dtype=torch.float64))
+    def choose(self, process: GaussianDiffusion, K: int) -> list[int]:
+        return _rounded(_evenly(process.T / K, process.T, K))
 
 
 @dataclass(frozen=True)
@@ -170,23 +157,22 @@ class KarrasSpacing(Spacing):
     def __post_init__(self) -> None:
         check_positive("sampler.spacing.rho", self.rho, "the paper has 7")
 
-    def visited(self, process: GaussianDiffusion, K: int) -> list[int]:
-        self.steps(process.T, K)  # checks K
-        if K == 1:
-            return [process.T]
+    def choose(self, process: GaussianDiffusion, K: int) -> list[int]:
         sigma = VarianceExploding(process).sigma[1:].cpu()
         first, last = (float(end) ** (1 / self.rho) for end in (sigma[0], sigma[-1]))
-        wanted = torch.linspace(first, last, K, dtype=torch.float64) ** self.rho
-        nearest = (sigma[None] - wanted[:, None]).abs().argmin(1)
-        return _fitted([1 + int(place) for place in nearest], process.T)
-
-    def _chosen(self, T: int, K: int) -> list[int]:
-        return list(range(1, K + 1))
+        wanted = _evenly(first, last, K) ** self.rho
+        return [1 + int(place) for place in (sigma[None] - wanted[:, None]).abs().argmin(1)]
 
 
-def _fitted(steps: list[int], T: int) -> list[int]:
-    """Returns distinct steps in 1..T: moves equal ones up, and those that exceed T down."""
-    steps = Spacing._distinct(steps)
+def _evenly(first: float, last: float, K: int) -> torch.Tensor:
+    """Returns K numbers evenly from the first to the last, float64 [K]; the last alone if K = 1."""
+    return torch.linspace(first if K > 1 else last, last, K, dtype=torch.float64)
+
+
+def _distinct(steps: list[int], T: int) -> list[int]:
+    """Returns ascending steps as distinct ones in 1..T: moves equal ones up, then those that exceed T down."""
+    for i in range(1, len(steps)):
+        steps[i] = max(steps[i], steps[i - 1] + 1)
     return [min(step, T - after) for after, step in zip(range(len(steps) - 1, -1, -1), steps, strict=True)]
 
 

@@ -83,7 +83,7 @@ def test_trajectory_is_diffusers(kind: type[Sampler], peer: Any, spacing: Spacin
     scheduler = in_float64(peer(1000, beta_schedule="linear", final_sigmas_type="zero", **theirs))
     scheduler.set_timesteps(20)
     if not theirs:
-        scheduler.timesteps = torch.tensor([t - 1 for t in reversed(spacing.steps(1000, 20))])
+        scheduler.timesteps = torch.tensor([t - 1 for t in reversed(spacing.steps(model.process, 20))])
     # What it keeps of its tables it rounds to float32.
     alpha_bar = scheduler.alphas_cumprod[scheduler.timesteps]
     scheduler.sigmas = torch.cat([((1 - alpha_bar) / alpha_bar).sqrt(), torch.zeros(1, dtype=torch.float64)])

@@ -133,7 +133,7 @@ def test_on_a_chain_of_a_chain_it_visits_the_steps_of_the_first() -> None:
 @pytest.mark.parametrize("K", [1, 2, 18, 100, 999, 1000])
 def test_karras_spacing_is_eq_5_rounded_to_the_chain(K: int) -> None:
     process = edm_model().process
-    steps = KarrasSpacing().visited(process, K)
+    steps = KarrasSpacing().steps(process, K)
     assert len(set(steps)) == K
     assert steps == sorted(steps)
     assert 1 <= steps[0] <= steps[-1] == 1000

@@ -17,6 +17,7 @@ from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sam
 from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver
 from ddpm_lightning.diffusion.samplers.langevin import LangevinSampler, PredictorCorrector
 from ddpm_lightning.diffusion.samplers.spacing import (
+    KarrasSpacing,
     LeadingSpacing,
     LinspaceSpacing,
     QuadraticSpacing,
@@ -40,6 +41,10 @@ from tests.exact import exact_model
 from tests.peers import in_float64
 
 ANCESTRAL = AncestralSampler(clip_x_0=False)
+
+
+def chain_of(T: int) -> GaussianDiffusion:
+    return GaussianDiffusion(LinearSchedule(T=T))
 
 
 def final_moments(sampler: Sampler, model: DenoisingDiffusion) -> tuple[float, float]:
@@ -224,7 +229,7 @@ def test_trajectory_ends_in_the_sample_and_counts_down() -> None:
 )
 @pytest.mark.parametrize(("T", "K"), [(1000, 2), (1000, 50), (1000, 999), (1000, 1000), (10, 9), (2, 2)])
 def test_spacings_choose_distinct_steps_from_1_to_T(spacing: Spacing, T: int, K: int) -> None:
-    steps = spacing.steps(T, K)
+    steps = spacing.steps(chain_of(T), K)
     assert len(steps) == len(set(steps)) == K
     assert steps == sorted(steps)
     assert steps[-1] == T
@@ -277,19 +282,27 @@ DIFFUSERS = [
 def test_spacings_are_those_of_diffusers(scheduler: Callable[..., Any], theirs: str, ours: Spacing, K: int) -> None:
     peer = scheduler(1000, timestep_spacing=theirs)
     peer.set_timesteps(K)
-    assert ours.steps(1000, K) == sorted(int(t) + 1 for t in peer.timesteps)
+    assert ours.steps(chain_of(1000), K) == sorted(int(t) + 1 for t in peer.timesteps)
+
+
+@pytest.mark.parametrize(
+    "kind", [UniformSpacing, LinspaceSpacing, QuadraticSpacing, LeadingSpacing, TrailingSpacing, KarrasSpacing]
+)
+@pytest.mark.parametrize("K", [1, 2, 7, 9])
+def test_skip_first_leaves_out_the_first_of_one_step_more(kind: Callable[..., Spacing], K: int) -> None:
+    assert kind(skip_first=True).steps(chain_of(10), K) == kind().steps(chain_of(10), K + 1)[1:]
 
 
 def test_uniform_and_linspace_round_halves_differently() -> None:
     """The first as the published results of experiments/ were made, the second as diffusers."""
-    assert UniformSpacing().steps(1000, 5) == [1, 251, 500, 750, 1000]
-    assert LinspaceSpacing().steps(1000, 5) == [1, 251, 501, 750, 1000]
+    assert UniformSpacing().steps(chain_of(1000), 5) == [1, 251, 500, 750, 1000]
+    assert LinspaceSpacing().steps(chain_of(1000), 5) == [1, 251, 501, 750, 1000]
     assert DDIMSampler(num_steps=5, spacing=LinspaceSpacing()).label(random_model(BetaVariance())) == "ddim5_linspace"
 
 
 def test_leading_spacing_is_that_of_the_ddim_paper() -> None:
-    assert LeadingSpacing().steps(1000, 10) == list(range(1, 1000, 100))
-    assert LeadingSpacing().steps(10, 3) == [1, 4, 7]
+    assert LeadingSpacing().steps(chain_of(1000), 10) == list(range(1, 1000, 100))
+    assert LeadingSpacing().steps(chain_of(10), 3) == [1, 4, 7]
 
 
 ONE_STEP = [(UniformSpacing(), 1000), (QuadraticSpacing(), 1000), (TrailingSpacing(), 1000), (LeadingSpacing(), 1)]
@@ -308,10 +321,10 @@ def test_one_step_leads_to_the_guess_of_x_0(sampler: Callable[..., Sampler], spa
 
 
 def test_quadratic_spacing_is_denser_at_small_t() -> None:
-    steps = QuadraticSpacing().steps(1000, 20)
+    steps = QuadraticSpacing().steps(chain_of(1000), 20)
     gaps = [after - before for before, after in pairwise(steps)]
     assert gaps == sorted(gaps)
-    assert UniformSpacing().steps(1000, 4) == [1, 334, 667, 1000]
+    assert UniformSpacing().steps(chain_of(1000), 4) == [1, 334, 667, 1000]
 
 
 def test_impossible_samplers_are_refused() -> None:
