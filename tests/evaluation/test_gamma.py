@@ -1,6 +1,7 @@
 """evaluate.py metrics=[gamma] writes the file from which variance=analytic takes its σ_t²."""
 
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -33,8 +34,8 @@ def test_a_write_that_fails_keeps_the_old_file(
 ) -> None:
     (tmp_path / "gamma.pt").write_bytes(b"old")
 
-    def half(contents: object, file: object) -> None:
-        (open(file, "wb") if isinstance(file, str) else file).write(b"ha")  # type: ignore[attr-defined]
+    def half(contents: object, file: str | BinaryIO) -> None:
+        Path(file).write_bytes(b"ha") if isinstance(file, str) else file.write(b"ha")
         raise OSError("No space left on device")
 
     monkeypatch.setattr(torch, "save", half)
