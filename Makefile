@@ -3,7 +3,7 @@
 RUNS = $(shell $(1) -c 'import sys; print("$(1)" if sys.version_info >= (3, 11) else "")' 2>/dev/null)
 PYTHON ?= $(or $(firstword $(foreach python,.venv/bin/python python3.13 python3.12 python3.11,$(call RUNS,$(python)))),python3)
 BIN := .venv/bin
-COMPILE = uv pip compile --universal --generate-hashes --python-version 3.11 --quiet \
+COMPILE = $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --quiet \
 	--custom-compile-command "make lock, on $$(date -u +%F)"
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 QUICK := $(PYTEST) -m "not slow and not slurm"
@@ -60,7 +60,7 @@ format: setup ## format the code, and correct the line numbers in the pages
 	$(BIN)/ruff format .
 	$(BIN)/python -m tests.readme_lines README.md CONTRIBUTING.md $$(find docs -name "*.md")
 
-lock: ## update the two lock files to today's releases; needs uv
+lock: setup ## update the two lock files to today's releases
 	$(COMPILE) --all-extras --upgrade --output-file requirements.lock pyproject.toml
 	echo setuptools | $(COMPILE) --constraint requirements.lock --output-file requirements-build.lock -
 

@@ -87,9 +87,9 @@ def install(*what: str) -> None:
 
 @cache
 def installer() -> list[object]:
-    """Returns the command that installs: uv if it is there, else pip, without a cache that cannot be written."""
+    """Returns the command that installs: uv if there is one outside .venv, else pip, without an unwritable cache."""
     uv = shutil.which("uv")
-    if uv:
+    if uv and VENV not in Path(uv).parents:
         command, cache_dir = [uv, "pip", "install", "--python", PYTHON], [uv, "cache", "dir"]
     else:
         pip = [PYTHON, "-m", "pip"]

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 from pathlib import Path
@@ -68,7 +69,13 @@ def locked(path: Path) -> str:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with our install.py, its lock, and an index that has a newer release of everything in it."""
-    folder = tmp_path_factory.mktemp("install")
+    project = write_project(tmp_path_factory.mktemp("install"))
+    install(project)
+    return project
+
+
+def write_project(folder: Path) -> Path:
+    """Writes the project and its index into a folder."""
     index, project = folder / "index", folder / "project"
     index.mkdir()
     project.mkdir()
@@ -83,8 +90,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_wheel(index, name, "2.0", code="raise ImportError('a newer release, which nobody has tried')")
     (project / "requirements-build.lock").write_text(locked(tool))
     (project / "requirements.lock").write_text("".join(map(locked, (asking, asked, behind, built, packer))))
-    (project / "pyproject.toml").write_text('[build-system]\nrequires = ["packer"]\nbuild-backend = "packer"\n')
-    install(project)
+    ours = re.search(r"^\[tool\.uv\]\n(?:[^\[].*\n)*", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    backend = '[build-system]\nrequires = ["packer"]\nbuild-backend = "packer"\n'
+    (project / "pyproject.toml").write_text(backend + (ours[0] if ours else ""))
     return project
 
 
@@ -92,7 +100,8 @@ def install(project: Path, exit_code: int = 0, **variables: str) -> str:
     """Runs the project's install command against the local index; returns what it printed."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
     environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(project.parent / "index")}
-    environment |= {"PATH": os.defpath, **variables}  # without uv, which does not know these variables
+    environment |= {"UV_NO_INDEX": "1", "UV_FIND_LINKS": str(project.parent / "index")}
+    environment |= {"PATH": os.defpath, **variables}  # without uv, unless a test wants it
     command = [sys.executable, str(project / "install.py")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == exit_code, done.stdout + done.stderr
@@ -107,7 +116,20 @@ def installed(project: Path) -> str:
 
 def test_a_newer_release_changes_nothing(project: Path) -> None:
     """Also behind an extra, where pip resolves apart from the pin, and among the tools that build from source."""
-    found = installed(project)
+    assert_pinned(installed(project))
+
+
+def test_uv_installs_the_pinned_releases_too(tmp_path: Path) -> None:
+    """With the project's own settings of uv, which uv reads when it installs."""
+    project = write_project(tmp_path)
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "uv").symlink_to(Path(sysconfig.get_path("scripts")) / "uv")
+    assert "Resolved" in install(project, PATH=f"{folder}{os.pathsep}{os.defpath}")
+    assert_pinned(installed(project))
+
+
+def assert_pinned(found: str) -> None:
     for name in ("asked", "asking", "behind", "built", "packer", "tool"):
         assert f"{name}==1.0" in found.replace(" @ file", "==1.0 @ file")
 
