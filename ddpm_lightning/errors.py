@@ -75,5 +75,10 @@ def shown(value: object) -> str:
     return words if len(words) <= 160 else f"{words[:160]} …"
 
 
+def counted(n: int, one: str, several: str | None = None) -> str:
+    """Returns a number with its noun, as "1 image" or "2 images". several: the plural, if it is not `one` + "s"."""
+    return f"{n} {one if n == 1 else several or f'{one}s'}"
+
+
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

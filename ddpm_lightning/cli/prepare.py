@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from ddpm_lightning.configuration.build import make, plain
 from ddpm_lightning.data.encoded import EncodedImagesDataModule, side_option
 from ddpm_lightning.data.shards import ShardsDataModule
-from ddpm_lightning.errors import UserError, check_at_most, check_whole
+from ddpm_lightning.errors import UserError, check_at_most, check_whole, counted
 from ddpm_lightning.runtime.command_line import command_for, option, relative
 from ddpm_lightning.runtime.quiet_libraries import quiet_libraries
 from ddpm_lightning.runtime.user_errors import reporting_user_errors
@@ -29,7 +29,7 @@ def run(cfg: DictConfig) -> None:
             raise UserError("data=shards are shards already; choose their source: data=image_folder or data=lsun")
         log.info("%s", data.summary())
         counts = convert(data, folder, config["images_per_shard"], config["workers"])
-        images, where = " and ".join(f"{n} {split} images" for split, n in counts.items()), relative(folder)
+        images, where = " and ".join(counted(n, f"{split} image") for split, n in counts.items()), relative(folder)
         side = shlex.quote(f"data.side={side_option(data.side)}")
         options = f"data=shards {option('data.root', where)} {side} data.channels={data.channels}"
         log.info("%s in %s; train on them: %s %s", images, where, command_for("train.py"), options)

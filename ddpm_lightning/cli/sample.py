@@ -9,7 +9,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig
 
 from ddpm_lightning.configuration.build import compile_network, make, make_sampler, plain
-from ddpm_lightning.errors import UserError, check_whole
+from ddpm_lightning.errors import UserError, check_whole, counted
 from ddpm_lightning.evaluation.generated_shards import GeneratedShards
 from ddpm_lightning.evaluation.image_sets import Generated
 from ddpm_lightning.evaluation.measure import check_generation, from_checkpoint, load_trained
@@ -54,7 +54,7 @@ def write_images(config: dict[str, Any]) -> None:
     written = output.write(images.as_generated(fabric), images.n, Path(config["run_dir"]))
     if images.shards.ranges()[-1].stop <= images.n:  # else they are part of a larger set that can be resumed
         images.shards.remove()
-    log.info("%d images of step %d: %s", images.n, images.origin["step"], relative(written))
+    log.info("%s of step %d: %s", counted(images.n, "image"), images.origin["step"], relative(written))
 
 
 def generated_in(folder: Path, config: dict[str, Any], fabric: Fabric) -> Generated:

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from ddpm_lightning.data.batches import Batch, ImageDataset, OnePass, Share, TrainingStream
 from ddpm_lightning.data.pixels import PixelRange
-from ddpm_lightning.errors import UserError, check_boolean, check_whole
+from ddpm_lightning.errors import UserError, check_boolean, check_whole, counted
 from ddpm_lightning.typing import Examples
 
 
@@ -132,12 +132,15 @@ class ImageDataModule(L.LightningDataModule):
     def _check_batch_size(self, n: int) -> None:
         world_size, accumulated = self._share().world_size, self._accumulated()
         if self.batch_size > n:
-            raise UserError(f"data.batch_size={self.batch_size} exceeds the {n} training images; choose at most {n}")
+            images = counted(n, "training image")
+            raise UserError(f"data.batch_size={self.batch_size} exceeds the {images}; choose at most {n}")
         if self.batch_size % (world_size * accumulated):
             raise UserError(
-                f"data.batch_size={self.batch_size} does not divide among {world_size} processes × "
-                f"{accumulated} accumulated batches (it counts the images of them all, which make one step); choose a "
-                f"multiple of {world_size * accumulated}"
+                f"data.batch_size={self.batch_size} does not divide among "
+                f"{counted(world_size, 'process', 'processes')} × "
+                f"{counted(accumulated, 'accumulated batch', 'accumulated batches')} (it counts the images of them "
+                f"all, "
+                f"which make one step); choose a multiple of {world_size * accumulated}"
             )
 
     def state_dict(self) -> dict[str, Any]:

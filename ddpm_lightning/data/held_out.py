@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Int64
 
-from ddpm_lightning.errors import UserError, check_whole
+from ddpm_lightning.errors import UserError, check_whole, counted
 
 Places = Int64[np.ndarray, "n"]
 """Places in a data set, ascending: [n]."""
@@ -28,7 +28,7 @@ def places_of(split: str, n: int, test_every: int, where: str) -> Places:
     """
     if n < test_every:
         raise UserError(
-            f"{where} holds {n} images, of which every {test_every}th would test, so none; give at "
+            f"{where} holds {counted(n, 'image')}, of which every {test_every}th would test, so none; give at "
             f"least {test_every}, or another data.test_every="
         )
     tests = np.arange(n) % test_every == test_every - 1

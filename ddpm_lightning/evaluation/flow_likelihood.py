@@ -16,7 +16,7 @@ from ddpm_lightning.diffusion.probability_flow import (
     every_direction,
     random_signs,
 )
-from ddpm_lightning.errors import UserError, check_at_most, check_whole
+from ddpm_lightning.errors import UserError, check_at_most, check_whole, counted
 from ddpm_lightning.evaluation.metric import Metric
 from ddpm_lightning.evaluation.split_share import check_first, check_split, first_label, measuring, share_of_split
 from ddpm_lightning.evaluation.subject import Subject, Trained
@@ -126,7 +126,7 @@ class FlowLikelihood(Metric):
             **({} if exact else {"trace_error": math.sqrt(variance.mean / variance.count)}),
             "unit": "bits/dim",
             "estimator": "exact trace" if exact else f"Hutchinson's, {self.num_probes} probes an image",
-            "solver": f"Runge-Kutta of fourth order, {self.num_steps} steps in log sigma",
+            "solver": f"Runge-Kutta of fourth order, {counted(self.num_steps, 'step')} in log sigma",
             "network_calls": flow.calls * bits.count,
             "split": self.split,
             "num_images": bits.count,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ddpm_lightning.atomic_files import atomic_write
-from ddpm_lightning.errors import UserError, check_at_most, check_whole
+from ddpm_lightning.errors import UserError, check_at_most, check_whole, counted
 from ddpm_lightning.npz import read_npz
 from ddpm_lightning.runtime.recipe import RECIPE, check_recipe, open_folder
 from ddpm_lightning.typing import Pixels
@@ -97,7 +97,9 @@ class GeneratedShards:
         if images.dtype != np.uint8 or images.ndim != 4:
             raise UserError(f"{path} holds {images.dtype} with {images.ndim} axes, not uint8 [n, c, h, w]; {advice}")
         if len(images) != len(numbers):
-            raise UserError(f"{path} holds {len(images)} images, not the {len(numbers)} of its name; {advice}")
+            raise UserError(
+                f"{path} holds {counted(len(images), 'image')}, not the {len(numbers)} of its name; {advice}"
+            )
         return torch.from_numpy(images)
 
     def _path(self, numbers: range) -> Path:
@@ -156,6 +158,7 @@ def check_whole_set(shards: GeneratedShards, n: int, parts: int, batch_size: int
     missing = [part for part in range(parts) if shards.missing(part_of(n, part, parts, batch_size), n)]
     if missing:
         raise UserError(
-            f"of the {parts} parts of {n} images, {shards.folder} lacks part={','.join(map(str, missing))} or has only "
+            f"of the {counted(parts, 'part')} of {counted(n, 'image')}, {shards.folder} lacks "
+            f"part={','.join(map(str, missing))} or has only "
             f"some of it; generate it with part={missing[0]} parts={parts}, or leave out parts= to do so in this job"
         )

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ddpm_lightning.configuration.build import ImageData
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, counted
 from ddpm_lightning.evaluation.fabric import raise_together
 from ddpm_lightning.evaluation.generated_shards import GeneratedShards
 from ddpm_lightning.image_files.decoding import GREY, open_image
@@ -165,7 +165,7 @@ class Generated(ImageSet):
         except (KeyboardInterrupt, Interrupted):
             left = sum(len(numbers) for numbers in self.shards.missing(wanted, self.batch_size))
             done, folder = len(wanted) - left, relative(self.shards.folder)
-            log.info("Stopped with %d of %d images done", done, len(wanted))
+            log.info("Stopped with %d of %s done", done, counted(len(wanted), "image"))
             log.info("The finished images are in %s; to resume, %s", folder, self.how_to_resume)
             raise
 
@@ -214,7 +214,7 @@ class Given(ImageSet):
         found = find_images(self.path, self.option)
         check_no_splits(self.path, found.paths, self.option)
         if is_first():
-            what = f"{self.option}{self.path}: {len(found)} images"
+            what = f"{self.option}{self.path}: {counted(len(found), 'image')}"
             log.info("%s", describe_images(what, found, read_headers(found.paths), self.background))
         return found.paths
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, counted
 from ddpm_lightning.image_files.decoding import suffixes
 
 SYSTEM_FOLDERS = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found"}
@@ -31,10 +31,15 @@ class FoundImages:
         return len(self.paths)
 
 
+BROKEN_LINK, REPEATED_LINK = "broken link", "link to a folder that is read already"
+LINKS = {BROKEN_LINK: "broken links", REPEATED_LINK: "links to folders that are read already"}
+"""The kinds of links that are left out, with their plurals."""
+
+
 def list_counts(kinds: Counter[str], at_most: int = 8) -> str:
     """Returns the kinds with their counts as text, the most frequent first, at most `at_most` of them."""
-    listed = [f"{count} {kind}" for kind, count in kinds.most_common(at_most)]
-    return ", ".join(listed + [f"{len(kinds) - at_most} more kinds"] * (len(kinds) > at_most))
+    listed = [counted(count, kind, LINKS.get(kind, kind)) for kind, count in kinds.most_common(at_most)]
+    return ", ".join(listed + [counted(len(kinds) - at_most, "more kind")] * (len(kinds) > at_most))
 
 
 def find_images(folder: Path, option: str) -> FoundImages:
@@ -66,7 +71,7 @@ def _by_kind(folder: Path) -> dict[str, list[str]]:
     while waiting:
         here = waiting.popleft()
         if (real := os.path.realpath(here)) in read:  # a loop, or a second link to it
-            kinds.setdefault("links to folders that are read already", []).append(here)
+            kinds.setdefault(REPEATED_LINK, []).append(here)
             continue
         read.add(real)
         for entry in _entries(here):
@@ -95,4 +100,4 @@ def _is_hidden(name: str) -> bool:
 def _kind(entry: os.DirEntry[str]) -> str | None:
     if os.path.isfile(entry.path) if entry.is_symlink() else entry.is_file():
         return os.path.splitext(entry.name)[1].lower() or "without a suffix"
-    return "broken links" if entry.is_symlink() else None
+    return BROKEN_LINK if entry.is_symlink() else None

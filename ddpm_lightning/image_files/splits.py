@@ -75,7 +75,7 @@ def unused_images(root: Path, paths: Sequence[Path], splits: dict[str, tuple[Pat
     """Returns how many images belong to none of the splits of `by_split`, by the folder that they lie in."""
     used = {part[0].relative_to(root).parts[0] for part in splits.values()}
     parts = _parts(root, paths).items() if splits else ()
-    return {f"images in {name or root}": len(part) for name, part in parts if name not in used}
+    return {f"in {name or root}": len(part) for name, part in parts if name not in used}
 
 
 def _parts(root: Path, paths: Iterable[Path]) -> dict[str, list[Path]]:

@@ -11,6 +11,7 @@ from hydra.core.utils import filter_overrides
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 
+from ddpm_lightning.errors import counted
 from ddpm_lightning.runtime.command_line import relative
 
 log = logging.getLogger(__name__)
@@ -61,4 +62,4 @@ def raise_for(failures: Sequence[tuple[str, str]], jobs: int, cause: BaseExcepti
     """
     if failures:
         lines = "".join(f"\n  {name}: {why}" for name, why in failures)
-        raise CompactHydraException(f"Error: {len(failures)} of {jobs} jobs failed{lines}") from cause
+        raise CompactHydraException(f"Error: {len(failures)} of {counted(jobs, 'job')} failed{lines}") from cause

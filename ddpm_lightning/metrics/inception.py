@@ -9,7 +9,7 @@ from urllib.error import URLError
 import torch
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
-from ddpm_lightning.errors import UserError, shown
+from ddpm_lightning.errors import UserError, counted, shown
 from ddpm_lightning.metrics.extractor import Extracted, Extractor, sha256_of
 from ddpm_lightning.typing import Pixels
 
@@ -41,7 +41,8 @@ class Inception(Extractor):
     def extract(self, images: Pixels) -> Extracted:
         if images.shape[1] not in (1, 3):
             raise UserError(
-                f"images of {images.shape[1]} channels cannot be judged by Inception; it knows 3, or 1 as grey"
+                f"images of {counted(images.shape[1], 'channel')} cannot be judged by Inception; it knows 3, or 1 as "
+                f"grey"
             )
         return Extracted(*self.network(images.expand(-1, 3, -1, -1)))
 

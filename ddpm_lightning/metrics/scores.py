@@ -13,7 +13,7 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from ddpm_lightning.errors import UserError, check_whole
+from ddpm_lightning.errors import UserError, check_whole, counted
 from ddpm_lightning.metrics.extractor import Extracted
 from ddpm_lightning.metrics.reference import Reference, frechet_distance, statistics_of
 
@@ -106,7 +106,8 @@ class FrechetDistance(Score):
     def check(self, n: int, num_features: int, which: str) -> None:
         if n <= num_features:
             raise UserError(
-                f"{n} {which} images do not exceed the extractor's {num_features} features, so their covariance would "
+                f"{counted(n, f'{which} image does', f'{which} images do')} not exceed the extractor's "
+                f"{num_features} features, so their covariance would "
                 f"be singular and the Fréchet distance mean nothing; {num_features + 1} are the least (paper: 50000)"
             )
 
@@ -147,7 +148,9 @@ class ClassifierScore(Score):
 
     def check(self, n: int, num_features: int, which: str) -> None:
         if n < self.splits:
-            raise UserError(f"{n} {which} images cannot be cut into {self.splits} splits; ask for more")
+            raise UserError(
+                f"{counted(n, f'{which} image')} cannot be cut into {counted(self.splits, 'split')}; ask for more"
+            )
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,8 @@ class KernelDistance(Score):
     def check(self, n: int, num_features: int, which: str) -> None:
         if n < self.subset_size:
             raise UserError(
-                f"{n} {which} images are fewer than kid's subset_size={self.subset_size}; ask for more, or for smaller "
+                f"{counted(n, f'{which} image is', f'{which} images are')} fewer than kid's "
+                f"subset_size={self.subset_size}; ask for more, or for smaller "
                 "subsets with metrics.kid.score.subset_size="
             )
 
@@ -211,4 +215,6 @@ class PrecisionRecall(Score):
 
     def check(self, n: int, num_features: int, which: str) -> None:
         if n <= self.k:
-            raise UserError(f"{n} {which} images have no {self.k} nearest neighbours each; ask for more")
+            raise UserError(
+                f"{counted(n, f'{which} image')} cannot have {counted(self.k, 'nearest neighbour')} each; ask for more"
+            )

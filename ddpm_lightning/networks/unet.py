@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ddpm_lightning.errors import UserError, check_boolean, check_interval, check_whole
+from ddpm_lightning.errors import UserError, check_boolean, check_interval, check_whole, counted
 from ddpm_lightning.networks.blocks import (
     NEARLY_ZERO,
     Attention,
@@ -149,7 +149,8 @@ def _check(
     factor = 2 ** (len(multipliers) - 1)
     if size[0] % factor or size[1] % factor:
         raise UserError(
-            f"images of {size[0]}×{size[1]} pixels do not divide by {factor}, as {len(multipliers)} levels need "
+            f"images of {size[0]}×{size[1]} pixels do not divide by {factor}, as "
+            f"{counted(len(multipliers), 'level needs', 'levels need')} "
             "(each but the last halves them); give network.multipliers fewer levels or the data another size"
         )
     if channels % 2 or channels % groups:

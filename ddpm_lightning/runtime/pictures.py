@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torchvision.utils import make_grid
 
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, counted
 from ddpm_lightning.typing import Pixels
 
 LEGIBLE = 48
@@ -17,7 +17,9 @@ LEGIBLE = 48
 def check_drawable(channels: int, advice: str) -> None:
     """Raises UserError unless images with this number of channels can be drawn."""
     if channels not in (1, 3, 4):
-        raise UserError(f"images of {channels} channels cannot be drawn, which takes 1, 3, or 4 with alpha; {advice}")
+        raise UserError(
+            f"images of {counted(channels, 'channel')} cannot be drawn, which takes 1, 3, or 4 with alpha; {advice}"
+        )
 
 
 def picture(images: Pixels, columns: int | None = None) -> Image.Image:

@@ -80,12 +80,13 @@ def _other_parts(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
 
 def _tell(event: Event, other_parts: Sequence[str]) -> None:
     log.info("Starting from the %s weights of %s, step %d", event["weights"], event["init_from"], event["of_step"])
-    if event["not_taken"]:
-        log.warning(
-            "Not copied, because the model has no weight of this name and shape: %s",
-            shown(", ".join(event["not_taken"])),
-        )
-    if event["initialized"]:
-        log.warning("Not in the checkpoint, so initialized at random: %s", shown(", ".join(event["initialized"])))
+    theirs, ours = set(event["not_taken"]), set(event["initialized"])
+    for reason, names in (
+        ("Not copied, because the model has no weight of this name", theirs - ours),
+        ("Not in the checkpoint, so initialized at random", ours - theirs),
+        ("Of another shape in the checkpoint, so initialized at random", theirs & ours),
+    ):
+        if names:
+            log.warning("%s: %s", reason, shown(", ".join(sorted(names))))
     if other_parts:
         log.warning("These weights were trained with another %s", ", another ".join(other_parts))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
 
-from ddpm_lightning.errors import Diverged
+from ddpm_lightning.errors import Diverged, counted
 from ddpm_lightning.typing import Indices, Timesteps
 
 CHECK_EVERY = 10
@@ -68,9 +68,10 @@ class SkippedSteps:
 def _message(step: SeenStep) -> str:
     images, t = (torch.cat(parts).tolist() for parts in zip(*step.batches, strict=True))
     return (
-        f"{int(step.skipped_in_a_row)} steps in a row had a loss or gradient that is NaN or infinite, the last of them "
-        f"step {step.number}, with images {images} at t = {t}; averaged weights and checkpoints are from before these "
-        "steps: check the data, or lower optimizer.lr"
+        f"{counted(int(step.skipped_in_a_row), 'step')} in a row had a loss or gradient that is NaN or infinite, the "
+        f"last of them "
+        f"step {step.number}, with images {images} at t = {t}; averaged weights and checkpoints are from before "
+        "that: check the data, or lower optimizer.lr"
     )
 
 

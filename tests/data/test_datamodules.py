@@ -227,7 +227,7 @@ def test_a_broken_image_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_too_small_to_test_with_is_refused(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", (8, 8), (0, 0, 0))
-    with pytest.raises(UserError, match="holds 1 images, of which every 10th would test"):
+    with pytest.raises(UserError, match="holds 1 image, of which every 10th would test"):
         ImageFolderDataModule(root=str(tmp_path)).load("train")
 
 

@@ -1,6 +1,7 @@
 """Which files of a folder are its images: through links, without hidden ones, and what is left out is told."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from PIL import Image
 
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.image_files.headers import MAX_HEADERS, describe_images, read_headers
-from ddpm_lightning.image_files.search import find_images
+from ddpm_lightning.image_files.search import BROKEN_LINK, LINKS, REPEATED_LINK, find_images, list_counts
 
 
 def write(path: Path, mode: str = "RGB", size: tuple[int, int] = (4, 4)) -> Path:
@@ -44,7 +45,7 @@ def test_a_loop_of_links_and_a_second_link_are_noticed(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to(tmp_path / "z")
     found = find_images(tmp_path, "data.root=")
     assert found.paths == (tmp_path / "z" / "1.png",)  # once, and by its own name
-    assert found.left_out == {"links to folders that are read already": 2}
+    assert found.left_out == {REPEATED_LINK: 2}
 
 
 def test_links_that_lead_nowhere_are_counted(tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ def test_links_that_lead_nowhere_are_counted(tmp_path: Path) -> None:
     (tmp_path / "dog").symlink_to(tmp_path / "nowhere")
     (tmp_path / "self.png").symlink_to(tmp_path / "self.png")
     found = find_images(tmp_path, "data.root=")
-    assert (len(found), found.left_out) == (1, {"broken links": 3})
+    assert (len(found), found.left_out) == (1, {BROKEN_LINK: 3})
 
 
 @pytest.mark.parametrize(
@@ -80,6 +81,12 @@ def test_a_folder_below_a_hidden_one_counts_when_it_is_named(tmp_path: Path) -> 
     assert names(tmp_path / ".cache" / "images") == ["1.png"]
     with pytest.raises(UserError, match="holds no images"):
         find_images(tmp_path, "data.root=")
+
+
+def test_one_link_is_one_link() -> None:
+    assert list_counts(Counter({BROKEN_LINK: 1, ".heic": 2})) == "2 .heic, 1 broken link"
+    assert list_counts(Counter({REPEATED_LINK: 2, ".heic": 1})) == f"2 {LINKS[REPEATED_LINK]}, 1 .heic"
+    assert list_counts(Counter({".a": 2, ".b": 1}), at_most=1) == "2 .a, 1 more kind"
 
 
 def test_other_kinds_are_counted_and_named(tmp_path: Path) -> None:

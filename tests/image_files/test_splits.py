@@ -46,7 +46,7 @@ def test_a_validation_folder_beside_a_test_folder_is_in_neither() -> None:
     images = paths("train", "valid", "test", "masks", ".")
     splits = by_split(ROOT, images)
     assert splits == {"train": paths("train"), "test": paths("test")}
-    assert unused_images(ROOT, images, splits) == {"images in valid": 2, "images in masks": 2, "images in root": 2}
+    assert unused_images(ROOT, images, splits) == {"in valid": 2, "in masks": 2, "in root": 2}
 
 
 @pytest.mark.parametrize("folders", [("dog", "cat"), ("a/b/train/dog", "c"), ("train",), ("val",), (".",)])

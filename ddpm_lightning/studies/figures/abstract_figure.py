@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ddpm_lightning.errors import UserError, check_at_most, check_whole
+from ddpm_lightning.errors import UserError, check_at_most, check_whole, counted
 from ddpm_lightning.evaluation.image_sets import Generated
 from ddpm_lightning.evaluation.metric import Metric
 from ddpm_lightning.evaluation.subject import Subject, Trained
@@ -114,7 +114,8 @@ class Figure(Metric):
         largest = max(pixels_across(rows, height), pixels_across(columns, width))
         if largest > LARGEST_SIDE:
             raise UserError(
-                f"{self.name} would be a grid of {rows} rows of {columns} images, {largest} pixels where "
+                f"{self.name} would be a grid of {counted(rows, 'row')} of {counted(columns, 'image')}, {largest} "
+                f"pixels where "
                 f"{LARGEST_SIDE} are the most; ask for fewer"
             )
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ddpm_lightning.diffusion.probability_flow import CALLS_PER_STEP, ProbabilityFlow, check_num_steps
 from ddpm_lightning.diffusion.variance_exploding import VarianceExploding
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, counted
 from ddpm_lightning.evaluation.exact_bound import PIXEL_SCALE
 from ddpm_lightning.evaluation.subject import Subject
 from ddpm_lightning.runtime.plots import panels
@@ -86,7 +86,9 @@ class Flow(SingleProcessFigure):
         errors = {steps: MeanAndError.of(self._rmse(subject, x_0, trip.back)) for steps, trip in trips.items()}
         self._draw_curves(subject, errors, finest.x_T)
         if are_points(self.trained(subject)):
-            sentence = f"The ways of {self.num_images} test points along the probability flow, from x_0 to x_T."
+            sentence = (
+                f"The ways of {counted(self.num_images, 'test point')} along the probability flow, from x_0 to x_T."
+            )
             paths = torch.stack([*reversed(finest.path), x_0])
             self.save_curves(subject, draw_paths(paths), sentence, "_paths")
         else:
@@ -173,14 +175,15 @@ class Flow(SingleProcessFigure):
         latents.set(xlabel="coordinate of x_T", ylabel="density")
         latents.legend(fontsize="small")
         sentence = (
-            f"{self.num_images} test examples, blurred by σ_1, encoded by the probability flow and decoded again: "
+            f"{counted(self.num_images, 'test example')}, blurred by σ_1, encoded by the probability flow and "
+            f"decoded again: "
             f"how far off they come back, by steps of the solver each way ({CALLS_PER_STEP} network calls each); and "
-            f"what they are encoded to, by {max(self.steps)} steps."
+            f"what they are encoded to, by {counted(max(self.steps), 'step')}."
         )
         self.save_curves(subject, figure, sentence)
 
     def _draw_images(self, chain: Chain, x_0: Images, x_T: Images, back: dict[int, Images]) -> None:
         columns = [chain.to_bytes(x[: self.num_rows]) for x in (x_0, x_T, *back.values())]
-        titles = ["x_0", "x_T", *(f"back in\n{steps} steps" for steps in back)]
+        titles = ["x_0", "x_T", *(f"back in\n{counted(steps, 'step')}" for steps in back)]
         sentence = "Test images, what the probability flow encodes them to, and what it decodes again."
         self.save_grid(chain.subject, list(zip(*columns, strict=True)), titles, sentence, "_images")

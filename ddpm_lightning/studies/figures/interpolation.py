@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, counted
 from ddpm_lightning.evaluation.exact_bound import PIXEL_SCALE
 from ddpm_lightning.evaluation.subject import Subject, Trained
 from ddpm_lightning.metrics.extractor import Extractor, extract_all
@@ -150,7 +150,9 @@ class Interpolation(SingleProcessFigure):
         figure, (faithful, *others) = panels(2 if distances else 1, width=10)
         draw_by_t(faithful, {t: each.error for t, each in found.items()}, "distance of x̄_0 to x_0 (RMSE of 0–255)")
         faithful.set_title("λ = 0: there and back")
-        sentence = f"Over {self.num_pairs} pairs of test images: how far encoding an image leads away from it"
+        sentence = (
+            f"Over {counted(self.num_pairs, 'pair')} of test images: how far encoding an image leads away from it"
+        )
         for real in others:
             assert self.extractor is not None
             real.plot(list(distances), list(distances.values()), marker="o", label="x̄_0")

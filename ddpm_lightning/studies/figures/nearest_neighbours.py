@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ddpm_lightning.configuration.build import real_images
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, counted
 from ddpm_lightning.evaluation.image_sets import READ_AT_ONCE, Given
 from ddpm_lightning.evaluation.subject import Subject, Trained
 from ddpm_lightning.metrics.extractor import Extractor, extract_all
@@ -147,8 +147,8 @@ class NearestNeighbours(Figure):
         for axes, (space, each) in zip(all_axes, found, strict=True):
             bins = torch.linspace(0, float(torch.cat([each.generated, each.held_out]).max()), 41).tolist()
             common = {"bins": bins, "density": True, "alpha": 0.6}
-            axes.hist(each.generated.numpy(), **common, label=f"{len(each.generated)} generated images")
-            axes.hist(each.held_out.numpy(), **common, label=f"{len(each.held_out)} test images")
+            axes.hist(each.generated.numpy(), **common, label=counted(len(each.generated), "generated image"))
+            axes.hist(each.held_out.numpy(), **common, label=counted(len(each.held_out), "test image"))
             axes.set(xlabel=f"distance to the nearest training image\n({space.unit})", ylabel="density")
             share, error = each.share.value, each.share.standard_deviation
             axes.set_title(f"in {space.name}: share nearer {share:.3f} ± {error:.3f}", fontsize="medium")

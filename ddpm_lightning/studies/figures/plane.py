@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ddpm_lightning.diffusion.mixture import Mixture
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, counted
 from ddpm_lightning.evaluation.subject import Subject, Trained
 from ddpm_lightning.metrics.energy import energy_distance
 from ddpm_lightning.runtime.plots import panels
@@ -65,7 +65,8 @@ class Plane(SingleProcessFigure):
         trained = self.trained(subject)
         if not are_points(trained):
             raise UserError(
-                f"plane shows points, of 2 channels and 1×1, and the data have {trained.data.channels} channels and "
+                f"plane shows points, of 2 channels and 1×1, and the data have "
+                f"{counted(trained.data.channels, 'channel')} and "
                 f"{trained.data.size[0]}×{trained.data.size[1]}; take a model of data=two_moons, swiss_roll, gaussians"
             )
         return trained
@@ -77,7 +78,8 @@ class Plane(SingleProcessFigure):
         fewest = min(self.generated(subject).n, *(len(trained.data.images(split)) for split in ("train", "test")))
         if fewest < 2 * BLOCKS:
             raise UserError(
-                f"{fewest} points are too few for a density; plane needs {2 * BLOCKS} generated, training and test "
+                f"{counted(fewest, 'point is', 'points are')} too few for a density; plane needs {2 * BLOCKS} "
+                f"generated, training and test "
                 "points, so raise num_images or data.num_points"
             )
 
@@ -127,7 +129,10 @@ class Plane(SingleProcessFigure):
         figure, (axes,) = panels(1)
         draw_by_t(axes, found, "E ‖s_θ − s‖² / E ‖s‖²")
         axes.set(yscale="log", xscale="log")
-        sentence = f"How far the model's score is from the true one, over {len(x_0)} points of the test data at each t."
+        sentence = (
+            f"How far the model's score is from the true one, over {counted(len(x_0), 'point')} of the test "
+            f"data at each t."
+        )
         self.save_curves(chain.subject, figure, sentence, "_score")
         trained = self.trained(chain.subject)
         return {f"score_error_t{t}{trained.suffix}": {**error.stated(), **trained.origin} for t, error in found.items()}
@@ -152,7 +157,8 @@ class Plane(SingleProcessFigure):
                 each.tick_params(labelsize="xx-small")
                 each.set_aspect("equal")
         sentence = (
-            f"{len(x_0)} test points noised by q, and {chain.images.n} points of the model on their way "
+            f"{counted(len(x_0), 'test point')} noised by q, and {counted(chain.images.n, 'point')} of the model on "
+            f"their way "
             f"({chain.images.sampler.label(model)}); arrows point to where points are denser."
         )
         self.save_curves(chain.subject, figure, sentence)
@@ -162,7 +168,8 @@ class Plane(SingleProcessFigure):
         start = chain.start(noise)
         paths = torch.stack([start, *(step.x for step in chain.walk(start, chain.length, noise))])
         sentence = (
-            f"The ways of {self.num_paths} points from x_T to x_0 ({chain.images.sampler.label(chain.images.model)})."
+            f"The ways of {counted(self.num_paths, 'point')} from x_T to x_0 "
+            f"({chain.images.sampler.label(chain.images.model)})."
         )
         self.save_curves(chain.subject, draw_paths(paths), sentence, "_paths")
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from ddpm_lightning.errors import counted
 from ddpm_lightning.evaluation.subject import Subject
 from ddpm_lightning.metrics.extractor import Extractor, extract_all
 from ddpm_lightning.metrics.scores import Value
@@ -90,7 +91,7 @@ class ProgressiveGeneration(Figure):
         axes.legend()
         sentence = (
             f"Distance of x̂_0 to real images ({chain.subject.reference_described}) by features of {extractor.name}, "
-            f"as the chain runs; {chain.images.n} images. The paper's Fig. 10."
+            f"as the chain runs; {counted(chain.images.n, 'image')}. The paper's Fig. 10."
         )
         self.save_curves(chain.subject, figure, sentence)
 

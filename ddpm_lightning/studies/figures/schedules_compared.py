@@ -13,7 +13,7 @@ from ddpm_lightning.diffusion.likelihood import every_term
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.schedules import Schedule
 from ddpm_lightning.diffusion.time_spent import fading, least_time, schedule_spending, second_moments, time_spent
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, counted
 from ddpm_lightning.evaluation.split_share import measuring
 from ddpm_lightning.evaluation.subject import Subject
 from ddpm_lightning.runtime.plots import panels
@@ -97,7 +97,7 @@ class Schedules(SingleProcessFigure):
         sentence = (
             "Left: schedules between the same two noise levels, and how an estimate of Σ L (t > 1) from one image and "
             "one t varies by them. Right: what the levels cost; the least variance goes slowly where they cost much. "
-            f"{self.num_images} test images."
+            f"{counted(self.num_images, 'test image')}."
         )
         self.save_curves(subject, figure, sentence)
 

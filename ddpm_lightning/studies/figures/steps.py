@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler, end_of
-from ddpm_lightning.errors import UserError, check_whole
+from ddpm_lightning.errors import UserError, check_whole, counted
 from ddpm_lightning.evaluation.subject import Subject
 from ddpm_lightning.metrics.energy import energy_distance
 from ddpm_lightning.metrics.extractor import Extractor, extract_all
@@ -158,8 +158,9 @@ class Steps(SingleProcessFigure):
         mark(axes, self._calls(self.trained(subject).model))
         axes.legend(fontsize="x-small")
         sentence = (
-            f"How far {n} samples are from the data, by network calls; means and standard errors over "
-            f"{self.num_draws} draws, each from the same noise for all samplers."
+            f"How far {counted(n, 'sample is', 'samples are')} from the data, by network calls; means and standard "
+            f"errors over "
+            f"{counted(self.num_draws, 'draw')}, each from the same noise for all samplers."
         )
         self.save_curves(subject, figure, sentence)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ddpm_lightning.diffusion.losses import Loss
 from ddpm_lightning.diffusion.timesteps import TimestepDistribution
-from ddpm_lightning.errors import check_whole
+from ddpm_lightning.errors import check_whole, counted
 from ddpm_lightning.evaluation.subject import Subject
 from ddpm_lightning.runtime.plots import panels
 from ddpm_lightning.runtime.progress_bars import progress_bar
@@ -99,7 +99,7 @@ class TimestepsCompared(SingleProcessFigure):
         axes.set_ylim(len(names) - 0.5, -0.5)
         sentence = (
             f"How far the gradient of a batch of {self.batch_size} is from its mean, which is the same for all; loss: "
-            f"{type(self.loss).__name__}. From {self.num_pairs} pairs of gradients at the same weights."
+            f"{type(self.loss).__name__}. From {counted(self.num_pairs, 'pair')} of gradients at the same weights."
         )
         self.save_curves(subject, figure, sentence)
 

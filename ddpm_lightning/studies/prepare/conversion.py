@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from ddpm_lightning.atomic_files import atomic_write
 from ddpm_lightning.data.encoded import EncodedImages, EncodedImagesDataModule
 from ddpm_lightning.data.shards import SHARD_LIST, ShardList, read_index, to_json
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, counted
 from ddpm_lightning.runtime.command_line import relative
 from ddpm_lightning.runtime.progress_bars import progress_bar
 from ddpm_lightning.runtime.recipe import open_folder
@@ -102,7 +102,7 @@ def report_broken(folder: Path, messages: list[str]) -> None:
     if messages:
         with atomic_write(folder / BROKEN, shared=True) as file:
             file.write("".join(f"{message}\n" for message in messages).encode())
-        log.warning("Left out because they are broken: %d images; see %s", len(messages), relative(folder / BROKEN))
+        log.warning("Left out because broken: %s; see %s", counted(len(messages), "image"), relative(folder / BROKEN))
 
 
 def finish(folder: Path, shards: ShardList) -> None:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, counted
 from ddpm_lightning.runtime.command_line import override
 from ddpm_lightning.runtime.run_directory import folders_of_hydra
 from ddpm_lightning.studies.report.one_run import check_one_run
@@ -176,7 +176,7 @@ def _best(folder: Path, runs: list[Run]) -> str | None:
     objective = next((name for name in having if name in objectives), next(iter(having), "objective"))
     options = " ".join(f"{name}={value}" for name, value in found.get("best_params", {}).items())
     number = sum(objective in run.metrics or run.diverged is not None for run in runs)
-    return f"best {objective} of {number} runs: {value} with {options}"
+    return f"best {objective} of {counted(number, 'run')}: {value} with {options}"
 
 
 def read_run(folder: Path) -> Run:

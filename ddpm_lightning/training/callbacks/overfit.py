@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ddpm_lightning.configuration.build import data_of
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
-from ddpm_lightning.errors import UserError, check_positive, check_whole
+from ddpm_lightning.errors import UserError, check_positive, check_whole, counted
 from ddpm_lightning.seeding import generator
 from ddpm_lightning.training.generate import evaluating
 from ddpm_lightning.training.module import DDPM
@@ -43,10 +43,11 @@ class OverfitCheck(L.Callback):
         with evaluating(module.model):
             ours = self._mean_loss(module, module.model, x_0)
         share = ours / self._mean_loss(module, with_zero_output(module.model), x_0)
-        found = f"the loss on the {images} training images is {ours:.3g}, {share:.1%} of a zero network's"
+        found = f"the loss on the {counted(images, 'training image')} is {ours:.3g}, {share:.1%} of a zero network's"
         if not share < self.bound:
             raise UserError(
-                f"{found}, and should be below {self.bound:.0%} after {trainer.global_step} steps: the network, the "
+                f"{found}, and should be below {self.bound:.0%} after {counted(trainer.global_step, 'step')}: the "
+                f"network, the "
                 "loss or the optimizer is broken, or needs more trainer.max_steps or another optimizer.lr; "
                 "train/grad_norm in metrics.csv shows whether there are gradients"
             )

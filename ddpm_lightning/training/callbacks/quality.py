@@ -10,7 +10,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from ddpm_lightning.configuration.build import data_of, real_images
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
-from ddpm_lightning.errors import Diverged, UserError, check_at_most, check_whole
+from ddpm_lightning.errors import Diverged, UserError, check_at_most, check_whole, counted
 from ddpm_lightning.metrics.extractor import Extractor
 from ddpm_lightning.runtime.results import add_up, metric_name
 from ddpm_lightning.training.callbacks.periodic import PeriodicMeasurement
@@ -64,9 +64,10 @@ class SampleQuality(PeriodicMeasurement):
 
     def on_fit_start(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
         data = data_of(trainer)
-        if len(data.images("train")) <= self.extractor.num_features:
+        n = len(data.images("train"))
+        if n <= self.extractor.num_features:
             raise UserError(
-                f"{len(data.images('train'))} training images do not exceed {self.extractor.name}'s "
+                f"{counted(n, 'training image does', 'training images do')} not exceed {self.extractor.name}'s "
                 f"{self.extractor.num_features} features, so no Fréchet distance to them exists; use quality=none"
             )
         self.sampler = self.sampler.at_most_all(module.model)

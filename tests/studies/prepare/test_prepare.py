@@ -60,7 +60,7 @@ def test_broken_images_are_named_and_the_others_go_on(
     for name in ("007.png", "031.png"):
         assert f"Left out: {folder / name} cannot be read as an image" in said
         assert str(folder / name) in (tmp_path / "shards" / "broken.txt").read_text()
-    assert "Left out because they are broken: 2 images" in said
+    assert "Left out because broken: 2 images" in said
     assert "52 train images and 6 test images" in said
     shards = ShardsDataModule(root=str(tmp_path / "shards"), side=16)
     images = torch.cat([everything(shards, split) for split in ("train", "test")])

@@ -67,7 +67,7 @@ def test_a_row_that_diverges_is_recorded_and_the_sweep_goes_on(swept: Swept) -> 
     for seed in SEEDS:
         diverged = results(run_of(swept, DIVERGED, seed))["diverged"]
         assert diverged["step"] == 0
-        assert "1 steps in a row had a loss or gradient that is NaN or infinite" in diverged["reason"]
+        assert "1 step in a row had a loss or gradient that is NaN or infinite" in diverged["reason"]
     for row in set(ROWS) - {DIVERGED}:
         assert list(results(run_of(swept, row, 0))["evaluated"]) == ["bpd", "fd_digits", "score_digits"]
 
