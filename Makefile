@@ -7,7 +7,7 @@ COMPILE = $(BIN)/uv pip compile --universal --generate-hashes --python-version 3
 	--custom-compile-command "make lock, on $$(date -u +%F)"
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 QUICK := $(PYTEST) -m "not slow and not slurm"
-CHECKED := tests/diffusion/test_model.py tests/diffusion/test_losses.py tests/diffusion/test_process.py \
+CHECKED := tests/diffusion/test_model.py tests/diffusion/losses tests/diffusion/test_process.py \
 	tests/diffusion/test_variances.py tests/diffusion/test_gaussian.py tests/diffusion/test_schedules.py tests/networks \
 	tests/data tests/image_files tests/test_architecture.py tests/configuration/test_arguments.py tests/training/test_ema.py \
 	tests/configuration/test_help.py tests/security/test_targets.py

@@ -6,7 +6,19 @@ Nothing here imports Lightning or Hydra.
 from ddpm_lightning.diffusion.analytic_variance import AnalyticVariance, estimate_gamma, save_gamma
 from ddpm_lightning.diffusion.gaussian import Gaussian
 from ddpm_lightning.diffusion.likelihood import bits_per_dimension, estimate_bound, every_term, harmonic
-from ddpm_lightning.diffusion.losses import ELBO, P2, VDM, EDMLoss, Hybrid, Loss, MinSNR, Simple, TruncatedSNR
+from ddpm_lightning.diffusion.losses import (
+    ELBO,
+    P2,
+    VDM,
+    EDMLoss,
+    Hybrid,
+    InputPerturbation,
+    Loss,
+    MinSNR,
+    Simple,
+    TruncatedSNR,
+    UncertaintyLoss,
+)
 from ddpm_lightning.diffusion.mixture import BestNetwork, Mixture
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import EDM, X0, Epsilon, Mu, Parameterization, V, Velocity
@@ -85,6 +97,7 @@ __all__ = [
     "HeunSampler",
     "Hybrid",
     "ImportanceTimesteps",
+    "InputPerturbation",
     "JSDSchedule",
     "KarrasSpacing",
     "LangevinSampler",
@@ -117,6 +130,7 @@ __all__ = [
     "Traits",
     "TruncatedSNR",
     "UNet",
+    "UncertaintyLoss",
     "UniPC",
     "UniformSpacing",
     "UniformTimesteps",

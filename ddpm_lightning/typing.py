@@ -14,6 +14,12 @@ Images = Float[Tensor, "b *d"]
 Features = Float[Tensor, "b _ _ _"]
 """Activations inside a network; channels, height and width may differ from layer to layer."""
 
+Noise = Float[Tensor, "b ..."]
+"""What a loss draws for each example: ε, and more if it needs more."""
+
+NoisePairs = Float[Tensor, "b 2 *d"]
+"""Two draws of noise for each example."""
+
 Timesteps = Int64[Tensor, "b"]
 """One step t in 1..T per example; t = 0 is clean data."""
 

@@ -27,7 +27,7 @@ from ddpm_lightning.training.skipped_steps import (
     infinite_to_nan,
     skip_step,
 )
-from ddpm_lightning.typing import Examples, Images, PerExample, Timesteps
+from ddpm_lightning.typing import Examples, Images, Noise, PerExample, Timesteps
 
 MakeOptimizer = Callable[[Iterator[nn.Parameter]], Optimizer]
 
@@ -142,7 +142,7 @@ class DDPM(L.LightningModule):
         count = len(x_0) * place.parts
         draws = generator(self.seed, "noise", place.step, device=self.device)
         t, weight = self.timesteps.draw(count, self.model.process, draws)
-        eps = torch.randn((count, *x_0.shape[1:]), generator=draws, device=self.device)
+        eps = self.loss.draw(count, x_0.shape[1:], draws)
         return Draws(place.of(t), place.of(weight), place.of(eps))
 
     def on_train_batch_start(self, batch: Examples, batch_idx: int) -> None:
@@ -155,11 +155,15 @@ class DDPM(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Returns the optimizer, and a schedule that raises its learning rate linearly and then keeps it constant."""
-        optimizer = self.make_optimizer(self.model.parameters())
+        optimizer = self.new_optimizer()
         if self.warmup_steps == 0:
             return {"optimizer": optimizer}
         warmup = LambdaLR(optimizer, lambda step: self.warm_up(step))  # PyTorch would save a bound method's object
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": warmup, "interval": "step"}}
+
+    def new_optimizer(self) -> Optimizer:
+        """Returns a new optimizer of the model's parameters, and of those of the loss if it has any."""
+        return self.make_optimizer(self.parameters())
 
     def warm_up(self, step: int) -> float:
         """Returns the factor of the learning rate after `step` optimizer steps, min(step / warmup_steps, 1)."""
@@ -188,7 +192,7 @@ class DDPM(L.LightningModule):
 
     def is_sound(self) -> bool:
         """Returns whether every weight is finite and no more than max_skipped steps in a row were skipped."""
-        finite = torch.stack([weight.isfinite().all() for weight in self.model.parameters()])
+        finite = torch.stack([weight.isfinite().all() for weight in self.parameters()])
         return bool(finite.all()) and not self.skipped_steps.are_too_many()
 
     def on_train_start(self) -> None:
@@ -219,11 +223,11 @@ class DDPM(L.LightningModule):
 
 
 class Draws(NamedTuple):
-    """What a training step draws: t in 1..T, [b]; its importance weight, [b]; and ε, in the shape of x_0."""
+    """What a training step draws: t in 1..T, [b]; its importance weight, [b]; and ε, or what else the loss draws."""
 
     t: Timesteps
     weight: PerExample
-    eps: Images
+    eps: Noise
 
 
 def _check_optimizer(optimizer: MakeOptimizer, model: DenoisingDiffusion) -> None:

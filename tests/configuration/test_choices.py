@@ -60,11 +60,12 @@ def take_step(module: DDPM, model: DenoisingDiffusion, x_0: torch.Tensor) -> Non
     """Takes one step and asserts that every weight got a finite gradient."""
     model.zero_grad()
     t, weight = module.timesteps.draw(len(x_0), model.process, torch.Generator().manual_seed(0))
-    loss = (weight * module.loss(model, x_0, t, torch.randn_like(x_0))).mean()
+    eps = module.loss.draw(len(x_0), x_0.shape[1:], torch.Generator().manual_seed(1))
+    loss = (weight * module.loss(model, x_0, t, eps)).mean()
     loss.backward()
     assert loss.isfinite()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-    module.make_optimizer(model.parameters()).step()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
+    module.new_optimizer().step()
 
 
 def is_legal(variance: str, loss: str) -> bool:

@@ -78,16 +78,16 @@ class TimestepsCompared(SingleProcessFigure):
 
     def _gradients(self, subject: Subject, x_0: Images, name: str) -> "Iterator[tuple[Gradient, Tensor]]":
         """Yields gradient and loss of one batch after another, of the same images and ε for every distribution."""
-        model = self.trained(subject).model
+        model, loss = self.trained(subject).model, self.loss.of_network
         weights = [p for p in model.parameters() if p.requires_grad]
         for k in count():
             draws = generator(subject.seed, "timesteps", k, device=x_0.device)
             rows = torch.randint(len(x_0), (self.batch_size,), generator=draws, device=x_0.device)
-            eps = torch.randn(x_0[rows].shape, generator=draws, device=x_0.device)
+            eps = loss.draw(self.batch_size, x_0.shape[1:], draws)
             t, weight = self.distributions[name].draw(self.batch_size, model.process, draws)
-            loss = (weight * self.loss(model, x_0[rows], t, eps)).mean()
-            parts = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
-            yield torch.cat([part.flatten() for part in parts]).double(), loss.detach()
+            mean = (weight * loss(model, x_0[rows], t, eps)).mean()
+            parts = torch.autograd.grad(mean, weights, allow_unused=True, materialize_grads=True)
+            yield torch.cat([part.flatten() for part in parts]).double(), mean.detach()
 
     def _draw(self, subject: Subject, found: dict[str, "Variation"]) -> None:
         figure, (axes,) = panels(1, height=1.6 + 0.4 * len(found))

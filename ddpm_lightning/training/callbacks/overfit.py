@@ -60,8 +60,9 @@ class OverfitCheck(L.Callback):
 
     def _loss(self, module: DDPM, model: DenoisingDiffusion, x_0: Tensor, draws: torch.Generator) -> Tensor:
         t, weight = module.timesteps.draw(len(x_0), model.process, draws)
-        eps = torch.randn(x_0.shape, generator=draws, device=x_0.device)
-        return (weight * module.loss(model, x_0, t, eps)).mean()
+        loss = module.loss.of_network
+        eps = loss.draw(len(x_0), x_0.shape[1:], draws)
+        return (weight * loss(model, x_0, t, eps)).mean()
 
 
 class ZeroNetwork(nn.Module):

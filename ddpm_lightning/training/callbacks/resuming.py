@@ -71,7 +71,7 @@ class OptimizerOptions(L.Callback):
         self.sets_rate = "lr" in self.names or any(each.key == "module.warmup_steps" for each in changed)
 
     def on_load_checkpoint(self, trainer: L.Trainer, module: DDPM, checkpoint: dict[str, Any]) -> None:  # type: ignore[override]
-        now = module.make_optimizer(module.model.parameters()).defaults
+        now = module.new_optimizer().defaults
         options = {name: now[name] for name in self.names}
         if self.sets_rate:
             options |= {"initial_lr": now["lr"], "lr": now["lr"] * module.warm_up(checkpoint["global_step"])}
@@ -106,7 +106,7 @@ class FirstStep(L.Callback):
         self.made = False
 
     def on_load_checkpoint(self, trainer: L.Trainer, module: DDPM, checkpoint: dict[str, Any]) -> None:  # type: ignore[override]
-        check_shapes(checkpoint["optimizer_states"][0], module.make_optimizer(module.model.parameters()))
+        check_shapes(checkpoint["optimizer_states"][0], module.new_optimizer())
 
     def on_train_batch_end(self, *_: Any) -> None:
         self.made = True

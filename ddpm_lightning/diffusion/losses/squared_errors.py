@@ -1,15 +1,16 @@
-"""Training objectives, each one number per example (Ho et al., 2020, Section 3.4, and later work)."""
+"""Training objectives, and those that are a weighted squared error (Ho et al., 2020, Section 3.4, and later work)."""
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from ddpm_lightning.diffusion.likelihood import HasFirstStep, bits_per_dimension, bound_term
 from ddpm_lightning.diffusion.model import DenoisingDiffusion, NetworkOutput
 from ddpm_lightning.diffusion.variances import Variance
-from ddpm_lightning.errors import UserError, check_positive
-from ddpm_lightning.typing import Images, PerExample, Table, Timesteps
+from ddpm_lightning.errors import UserError, check_interval, check_positive
+from ddpm_lightning.typing import Images, Noise, NoisePairs, PerExample, Table, Timesteps
 
 
 class Loss(ABC):
@@ -32,8 +33,25 @@ class Loss(ABC):
             model: the reverse process to train.
             x_0: clean images in [−1, 1], [b, *d].
             t: [b] in 1..T.
-            eps: ε ~ N(0, I), [b, *d].
+            eps: the noise that `draw` returns: ε ~ N(0, I), [b, *d].
         """
+
+    def draw(self, b: int, shape: Sequence[int], generator: torch.Generator) -> Noise:
+        """Draws the noise for b examples of a shape: ε ~ N(0, I), [b, *shape].
+
+        A loss that needs more noise than ε overrides this.
+
+        Args:
+            b: the batch size.
+            shape: the shape of one example.
+            generator: the source of randomness; the result lies on its device.
+        """
+        return torch.randn((b, *shape), generator=generator, device=generator.device)
+
+    @property
+    def of_network(self) -> "Loss":
+        """The loss that measures the network alone: this one, unless it has parameters of its own."""
+        return self
 
     def check(self, variance: Variance) -> None:
         """Raises UserError if the loss cannot train a model of this variance."""
@@ -82,6 +100,38 @@ class Simple(SquaredError):
 
     def weight(self, model: DenoisingDiffusion) -> Table:
         return torch.ones_like(model.process.alpha_bar)
+
+
+@dataclass(frozen=True)
+class InputPerturbation(Simple):
+    """L_simple of a network that sees a noisier x_t than its target belongs to. Unit: that of the output, squared.
+
+        E_{t, x_0, ε, ξ} mean (ε − ε_θ(√ᾱ_t x_0 + √(1 − ᾱ_t) (ε + γ ξ), t))²,  ξ ~ N(0, I)
+
+    In sampling, x_t holds the errors of the steps before; the perturbation prepares the network for them. A network
+    that predicts something else than ε keeps the target of the x_t without ξ.
+
+    Args:
+        gamma: γ, at least 0; 0 is L_simple.
+
+    References:
+        Ning et al. (2023), "Input Perturbation Reduces Exposure Bias in Diffusion Models", Algorithm 1; γ = 0.1 there.
+    """
+
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_interval("loss.gamma", self.gamma, 0, math.inf, "0 is L_simple, the paper uses 0.1", ends="[)")
+
+    def draw(self, b: int, shape: Sequence[int], generator: torch.Generator) -> Noise:
+        """Draws ε and then ξ for b examples of a shape: [b, 2, *shape]."""
+        return torch.stack([super(InputPerturbation, self).draw(b, shape, generator) for _ in range(2)], dim=1)
+
+    def __call__(self, model: DenoisingDiffusion, x_0: Images, t: Timesteps, eps: NoisePairs) -> PerExample:
+        eps, xi = eps.unbind(1)
+        x_t = model.process.q_sample(x_0, t, eps)
+        perturbed = model.process.q_sample(x_0, t, eps + self.gamma * xi)
+        return squared_error(model, model(perturbed, t), x_0, x_t, t)
 
 
 @dataclass(frozen=True)
@@ -178,78 +228,3 @@ def x_0_weight(model: DenoisingDiffusion, weight: Table) -> Table:
     """
     _, c_out = model.parameterization.coefficients(model.trained_process)
     return torch.cat([weight.new_zeros(1), (weight * c_out[model.steps].square())[1:]])
-
-
-class VDM(SquaredError):
-    """One term of the bound with σ_t² = β̃_t, in terms of SNR. Unit: bits/dim of one term.
-
-        L_{t−1} = ½ (SNR(t−1) − SNR(t)) ‖x_0 − x̂_0‖²  for t > 1
-
-    At t = 1, where SNR(0) is infinite, it is the discrete decoder's −log p_θ(x_0 | x_1) (Eq. 13). T times the mean
-    over t, plus L_T, is the bound.
-
-    References:
-        Kingma et al. (2021), "Variational Diffusion Models".
-    """
-
-    def weight(self, model: DenoisingDiffusion) -> Table:
-        snr = model.process.snr
-        snr_drop = torch.cat([snr.new_zeros(2), snr[1:-1] - snr[2:]])  # Rows 0 and 1 are not used.
-        nats = 0.5 * x_0_weight(model, snr_drop)
-        return nats / torch.log(nats.new_tensor(2.0))
-
-    def __call__(self, model: DenoisingDiffusion, x_0: Images, t: Timesteps, eps: Images) -> PerExample:
-        x_t = model.process.q_sample(x_0, t, eps)
-        has_first = HasFirstStep(t)
-        output = model(x_t, t)
-        term = self.weight(model)[t].to(x_0.dtype) * squared_error(model, output, x_0, x_t, t)
-        if not has_first:
-            return term
-        decoder = model.interpret(output, x_t, t).reverse.discretized_nll(x_0, model.levels)
-        return torch.where(t == 1, bits_per_dimension(decoder, x_0), term)
-
-
-class ELBO(Loss):
-    """One term of the variational bound (Eq. 5 with Eq. 8 and 13), x̂_0 not clipped. Unit: bits/dim of one term.
-
-    T times the mean over t, plus L_T, is the bound. The official code's "kl" loss has the same scale.
-    """
-
-    def __call__(self, model: DenoisingDiffusion, x_0: Images, t: Timesteps, eps: Images) -> PerExample:
-        x_t = model.process.q_sample(x_0, t, eps)
-        has_first = HasFirstStep(t)
-        return bound_term(model, model(x_t, t), x_0, x_t, t, has_first=has_first)
-
-
-@dataclass(frozen=True)
-class Hybrid(Loss):
-    """L_simple + λ L_vlb, in which the bound L_vlb trains Σ_θ alone.
-
-    Unit: that of L_simple, plus λ times bits/dim of the bound (T times its term at t).
-
-    Args:
-        vlb_weight: λ, above 0.
-
-    References:
-        Nichol & Dhariwal (2021), "Improved Denoising Diffusion Probabilistic Models", Eq. 16; λ = 0.001 there.
-    """
-
-    vlb_weight: float = 0.001
-
-    def __post_init__(self) -> None:
-        check_positive("loss.vlb_weight", self.vlb_weight, "Σ_θ would get no gradient; use 0.001")
-
-    def check(self, variance: Variance) -> None:
-        if not variance.learned:
-            raise UserError(
-                f"loss=hybrid adds the bound only to train a learned Σ_θ, but variance={variance.name} is fixed; "
-                "use variance=learned_range or variance=learned, or loss=simple"
-            )
-
-    def __call__(self, model: DenoisingDiffusion, x_0: Images, t: Timesteps, eps: Images) -> PerExample:
-        x_t = model.process.q_sample(x_0, t, eps)
-        has_first = HasFirstStep(t)
-        output = model(x_t, t)
-        mean_frozen = output._replace(f=output.f.detach())
-        bound = model.process.T * bound_term(model, mean_frozen, x_0, x_t, t, has_first=has_first)
-        return squared_error(model, output, x_0, x_t, t) + self.vlb_weight * bound

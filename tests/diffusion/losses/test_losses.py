@@ -11,7 +11,18 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ddpm_lightning.diffusion.gaussian import Gaussian
-from ddpm_lightning.diffusion.losses import ELBO, P2, VDM, Hybrid, Loss, MinSNR, Simple, SquaredError, TruncatedSNR
+from ddpm_lightning.diffusion.losses import (
+    ELBO,
+    P2,
+    VDM,
+    Hybrid,
+    InputPerturbation,
+    Loss,
+    MinSNR,
+    Simple,
+    SquaredError,
+    TruncatedSNR,
+)
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import Epsilon, Parameterization
 from ddpm_lightning.diffusion.process import GaussianDiffusion
@@ -247,3 +258,36 @@ def test_a_gpu_has_the_network_call_to_work_on_while_python_waits_for_its_answer
         loss(model, x_0, t, eps)
     assert notes == ["asked", "called", "answered"]
     assert decoded.called == (start == 1)
+
+
+class Seen(nn.Module):
+    """ε_θ ≡ 0; keeps its input."""
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        self.x = x
+        return torch.zeros_like(x)
+
+
+def test_input_perturbation_gives_x_t_more_noise_than_its_target_has() -> None:
+    """The network sees N(√ᾱ_t x_0, (1 + γ²)(1 − ᾱ_t) I), and its target is ε."""
+    network, loss = Seen(), InputPerturbation(gamma=0.5)
+    model = DenoisingDiffusion(network, GaussianDiffusion(LINEAR), Epsilon(), BetaVariance())
+    n, x_0 = 200_000, torch.tensor([0.7, -0.2])
+    for step in (1, 300, 1000):
+        noise = loss.draw(n, (2,), torch.Generator().manual_seed(step))
+        found = loss(model, x_0.expand(n, 2), torch.full((n,), step), noise)
+        alpha_bar = model.process.alpha_bar[step].float()
+        std = (1.25 * (1 - alpha_bar)).sqrt()
+        assert torch.allclose(network.x.mean(0), alpha_bar.sqrt() * x_0, atol=4 * float(std) / n**0.5)
+        assert torch.allclose(network.x.std(0), std, rtol=0.01)
+        assert torch.allclose(found, noise[:, 0].square().mean(1), rtol=1e-3, atol=1e-5)
+
+
+def test_input_perturbation_of_nothing_is_the_simple_loss() -> None:
+    model, x_0, t = exact_model(GaussianDiffusion(LINEAR), Epsilon(), BetaVariance()), *draw(1000)[:2]
+    ours, theirs = InputPerturbation(gamma=0.0), Simple()
+    noise, eps = (loss.draw(1000, (1, 1, 2), torch.Generator().manual_seed(0)).double() for loss in (ours, theirs))
+    assert torch.equal(noise[:, 0], eps)
+    assert torch.equal(ours(model, x_0, t, noise), theirs(model, x_0, t, eps))
+    with pytest.raises(UserError, match=r"loss\.gamma=-1"):
+        InputPerturbation(gamma=-1.0)
