@@ -98,6 +98,9 @@ LabelSets = Int64[Tensor, "n k"]
 ImageSets = UInt8[Tensor, "n k c h w"]
 """n sets of k images, in 0..255."""
 
+Classes = Int64[Tensor, "b"]
+"""The class that each example is conditioned on, in 0..K−1; −1 is no class."""
+
 Flags = Bool[Tensor, "b"]
 """One yes or no per example."""
 
@@ -115,3 +118,25 @@ class Examples(NamedTuple):
 
     x_0: Images
     indices: Indices
+
+    @property
+    def y(self) -> None:
+        """The classes of the images: there are none."""
+
+
+class LabelledExamples(NamedTuple):
+    """A batch for a model that is conditioned on classes.
+
+    Args:
+        x_0: images in [−1, 1], [b, c, h, w].
+        indices: their places in the data set, [b].
+        y: their classes, [b].
+    """
+
+    x_0: Images
+    indices: Indices
+    y: Classes
+
+
+AnyExamples = Examples | LabelledExamples
+"""A batch, with or without classes."""

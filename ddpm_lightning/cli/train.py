@@ -83,6 +83,7 @@ def train(config: dict[str, Any], hydra_files: Mapping[str, str]) -> None:
             return
         data = make(config["data"], L.LightningDataModule)
         module = build_module(config, data)
+        config = {**config, "conditioning": {**config["conditioning"], **module.model.conditioning.facts}}
         evaluated = check_evaluation(config, module.model, data) if metrics_after_training(config) else []
 
         callbacks = make_all(config, "callbacks", L.Callback)

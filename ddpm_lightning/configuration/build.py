@@ -16,6 +16,7 @@ from ddpm_lightning.configuration.allowed_targets import check_buildable
 from ddpm_lightning.configuration.arguments import check_arguments
 from ddpm_lightning.configuration.option_names import is_typed
 from ddpm_lightning.configuration.paths import with_paths
+from ddpm_lightning.diffusion.conditional.conditioning import Conditioning
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import Parameterization
 from ddpm_lightning.diffusion.process import GaussianDiffusion
@@ -24,10 +25,13 @@ from ddpm_lightning.diffusion.schedules import Schedule
 from ddpm_lightning.diffusion.variances import Variance
 from ddpm_lightning.errors import UserError, check_boolean, shown
 from ddpm_lightning.runtime.moved_names import current_names
-from ddpm_lightning.typing import Examples, Images, Pixels
+from ddpm_lightning.typing import AnyExamples, Images, Pixels
 
 MODEL_PARTS = ("schedule", "parameterization", "variance", "network")
 """The parts of a configuration that make the model p_θ."""
+
+UNCONDITIONAL = {"_target_": "ddpm_lightning.diffusion.conditional.conditioning.NoConditioning"}
+"""The conditioning of a configuration that names none, as those of version 0.1."""
 
 
 @runtime_checkable
@@ -75,7 +79,7 @@ class EvaluationData(ImageData, Protocol):
         rank: int = 0,
         world_size: int = 1,
         first: int | None = None,
-    ) -> Iterator[Examples]: ...
+    ) -> Iterator[AnyExamples]: ...
 
 
 def real_images(data: EvaluationData, split: str, device: torch.device | str = "cpu", **share: int) -> Iterator[Pixels]:
@@ -164,15 +168,19 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def build_model(config: Mapping[str, Any], data: ImageData) -> DenoisingDiffusion:
-    """Returns the model p_θ of a resolved configuration, for the channels, size and levels of the data."""
+    """Returns the model p_θ of a resolved configuration, for the channels, size and levels of the data.
+
+    If it is conditioned on classes, the data yield them from now on.
+    """
     variance = make(config["variance"], Variance)
-    shape = network_shape(variance, data)
+    conditioning = make(config.get("conditioning", UNCONDITIONAL), Conditioning).prepare(data)
+    shape = {**network_shape(variance, data), **conditioning.network_arguments}
     check_network(config["network"], shape)
     network = make(config["network"], torch.nn.Module, **shape)
     shape_lazy_weights(network, data)
     process = GaussianDiffusion(make(config["schedule"], Schedule))
     parameterization = make(config["parameterization"], Parameterization)
-    return DenoisingDiffusion(network, process, parameterization, variance, data.pixels.levels)
+    return DenoisingDiffusion(network, process, parameterization, variance, data.pixels.levels, conditioning)
 
 
 def make_sampler(node: Any, model: DenoisingDiffusion) -> Sampler:

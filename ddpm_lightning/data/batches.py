@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from ddpm_lightning.seeding import generator, place_of
-from ddpm_lightning.typing import Flags, Indices, Pixels
+from ddpm_lightning.typing import Classes, Examples, Flags, Images, Indices, LabelledExamples, Labels, Pixels
 
 
 class Plan(NamedTuple):
@@ -41,6 +41,40 @@ class Batch(NamedTuple):
     images: Pixels
     flip: Flags
     indices: Indices
+
+    def on(self, device: torch.device | str) -> "Batch":
+        """Returns the batch on a device."""
+        return Batch(*(part.to(device) for part in self))
+
+    def examples(self, x_0: Images) -> Examples:
+        """Returns the batch with images on the model's scale, [b, c, h, w]."""
+        return Examples(x_0, self.indices)
+
+
+class LabelledBatch(NamedTuple):
+    """A batch as it was read, with the classes of its images.
+
+    Args:
+        images, flip, indices: see `Batch`.
+        y: the classes, [b].
+    """
+
+    images: Pixels
+    flip: Flags
+    indices: Indices
+    y: Classes
+
+    def on(self, device: torch.device | str) -> "LabelledBatch":
+        """Returns the batch on a device."""
+        return LabelledBatch(*(part.to(device) for part in self))
+
+    def examples(self, x_0: Images) -> LabelledExamples:
+        """Returns the batch with images on the model's scale, [b, c, h, w]."""
+        return LabelledExamples(x_0, self.indices, self.y)
+
+
+AnyBatch = Batch | LabelledBatch
+"""A batch as it was read, with or without classes."""
 
 
 @runtime_checkable
@@ -93,6 +127,25 @@ class InMemoryImages(Dataset[Batch]):
 
     def fingerprint(self) -> str:
         return hashlib.sha256(repr(self.images.shape).encode() + self.images.numpy().tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class LabelledImages(Dataset[LabelledBatch]):
+    """A data set whose batches hold the classes of their images.
+
+    Args:
+        images: the data set without them.
+        labels: the class of each image, [n].
+    """
+
+    images: ImageDataset
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, plan: Plan) -> LabelledBatch:
+        return LabelledBatch(*self.images[plan], self.labels[plan.indices])
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 import io
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from ddpm_lightning.data.batches import ImageDataset, InMemoryImages
 from ddpm_lightning.data.data_module import ImageDataModule
 from ddpm_lightning.data.download import download
 from ddpm_lightning.errors import UserError, shown
-from ddpm_lightning.typing import Pixels
+from ddpm_lightning.typing import Labels, Pixels
 
 FOLDER = "cifar-10-batches-py"
 FILES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
@@ -28,18 +30,26 @@ class CIFAR10DataModule(ImageDataModule):
 
     channels = 3
     size = (32, 32)
+    class_names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
     def __init__(self, *, root: str = "data", **options: Any) -> None:
         super().__init__(**options)
         self.root = Path(root)
 
     def load(self, split: str) -> ImageDataset:
+        return InMemoryImages(torch.cat([read_batch(path) for path in self._files(split)]))
+
+    def labels(self, split: str) -> Labels:
+        """Returns which of ten kinds of things each image of a split shows, 0..9: [n]."""
+        return torch.cat([read_labels(path) for path in self._files(split)])
+
+    def _files(self, split: str) -> list[Path]:
         paths = [self.root / FOLDER / name for name in FILES[split]]
         if not all(path.is_file() for path in paths):
             from torchvision.datasets import CIFAR10
 
             download(CIFAR10, self.root, "unpack cifar-10-python.tar.gz there, or name another folder with data.root=")
-        return InMemoryImages(torch.cat([read_batch(path) for path in paths]))
+        return paths
 
 
 class _Rows:
@@ -70,9 +80,28 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def read_batch(path: Path) -> Pixels:
-    """Reads a file of cifar-10-batches-py: [n, 3, 32, 32]. Raises UserError, with the path, if it is damaged."""
+    """Reads the images of a file of cifar-10-batches-py: [n, 3, 32, 32].
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    with _reading(path) as content:
+        return torch.from_numpy(content[b"data"].array.reshape(-1, 3, 32, 32).copy())
+
+
+def read_labels(path: Path) -> Labels:
+    """Reads the labels of a file of cifar-10-batches-py: [n]. Raises UserError if the file is damaged."""
+    with _reading(path) as content:
+        labels = torch.tensor(content[b"labels"], dtype=torch.int64)
+        if labels.shape != (content[b"data"].array.size // 3072,) or not ((labels >= 0) & (labels < 10)).all():
+            raise ValueError("its labels are not one of 0..9 for each image")
+        return labels
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Any]:
+    """Yields the content of a batch file. Turns all exceptions inside into a UserError with the path."""
     try:
-        rows = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="bytes").load()[b"data"]
-        return torch.from_numpy(rows.array.reshape(-1, 3, 32, 32).copy())
+        yield _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="bytes").load()
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise UserError(f"{path} is not a whole batch file of CIFAR-10 ({shown(error)}); fetch it again") from error

@@ -1,17 +1,24 @@
 """The base class of all data sets of images."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
-from ddpm_lightning.data.batches import Batch, ImageDataset, OnePass, Share, TrainingStream
+from ddpm_lightning.data.batches import (
+    AnyBatch,
+    ImageDataset,
+    LabelledImages,
+    OnePass,
+    Share,
+    TrainingStream,
+)
 from ddpm_lightning.data.pixels import PixelRange
 from ddpm_lightning.errors import UserError, check_boolean, check_whole, counted
-from ddpm_lightning.typing import Examples
+from ddpm_lightning.typing import AnyExamples, Labels
 
 
 class ImageDataModule(L.LightningDataModule):
@@ -31,6 +38,8 @@ class ImageDataModule(L.LightningDataModule):
         channels: the channels of an image.
         size: its height and width.
         pixels: the number of levels of a pixel. All three are known before anything is read.
+        class_names: the names of the classes of the images, in their order; empty if the data have no labels.
+        yields_classes: whether batches hold the classes of their images; a model that is conditioned on them sets it.
 
     Raises:
         UserError: an argument is out of its range.
@@ -50,6 +59,8 @@ class ImageDataModule(L.LightningDataModule):
     channels: int
     size: tuple[int, int]
     pixels: PixelRange = PixelRange(256)
+    class_names: Sequence[str] = ()
+    yields_classes: bool = False
 
     def __init__(
         self,
@@ -76,6 +87,7 @@ class ImageDataModule(L.LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         self.loaded: dict[str, ImageDataset] = {}
+        self.labelled: dict[str, LabelledImages] = {}
 
     @abstractmethod
     def load(self, split: str) -> ImageDataset:
@@ -87,6 +99,26 @@ class ImageDataModule(L.LightningDataModule):
             self.loaded[split] = self.load(split)
         return self.loaded[split]
 
+    def labels(self, split: str) -> Labels:
+        """Returns the class of each image of a split, in 0..K−1 for K class names: [n].
+
+        Raises:
+            UserError: the data have no labels.
+        """
+        raise UserError(f"{type(self).__name__} has no labels; choose data= with labels, such as digits")
+
+    def train_labels(self) -> Labels:
+        """Returns the class of each image to train on: [n]."""
+        return self.labels("train")[: self.train_images]
+
+    def _source(self, split: str) -> ImageDataset | LabelledImages:
+        """Returns the images of a split, with their classes if these were asked for."""
+        if not self.yields_classes:
+            return self.images(split)
+        if split not in self.labelled:
+            self.labelled[split] = LabelledImages(self.images(split), self.labels(split))
+        return self.labelled[split]
+
     def in_order(
         self,
         split: str,
@@ -95,7 +127,7 @@ class ImageDataModule(L.LightningDataModule):
         rank: int = 0,
         world_size: int = 1,
         first: int | None = None,
-    ) -> Iterator[Examples]:
+    ) -> Iterator[AnyExamples]:
         """Yields every image of a split once, in order, not mirrored, in batches of eval_batch_size.
 
         Args:
@@ -106,8 +138,8 @@ class ImageDataModule(L.LightningDataModule):
         """
         images = self.images(split)
         n = len(images) if first is None else min(first, len(images))
-        for batch in self._loader(images, OnePass(n, self.eval_batch_size, Share(rank, world_size))):
-            yield self.on_after_batch_transfer(Batch(*(part.to(device) for part in batch)), 0)
+        for batch in self._loader(split, OnePass(n, self.eval_batch_size, Share(rank, world_size))):
+            yield self.on_after_batch_transfer(batch.on(device), 0)
 
     @property
     def train_images(self) -> int:
@@ -156,23 +188,22 @@ class ImageDataModule(L.LightningDataModule):
                 "another hydra.run.dir="
             )
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[AnyBatch]:
         assert self.trainer is not None
-        train = self.images("train")
         done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
         stream = TrainingStream(
             self.train_images, self.batch_size, self.flip, self.seed, self._share(), done, self._accumulated()
         )
-        return self._loader(train, stream)
+        return self._loader("train", stream)
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> DataLoader[AnyBatch]:
         test = self.images("test")
-        return self._loader(test, OnePass(len(test), self.eval_batch_size, self._share()))
+        return self._loader("test", OnePass(len(test), self.eval_batch_size, self._share()))
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Examples:
+    def on_after_batch_transfer(self, batch: AnyBatch, dataloader_idx: int) -> AnyExamples:
         """Mirrors the chosen images and scales all to [−1, 1], on the device."""
         mirrored = torch.where(batch.flip[:, None, None, None], batch.images.flip(-1), batch.images)
-        return Examples(self.pixels.encode(mirrored), batch.indices)
+        return batch.examples(self.pixels.encode(mirrored))
 
     def _share(self) -> Share:
         return Share() if self.trainer is None else Share(self.trainer.global_rank, self.trainer.world_size)
@@ -180,10 +211,10 @@ class ImageDataModule(L.LightningDataModule):
     def _accumulated(self) -> int:
         return 1 if self.trainer is None else self.trainer.accumulate_grad_batches
 
-    def _loader(self, images: ImageDataset, plans: TrainingStream | OnePass) -> DataLoader[Batch]:
+    def _loader(self, split: str, plans: TrainingStream | OnePass) -> DataLoader[AnyBatch]:
         # Without a generator of its own, every `iter` would draw from the global one.
         return DataLoader(
-            images,  # type: ignore[arg-type]  # gathers by Plan, not by int
+            self._source(split),  # type: ignore[arg-type]  # gathers by Plan, not by int
             sampler=plans,
             batch_size=None,
             num_workers=self.num_workers,

@@ -19,6 +19,7 @@ class DigitsDataModule(ImageDataModule):
     channels = 1
     size = (8, 8)
     pixels = PixelRange(17)
+    class_names = tuple("0123456789")
 
     def load(self, split: str) -> ImageDataset:
         return InMemoryImages(torch.from_numpy(_digits().images).to(torch.uint8)[:, None][_part(split)])

@@ -47,6 +47,10 @@ class FashionMNISTDataModule(ImageDataModule):
 
     channels = 1
     size = SIZE
+    class_names = (
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    )
 
     def __init__(self, *, root: str = "data", **options: Any) -> None:
         super().__init__(**options)

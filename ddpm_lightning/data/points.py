@@ -13,7 +13,7 @@ from ddpm_lightning.data.fake import MAX_NUMBERS
 from ddpm_lightning.data.pixels import PixelRange
 from ddpm_lightning.errors import UserError, check_positive, check_whole
 from ddpm_lightning.seeding import derive
-from ddpm_lightning.typing import Points
+from ddpm_lightning.typing import Labels, Points
 
 
 class PointsDataModule(ImageDataModule):
@@ -49,8 +49,12 @@ class PointsDataModule(ImageDataModule):
     def draw(self, seed: int) -> np.ndarray:
         """Draws num_points points, nearly all in [−1, 1]²: [n, 2]."""
 
+    def seed_of(self, split: str) -> int:
+        """Returns the seed from which the points of a split are drawn."""
+        return derive(self.seed, "points", split) % 2**32
+
     def load(self, split: str) -> ImageDataset:
-        points = self.draw(derive(self.seed, "points", split) % 2**32)
+        points = self.draw(self.seed_of(split))
         return InMemoryImages(self.pixels.decode(torch.from_numpy(points)[:, :, None, None]))
 
 
@@ -78,7 +82,7 @@ class SwissRollDataModule(PointsDataModule):
 
 
 class GaussiansDataModule(PointsDataModule):
-    """Equal Gaussians on a ring; their standard deviation is `noise`.
+    """Equal Gaussians on a ring; their standard deviation is `noise`. The class of a point is its Gaussian.
 
     The best network is known in closed form (`Mixture`), except for the rounding of points to levels, 2/255 apart.
 
@@ -99,6 +103,7 @@ class GaussiansDataModule(PointsDataModule):
             )
         self.num_parts = num_parts
         self.radius = radius
+        self.class_names = tuple(map(str, range(num_parts)))
 
     @property
     def means(self) -> Points:
@@ -108,5 +113,12 @@ class GaussiansDataModule(PointsDataModule):
 
     def draw(self, seed: int) -> np.ndarray:
         rng = np.random.default_rng(seed)
-        parts = rng.integers(self.num_parts, size=self.num_points)
+        parts = self._parts(rng)
         return np.asarray(self.means.numpy()[parts] + self.noise * rng.standard_normal((self.num_points, 2)))
+
+    def labels(self, split: str) -> Labels:
+        """Returns which Gaussian each point of a split comes from: [n]."""
+        return torch.from_numpy(self._parts(np.random.default_rng(self.seed_of(split))))
+
+    def _parts(self, rng: np.random.Generator) -> np.ndarray:
+        return rng.integers(self.num_parts, size=self.num_points)

@@ -4,10 +4,11 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from ddpm_lightning.diffusion.parameterizations import Parameterization
 from ddpm_lightning.diffusion.process import GaussianDiffusion, at
-from ddpm_lightning.typing import Images, PerExample, Points, Timesteps
+from ddpm_lightning.typing import Classes, Images, PerExample, Points, Timesteps
 
 
 class Mixture:
@@ -34,19 +35,23 @@ class Mixture:
         """
         return self._log_parts(process, x_t, t).logsumexp(1).to(x_t.dtype)
 
-    def x_0(self, process: GaussianDiffusion, x_t: Images, t: Timesteps) -> Images:
-        """Returns E[x_0 | x_t], the x̂_0 of the best network: [b, *d].
+    def x_0(self, process: GaussianDiffusion, x_t: Images, t: Timesteps, y: Classes | None = None) -> Images:
+        """Returns E[x_0 | x_t], or E[x_0 | x_t, y], the x̂_0 of the best network: [b, *d].
 
         Args:
             process: the forward process.
             x_t: [b, *d].
             t: [b] in 1..T.
+            y: the part that each x_0 comes from, [b] in 0..K−1; −1 or None if it is not known.
         """
-        alpha_bar, noise, y = self._tables(process, x_t, t)
+        alpha_bar, noise, x = self._tables(process, x_t, t)
         gain = alpha_bar.sqrt() * self.s**2 / (alpha_bar * self.s**2 + noise)
         share = self._log_parts(process, x_t, t).softmax(1)  # of part k in q(x_t): [b, K]
+        if y is not None:
+            known = one_hot(y.clamp(min=0), len(self.means)).to(share.dtype)
+            share = torch.where(y[:, None] < 0, share, known)
         mean = share @ self.means.to(x_t.device)
-        return (mean + gain * (y - alpha_bar.sqrt() * mean)).reshape(x_t.shape).to(x_t.dtype)
+        return (mean + gain * (x - alpha_bar.sqrt() * mean)).reshape(x_t.shape).to(x_t.dtype)
 
     def score(self, process: GaussianDiffusion, x_t: Images, t: Timesteps) -> Images:
         """Returns ∇ log q(x_t): [b, *d].
@@ -86,8 +91,8 @@ class BestNetwork(nn.Module):
         super().__init__()
         self.mixture, self.process, self.parameterization = mixture, process, parameterization
 
-    def forward(self, x_t: Images, t: Tensor) -> Images:
-        """Returns the output at x_t: [b, *d]; t: [b] in 0..T−1, as for every network."""
+    def forward(self, x_t: Images, t: Tensor, y: Classes | None = None) -> Images:
+        """Returns the output at x_t: [b, *d]; t: [b] in 0..T−1 and y: [b], as for every network."""
         x_t = x_t / self.parameterization.network_input(self.process, torch.ones_like(x_t), t + 1)
-        x_0 = self.mixture.x_0(self.process, x_t, t + 1)
+        x_0 = self.mixture.x_0(self.process, x_t, t + 1, y)
         return self.parameterization.target(self.process, x_0, x_t, t + 1)

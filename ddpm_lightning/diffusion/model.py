@@ -1,16 +1,18 @@
 """The reverse process p_θ(x_{t−1} | x_t), made of a network, a process, a parameterization and a variance."""
 
+from copy import copy
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ddpm_lightning.diffusion.conditional.conditioning import Conditioning, NoConditioning
 from ddpm_lightning.diffusion.gaussian import Gaussian
 from ddpm_lightning.diffusion.parameterizations import Parameterization
 from ddpm_lightning.diffusion.process import GaussianDiffusion, at
 from ddpm_lightning.diffusion.schedules import CoarseSchedule
 from ddpm_lightning.diffusion.variances import Variance
-from ddpm_lightning.typing import Images, Timesteps
+from ddpm_lightning.typing import Classes, Images, Timesteps
 
 
 class NetworkOutput(NamedTuple):
@@ -49,6 +51,8 @@ class DenoisingDiffusion(nn.Module):
         parameterization: what the network predicts.
         variance: σ_t².
         levels: how many values a pixel of the data can take; the decoder at t = 1 is discrete over them (Eq. 13).
+        conditioning: what `given` conditions the model on; None for nothing. With classes, the network also takes
+            them: (x, t, y) -> output.
 
     Attributes:
         steps: the steps of the chain that the network was trained on which this chain visits, [T+1]; 0 in row 0.
@@ -63,6 +67,7 @@ class DenoisingDiffusion(nn.Module):
         parameterization: Parameterization,
         variance: Variance,
         levels: int = 256,
+        conditioning: Conditioning | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -70,6 +75,8 @@ class DenoisingDiffusion(nn.Module):
         self.parameterization = parameterization
         self.variance = variance
         self.levels = levels
+        self.conditioning = conditioning or NoConditioning()
+        self.condition: tuple[Classes, ...] = ()
         variance.check(process)
         self.register_buffer("steps", torch.arange(process.T + 1), persistent=False)
 
@@ -84,11 +91,28 @@ class DenoisingDiffusion(nn.Module):
             f and v in the dtype of x_t: autocast ends here.
         """
         network_input = self.parameterization.network_input(self.process, x_t, t)
-        output = self.network(network_input, t - 1).to(x_t.dtype)
+        output = self.network(network_input, t - 1, *self.condition_of(x_t)).to(x_t.dtype)
         if not self.variance.learned:
             return NetworkOutput(output, None)
         f, v = output.chunk(2, dim=1)
         return NetworkOutput(f, v)
+
+    def given(self, y: Classes | None) -> "DenoisingDiffusion":
+        """Returns the same model conditioned on classes, p_θ(x_{t−1} | x_t, y); the model itself if y is None.
+
+        Args:
+            y: the class of each example, [b] in 0..K−1, or −1 for no class. It fits batches of b examples, and of
+                several such batches after one another.
+        """
+        if y is None:
+            return self
+        view = copy(self)
+        view.condition = (y,)
+        return view
+
+    def condition_of(self, x_t: Images) -> tuple[Classes, ...]:
+        """Returns the classes of a batch as further arguments of the network; () if there are none."""
+        return tuple(y.repeat(len(x_t) // len(y)) for y in self.condition)
 
     def interpret(self, output: NetworkOutput, x_t: Images, t: Timesteps, clip_x_0: bool = False) -> Denoised:
         """Computes x̂_0 and p_θ(x_{t−1} | x_t) from the network's output.
@@ -104,6 +128,11 @@ class DenoisingDiffusion(nn.Module):
             x_0_hat = x_0_hat.clamp(-1, 1)
         mean = self.process.mu_tilde(x_0_hat, x_t, t)
         return Denoised(x_0_hat, Gaussian(mean, self.variance.log_variance(self.process, t, x_t, output.v)))
+
+    @property
+    def label(self) -> str:
+        """The part of the names of bits/dim that says which of them compare, such as "beta" or "beta_given_class"."""
+        return self.variance.name + self.conditioning.suffix
 
     @property
     def trained_process(self) -> GaussianDiffusion:
@@ -165,8 +194,9 @@ class DenoisingDiffusion(nn.Module):
 
     def with_variance(self, variance: Variance) -> "DenoisingDiffusion":
         """Returns the same network on the same chain, in the same mode (training or not), with another fixed σ_t²."""
-        other = DenoisingDiffusion(self.network, self.process, self.parameterization, variance, self.levels)
-        other.training = self.training
+        parts = (self.network, self.process, self.parameterization, variance, self.levels, self.conditioning)
+        other = DenoisingDiffusion(*parts)
+        other.training, other.condition = self.training, self.condition
         return other
 
 
@@ -176,7 +206,7 @@ class _CoarseDiffusion(DenoisingDiffusion):
     def __init__(self, fine: DenoisingDiffusion, steps: list[int]) -> None:
         visited = torch.tensor([0, *steps], device=fine.process.alpha_bar.device)
         process = GaussianDiffusion(CoarseSchedule(T=len(steps), alpha_bar=fine.process.alpha_bar[visited]))
-        super().__init__(fine.network, process, fine.parameterization, fine.variance, fine.levels)
+        super().__init__(fine.network, process, fine.parameterization, fine.variance, fine.levels, fine.conditioning)
         self.fine = fine
         self.training = fine.training
         self.register_buffer("steps", visited, persistent=False)
@@ -190,6 +220,9 @@ class _CoarseDiffusion(DenoisingDiffusion):
 
     def trained_t(self, t: Timesteps) -> Timesteps:
         return self.steps[t]
+
+    def given(self, y: Classes | None) -> DenoisingDiffusion:
+        return self.fine.given(y).coarsen(self.steps[1:].tolist())
 
     def coarsen(self, steps: list[int]) -> DenoisingDiffusion:
         return self.fine.coarsen(self.steps[steps].tolist())

@@ -150,11 +150,12 @@ class ExactBound(Metric):
         T = model.process.T
         bound = BoundByStep(T, subject.fabric.device)
         with measuring(subject, trained, self.split, calls_per_image=T, first=self.num_images) as bar:
-            for x_0, indices in share_of_split(subject, trained, self.split, first=self.num_images):
-                noise = NoisePerImage(subject.seed, indices.tolist(), x_0.device, "bound")
+            for batch in share_of_split(subject, trained, self.split, first=self.num_images):
+                x_0 = batch.x_0
+                noise = NoisePerImage(subject.seed, batch.indices.tolist(), x_0.device, "bound")
                 prior = prior_term(model, x_0)
                 total = prior.double()
-                terms = every_term(model, x_0, randn_like=noise.randn_like, clip_x_0=self.clip_x_0)
+                terms = every_term(model.given(batch.y), x_0, randn_like=noise.randn_like, clip_x_0=self.clip_x_0)
                 for t, measured in zip(range(T, 0, -1), with_progress(terms, bar, len(x_0)), strict=True):
                     bound.add(t, measured)
                     total = total + measured.term

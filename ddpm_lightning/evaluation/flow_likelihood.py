@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from ddpm_lightning.diffusion.dequantization import Dequantization
 from ddpm_lightning.diffusion.likelihood import bits_per_dimension
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.probability_flow import (
     CALLS_PER_STEP,
     ProbabilityFlow,
@@ -24,7 +25,7 @@ from ddpm_lightning.runtime.results import MeanAndError, Records
 from ddpm_lightning.runtime.signals import STOP
 from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.training.generate import frozen
-from ddpm_lightning.typing import ByProbe, Examples, Images
+from ddpm_lightning.typing import AnyExamples, ByProbe, Images
 
 MAX_PROBES = 256
 """Largest number of probes. Each costs a backward pass through the network at every call."""
@@ -80,12 +81,12 @@ class FlowLikelihood(Metric):
     def measure(self, subject: Subject) -> Records:
         """Returns bits/dim with its error over images and, if the trace is estimated, the error of that."""
         trained = subject.require_model(self.name)
-        flow = ProbabilityFlow(trained.model, self.num_steps)
+        flow = ProbabilityFlow(trained.model, self.num_steps)  # for the number of its calls
         bits, variance = MeanAndError(), MeanAndError()
         total: dict[str, Any] = {"calls_per_image": flow.calls, "first": self.num_images}
         with frozen(trained.model), measuring(subject, trained, self.split, **total) as bar:
             for batch in share_of_split(subject, trained, self.split, first=self.num_images):
-                found = self._bits(subject, flow, batch, bar)
+                found = self._bits(subject, trained.model.given(batch.y), batch, bar)
                 bits.update(found.mean(0).cpu())
                 variance.update((found.var(0) / len(found)).cpu())
         for mean in (bits, variance):
@@ -99,7 +100,7 @@ class FlowLikelihood(Metric):
         """Returns the name of the result in results.json."""
         return [f"{self.split}/bpd_ode_{self._label(subject.require_model(self.name))}"]
 
-    def _bits(self, subject: Subject, flow: ProbabilityFlow, batch: Examples, bar: "tqdm[Any]") -> ByProbe:
+    def _bits(self, subject: Subject, model: DenoisingDiffusion, batch: AnyExamples, bar: "tqdm[Any]") -> ByProbe:
         """Returns bits/dim of each image with each probe, [probes, b]."""
 
         def each_step(_: Images) -> None:
@@ -107,15 +108,17 @@ class FlowLikelihood(Metric):
             bar.update(CALLS_PER_STEP * len(batch.x_0))
 
         noise = NoisePerImage(subject.seed, batch.indices.tolist(), batch.x_0.device, "flow")
-        y, cost = self.dequantization(flow.model, batch.x_0, noise.randn_like)
+        x, cost = self.dequantization(model, batch.x_0, noise.randn_like)
         k = self.num_probes
-        probes = every_direction(y) if k is None else random_signs(y, k, noise.randn_like)
-        nats = cost - flow.log_density(y, probes, each_step)
-        return torch.stack([bits_per_dimension(each, y) for each in nats])
+        probes = every_direction(x) if k is None else random_signs(x, k, noise.randn_like)
+        nats = cost - ProbabilityFlow(model, self.num_steps).log_density(x, probes, each_step)
+        return torch.stack([bits_per_dimension(each, x) for each in nats])
 
     def _label(self, trained: Trained) -> str:
         """Returns the ending of the result's name."""
-        return self.dequantization.label(trained.model) + trained.suffix + first_label(self.num_images)
+        model = trained.model
+        label = self.dequantization.label(model) + model.conditioning.suffix
+        return label + trained.suffix + first_label(self.num_images)
 
     def _record(
         self, bits: MeanAndError, variance: MeanAndError, trained: Trained, flow: ProbabilityFlow

@@ -43,7 +43,7 @@ class Gamma(Metric):
         with measuring(subject, trained, self.split, process.T, self.num_images) as bar:
             for batch in share_of_split(subject, trained, self.split, self.num_images):
                 noise = NoisePerImage(subject.seed, batch.indices.tolist(), batch.x_0.device, "gamma")
-                steps = every_squared_eps(trained.model, batch.x_0, randn_like=noise.randn_like)
+                steps = every_squared_eps(trained.model.given(batch.y), batch.x_0, randn_like=noise.randn_like)
                 for t, squared in enumerate(with_progress(steps, bar, len(batch.x_0)), start=1):
                     sums[t] += squared.double().sum()
         n = self.num_images or len(trained.data.images(self.split))

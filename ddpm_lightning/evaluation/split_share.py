@@ -11,7 +11,7 @@ from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.evaluation.subject import Subject, Trained
 from ddpm_lightning.runtime.progress_bars import progress_bar
 from ddpm_lightning.training.generate import evaluating
-from ddpm_lightning.typing import Examples
+from ddpm_lightning.typing import AnyExamples
 
 
 def check_split(split: str) -> None:
@@ -33,7 +33,7 @@ def first_label(num_images: int | None) -> str:
     return "" if num_images is None else f"_first{num_images}"
 
 
-def share_of_split(subject: Subject, trained: Trained, split: str, first: int | None = None) -> Iterator[Examples]:
+def share_of_split(subject: Subject, trained: Trained, split: str, first: int | None = None) -> Iterator[AnyExamples]:
     """Yields this process's batches of a split, on the device. `first` limits the split to its first images."""
     fabric = subject.fabric
     share = {"rank": fabric.global_rank, "world_size": fabric.world_size}
@@ -73,9 +73,9 @@ def measuring(
 def bound_label(trained: Trained, clip_x_0: bool) -> str:
     """Returns the ending of a bound's name: the variance, and what differs from the paper's evaluation.
 
-    Bounds of different variances do not compare.
+    Bounds of different variances do not compare, nor do those of p(x) and p(x | y).
     """
-    return trained.model.variance.name + ("" if clip_x_0 else "_unclipped") + trained.suffix
+    return trained.model.label + ("" if clip_x_0 else "_unclipped") + trained.suffix
 
 
 def bound_origin(trained: Trained, split: str, clip_x_0: bool, num_images: int) -> dict[str, Any]:

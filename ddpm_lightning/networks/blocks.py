@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ddpm_lightning.errors import UserError
 from ddpm_lightning.networks.dropout import Dropout
-from ddpm_lightning.typing import Features, Indices
+from ddpm_lightning.typing import Classes, Features, Indices
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
@@ -62,9 +63,37 @@ class TimeEmbedding(nn.Module):
         self.dense_0 = initialised(nn.Linear(channels, 4 * channels))
         self.dense_1 = initialised(nn.Linear(4 * channels, 4 * channels))
 
-    def forward(self, t: Indices) -> Tensor:
+    def forward(self, t: Indices, y: Classes | None = None) -> Tensor:
+        if y is not None:
+            raise UserError("labels were given to a network that takes none; train it with conditioning=class")
+        return self.of_time(t)
+
+    def of_time(self, t: Indices) -> Tensor:
+        """Returns the embedding of t alone: [b, 4·channels]."""
         embedding = sinusoids(t, self.channels).to(self.dense_0.weight.dtype)
         return self.dense_1(F.silu(self.dense_0(embedding)))
+
+
+class TimeAndClassEmbedding(TimeEmbedding):
+    """The embedding of t plus a learned row for the class y: [b] and [b] -> [b, 4·channels].
+
+    Args:
+        channels: the size of the sinusoidal embedding, even, at least 4.
+        num_classes: K, at least 1. Row K of the table is that of no class, which stands for y = −1 and y = None.
+    """
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__(channels)
+        self.classes = nn.Embedding(num_classes + 1, 4 * channels)
+
+    def forward(self, t: Indices, y: Classes | None = None) -> Tensor:
+        no_class = torch.full_like(t, self.classes.num_embeddings - 1)
+        return self.of_time(t) + self.classes(no_class if y is None else torch.where(y < 0, no_class, y))
+
+
+def embedding_of(channels: int, num_classes: int) -> TimeEmbedding:
+    """Returns the embedding of t, and of a class if there are any."""
+    return TimeAndClassEmbedding(channels, num_classes) if num_classes else TimeEmbedding(channels)
 
 
 class ResBlock(nn.Module):

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ddpm_lightning.errors import UserError, check_whole
-from ddpm_lightning.networks.blocks import NEARLY_ZERO, TimeEmbedding, initialised
-from ddpm_lightning.typing import Features, Indices
+from ddpm_lightning.networks.blocks import NEARLY_ZERO, embedding_of, initialised
+from ddpm_lightning.typing import Classes, Features, Indices
 
 
 class MLP(nn.Module):
@@ -24,6 +24,7 @@ class MLP(nn.Module):
         depth: the number of residual layers, in 1..100.
         frequencies: the input layer sees sin 2^k x and cos 2^k x for k = 0..frequencies−1 besides x, in 0..20.
             Without them, generated shapes are thicker than the data's.
+        num_classes: the number of classes that the network is conditioned on; 0 for none.
 
     Raises:
         UserError: an argument is out of its range.
@@ -41,6 +42,7 @@ class MLP(nn.Module):
         width: int = 128,
         depth: int = 4,
         frequencies: int = 4,
+        num_classes: int = 0,
     ) -> None:
         super().__init__()
         check_whole("network.width", width, 4, "the time embedding needs two sines and two cosines; use 128", 2**14)
@@ -52,20 +54,21 @@ class MLP(nn.Module):
         check_whole("network.frequencies", frequencies, 0, "0 takes x alone, and waves above 2^20 are noise; use 4", 20)
         self.shape = (out_channels, *size)
         self.frequencies = frequencies
-        self.time = TimeEmbedding(width)
+        self.time = embedding_of(width, num_classes)
         self.dense_in = initialised(nn.Linear((1 + 2 * frequencies) * in_channels * math.prod(size), width))
         self.dense_time = nn.ModuleList(initialised(nn.Linear(4 * width, width)) for _ in range(depth))
         self.dense = nn.ModuleList(initialised(nn.Linear(width, width)) for _ in range(depth))
         self.dense_out = initialised(nn.Linear(width, math.prod(self.shape)), gain=NEARLY_ZERO)
 
-    def forward(self, x: Features, t: Indices) -> Features:
+    def forward(self, x: Features, t: Indices, y: Classes | None = None) -> Features:
         """Returns the network's output: [b, out_channels, h, w].
 
         Args:
             x: [b, in_channels, h, w].
             t: [b] in 0..T−1.
+            y: the class of each example, [b] in −1..num_classes−1; None and −1 are no class.
         """
-        swish_temb = F.silu(self.time(t))
+        swish_temb = F.silu(self.time(t, y))
         flat = x.flatten(1)
         waves = [wave for k in range(self.frequencies) for wave in ((2**k * flat).sin(), (2**k * flat).cos())]
         h = self.dense_in(torch.cat([flat, *waves], dim=1))

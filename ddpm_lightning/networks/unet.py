@@ -13,12 +13,12 @@ from ddpm_lightning.networks.blocks import (
     Attention,
     Downsample,
     ResBlock,
-    TimeEmbedding,
     Upsample,
     conv3x3,
+    embedding_of,
     group_norm,
 )
-from ddpm_lightning.typing import Features, Indices
+from ddpm_lightning.typing import Classes, Features, Indices
 
 
 class Stage(nn.Module):
@@ -65,6 +65,7 @@ class UNet(nn.Module):
         groups: the groups of every GroupNorm.
         activation_checkpointing: stores only the input of each stage, and recomputes the rest in the backward pass.
             The gradients are the same; it takes less memory and more time.
+        num_classes: the number of classes that the network is conditioned on; 0 for none.
 
     Raises:
         UserError: the size is not divisible, or an argument is out of its range.
@@ -83,6 +84,7 @@ class UNet(nn.Module):
         dropout: float = 0.0,
         groups: int = 32,
         activation_checkpointing: bool = False,
+        num_classes: int = 0,
     ) -> None:
         super().__init__()
         _check(size, channels, multipliers, num_res_blocks, groups, dropout)
@@ -95,7 +97,7 @@ class UNet(nn.Module):
             block = ResBlock(c_in, c_out, c_time, dropout, groups)
             return Stage(block, Attention(c_out, groups) if attend else None, activation_checkpointing)
 
-        self.time = TimeEmbedding(channels)
+        self.time = embedding_of(channels, num_classes)
         self.conv_in = conv3x3(in_channels, channels)
         self.down = nn.ModuleList()
         skips, c = [channels], channels
@@ -117,14 +119,15 @@ class UNet(nn.Module):
         self.norm_out = group_norm(groups, c)
         self.conv_out = conv3x3(c, out_channels, gain=NEARLY_ZERO)
 
-    def forward(self, x: Features, t: Indices) -> Features:
+    def forward(self, x: Features, t: Indices, y: Classes | None = None) -> Features:
         """Returns the network's output: [b, out_channels, h, w].
 
         Args:
             x: [b, in_channels, h, w].
             t: [b] in 0..T−1.
+            y: the class of each example, [b] in −1..num_classes−1; None and −1 are no class.
         """
-        swish_temb = F.silu(self.time(t))
+        swish_temb = F.silu(self.time(t, y))
         h = self.conv_in(x)
         skips = [h]
         for layer in self.down:

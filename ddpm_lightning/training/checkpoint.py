@@ -14,6 +14,7 @@ from ddpm_lightning.atomic_files import atomic_write, replace_by_link
 from ddpm_lightning.configuration.allowed_targets import check_model_parts
 from ddpm_lightning.configuration.build import (
     MODEL_PARTS,
+    UNCONDITIONAL,
     EvaluationData,
     build_model,
     load_weights,
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 
 CONFIG = "config"
 """The checkpoint's key for the run's resolved configuration, a plain dict."""
+
+BUILT = (*MODEL_PARTS, "conditioning", "data")
+"""The parts of a checkpoint's configuration from which its model is built again."""
 
 EMA = "ema"
 """The checkpoint's key for the averaged weights, by the names of the model's parameters."""
@@ -151,15 +155,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged or not a PyTorch checkpoint ({reason})") from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(CONFIG), dict):
         raise UserError(f"{path} holds no configuration of a run, so it was not written by this project's train.py")
-    checkpoint[CONFIG] = current_names(checkpoint[CONFIG])
+    checkpoint[CONFIG] = {"conditioning": UNCONDITIONAL, **current_names(checkpoint[CONFIG])}
     missing = [key for key in ("state_dict", "global_step") if key not in checkpoint]
-    missing += [part for part in (*MODEL_PARTS, "data") if not _is_node(checkpoint[CONFIG].get(part))]
+    missing += [part for part in BUILT if not _is_node(checkpoint[CONFIG].get(part))]
     if missing:
         raise UserError(f"{path} lacks {', '.join(missing)}, so it was not written by this project's train.py")
     wrong = [key for key in ("state_dict", EMA) if not _are_weights(checkpoint.get(key, {}))]
     if wrong or not isinstance(checkpoint["global_step"], int):
         raise UserError(f"{path} has an invalid {(wrong or ['global_step'])[0]}; use another checkpoint")
-    check_model_parts({part: checkpoint[CONFIG][part] for part in (*MODEL_PARTS, "data")}, source=str(path))
+    check_model_parts({part: checkpoint[CONFIG][part] for part in BUILT}, source=str(path))
     return checkpoint
 
 

@@ -13,7 +13,7 @@ from ddpm_lightning.diffusion.samplers import Sampler, Step, end_of
 from ddpm_lightning.errors import Diverged
 from ddpm_lightning.runtime.signals import STOP
 from ddpm_lightning.seeding import NoisePerImage
-from ddpm_lightning.typing import Examples, Images, Pixels, Table
+from ddpm_lightning.typing import AnyExamples, Images, Pixels, Table
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ def walk_from(
 
 def estimate_batch(
     model: DenoisingDiffusion,
-    batch: Examples,
+    batch: AnyExamples,
     proposal: Table,
     strata: int,
     *,
@@ -95,7 +95,7 @@ def estimate_batch(
 
     Args:
         model: the diffusion model.
-        batch: images on the model's scale, [b, c, h, w], and their indices, [b].
+        batch: images on the model's scale, [b, c, h, w], their indices and their classes, [b].
         proposal: the distribution p(t) of the draws, [T + 1].
         strata: draws of t per image, one from each of as many strata of p(t).
         seed: seed of the draws.
@@ -105,7 +105,13 @@ def estimate_batch(
     STOP.check()
     draws = NoisePerImage(seed, batch.indices.tolist(), batch.x_0.device, purpose)
     return estimate_bound(
-        model, batch.x_0, proposal, strata, rand=draws.rand, randn_like=draws.randn_like, clip_x_0=clip_x_0
+        model.given(batch.y),
+        batch.x_0,
+        proposal,
+        strata,
+        rand=draws.rand,
+        randn_like=draws.randn_like,
+        clip_x_0=clip_x_0,
     )
 
 

@@ -27,7 +27,7 @@ from ddpm_lightning.training.skipped_steps import (
     infinite_to_nan,
     skip_step,
 )
-from ddpm_lightning.typing import Examples, Images, Noise, PerExample, Timesteps
+from ddpm_lightning.typing import AnyExamples, Classes, Images, Noise, PerExample, Timesteps
 
 MakeOptimizer = Callable[[Iterator[nn.Parameter]], Optimizer]
 
@@ -40,9 +40,9 @@ class DDPM(L.LightningModule):
 
         L_simple(θ) = E[‖ε − ε_θ(√ᾱ_t x_0 + √(1 − ᾱ_t) ε, t)‖²]
 
-    Randomness: t and ε are a function of (seed, optimizer step, position in the step's whole batch), and dropout of
-    (seed, optimizer step, part of that batch). No generator keeps a state. So a resumed run is bit-identical to an
-    uninterrupted one, and any number of processes or accumulated batches draws the same t and ε.
+    Randomness: t, ε and hidden classes are a function of (seed, optimizer step, position in the step's whole batch),
+    and dropout of (seed, optimizer step, part of that batch). No generator keeps a state. So a resumed run is
+    bit-identical to an uninterrupted one, and any number of processes or accumulated batches draws the same t and ε.
 
     Skipped steps: a step whose gradient norm is NaN or infinite changes neither the weights nor the optimizer's state.
     The buffer `skipped` counts such steps: in all, and in a row.
@@ -118,11 +118,11 @@ class DDPM(L.LightningModule):
         self.register_buffer("skipped", torch.zeros(2, dtype=torch.int64))  # in all, and in a row
         self.bound = MeanAndError()
 
-    def training_step(self, batch: Examples, batch_idx: int) -> dict[str, Tensor]:
+    def training_step(self, batch: AnyExamples, batch_idx: int) -> dict[str, Tensor]:
         """Returns the loss of one batch (Algorithm 1, lines 2 to 5). Lightning takes the gradient step.
 
         Args:
-            batch: images x_0 on the model's scale, [b, c, h, w], and their indices in the data set, [b].
+            batch: images x_0 on the model's scale, [b, c, h, w], their indices in the data set and their classes, [b].
             batch_idx: number of batches that this process has trained on before.
 
         Returns:
@@ -131,7 +131,8 @@ class DDPM(L.LightningModule):
         """
         x_0 = batch.x_0  # x_0 ~ q(x_0)
         t, weight, eps = self._draw(x_0, batch_idx)  # t ~ Uniform({1, …, T}), ε ~ N(0, I)
-        loss = self.loss(self.model, x_0, t, eps)  # ‖ε − ε_θ(√ᾱ_t x_0 + √(1 − ᾱ_t) ε, t)‖²
+        model = self.model.given(self._shown_classes(batch, batch_idx))
+        loss = self.loss(model, x_0, t, eps)  # ‖ε − ε_θ(√ᾱ_t x_0 + √(1 − ᾱ_t) ε, t)‖²
         mean = infinite_to_nan((weight * loss).mean())
         self.batches = [*self.batches, SeenBatch(batch.indices, t)][-self.trainer.accumulate_grad_batches :]
         return {"loss": mean, "loss_of_batch": mean.detach(), "loss_per_example": loss.detach(), "t": t}
@@ -145,7 +146,17 @@ class DDPM(L.LightningModule):
         eps = self.loss.draw(count, x_0.shape[1:], draws)
         return Draws(place.of(t), place.of(weight), place.of(eps))
 
-    def on_train_batch_start(self, batch: Examples, batch_idx: int) -> None:
+    def _shown_classes(self, batch: AnyExamples, batch_idx: int) -> Classes | None:
+        """Returns the classes that the model sees, some of them hidden at random; None if it is not conditioned."""
+
+        def rand() -> PerExample:
+            place = self._place(batch_idx)
+            draws = generator(self.seed, "hidden classes", place.step, device=self.device)
+            return place.of(torch.rand(len(batch.x_0) * place.parts, generator=draws, device=self.device))
+
+        return self.model.conditioning.in_training(batch.y, rand)
+
+    def on_train_batch_start(self, batch: AnyExamples, batch_idx: int) -> None:
         """Seeds the global generator, from which dropout draws, by (seed, optimizer step, part of its batch)."""
         place = self._place(batch_idx)
         torch.manual_seed(derive(self.seed, "dropout", place.step, place.part))
@@ -212,7 +223,7 @@ class DDPM(L.LightningModule):
     def on_test_start(self) -> None:
         self.bound = MeanAndError()
 
-    def test_step(self, batch: Examples, batch_idx: int) -> None:
+    def test_step(self, batch: AnyExamples, batch_idx: int) -> None:
         """Adds the bound (Eq. 5) of each image in bits/dim, estimated with x̂_0 clipped to [−1, 1] as in the paper."""
         proposal = harmonic(self.model.process.T)
         estimate = estimate_batch(self.model, batch, proposal, self.test_strata, seed=self.seed, purpose="bound")

@@ -179,7 +179,7 @@ def test_result(module: DDPM, trainer: L.Trainer) -> Records:
 
 def test_name(module: DDPM, averaged: bool) -> str:
     """Returns the name of the tested bits/dim in results.json. `averaged`: whether it is of averaged weights."""
-    return f"test/bpd_{module.model.variance.name}{'' if averaged else '_raw'}_estimate"
+    return f"test/bpd_{module.model.label}{'' if averaged else '_raw'}_estimate"
 
 
 def last_measured(trainer: L.Trainer) -> Records:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ddpm_lightning.configuration.arguments import default_arguments
-from ddpm_lightning.configuration.build import MODEL_PARTS
+from ddpm_lightning.configuration.build import MODEL_PARTS, UNCONDITIONAL
 from ddpm_lightning.errors import UserError, shown
 from ddpm_lightning.runtime.command_line import option
 from ddpm_lightning.runtime.devices import check_precision, choose_accelerator
@@ -31,7 +31,7 @@ class Effect(Enum):
 
 _ANOTHER_RUN = (
     *(*MODEL_PARTS, "data", "loss", "timesteps", "optimizer", "module", "seed"),
-    *("callbacks.ema", "trainer.precision", "trainer.sync_batchnorm", "init_from", "init_use_ema"),
+    *("conditioning", "callbacks.ema", "trainer.precision", "trainer.sync_batchnorm", "init_from", "init_use_ema"),
 )
 _MAY_CHANGE = (
     *("sampler", "metrics", "evaluation", "inception_weights", "compile", "optimizer.fused", "optimizer.foreach"),
@@ -47,6 +47,7 @@ _MAY_CHANGE = (
 _CANNOT_MATTER = (
     *("data.root", "data.num_workers", "data.eval_batch_size", "network.activation_checkpointing"),
     *("logger", "callbacks.progress", "run_dir", "trainer.run_dir", "resume", "evaluation.cache"),
+    "conditioning.class_names",  # the data's own, which another check compares
 )
 
 EFFECTS = {
@@ -153,7 +154,7 @@ def normalized(config: dict[str, Any]) -> dict[str, Any]:
     trainer.precision=auto becomes the precision that this machine uses, and init_from an absolute path. Keys that an
     old checkpoint lacks get their defaults.
     """
-    config = {"init_from": None, "init_use_ema": True, **config}
+    config = {"init_from": None, "init_use_ema": True, "conditioning": UNCONDITIONAL, **config}
     if config["init_from"] is not None:
         config["init_from"] = os.path.abspath(os.path.expanduser(str(config["init_from"])))
     trainer = config.get("trainer")
@@ -183,7 +184,7 @@ def differences(before: Any, now: Any, key: str = "") -> Iterator[Difference]:
 
 def fingerprint(config: dict[str, Any]) -> str:
     """Returns a hash that is equal for two configurations if they are of the same run."""
-    choices = dict(_choices(config))
+    choices = dict(_choices({name: node for name, node in config.items() if node != UNCONDITIONAL}))
     return hashlib.sha256(json.dumps(choices, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -77,9 +77,10 @@ class Schedules(SingleProcessFigure):
         T, n = trained.model.process.T, self.num_images
         parts = []
         with measuring(subject, trained, split, calls_per_image=T, first=n) as bar:
-            for x_0, indices in trained.data.in_order(split, subject.fabric.device, first=n):
-                noise = NoisePerImage(subject.seed, indices.tolist(), x_0.device, f"schedules {split}")
-                descending = every_term(trained.model, x_0, randn_like=noise.randn_like, clip_x_0=False)
+            for batch in trained.data.in_order(split, subject.fabric.device, first=n):
+                x_0, model = batch.x_0, trained.model.given(batch.y)
+                noise = NoisePerImage(subject.seed, batch.indices.tolist(), x_0.device, f"schedules {split}")
+                descending = every_term(model, x_0, randn_like=noise.randn_like, clip_x_0=False)
                 terms = [measured.term.cpu() for measured in with_progress(descending, bar, len(x_0))]
                 parts.append(torch.stack(terms[::-1][1:], dim=1))  # without L_0
         return torch.cat(parts)

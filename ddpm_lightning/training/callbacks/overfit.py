@@ -39,9 +39,11 @@ class OverfitCheck(L.Callback):
     @torch.no_grad()
     def on_fit_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
         images = data_of(trainer).train_images  # type: ignore[attr-defined]
-        x_0 = torch.cat([batch.x_0 for batch in data_of(trainer).in_order("train", module.device, first=images)])
+        batches = list(data_of(trainer).in_order("train", module.device, first=images))
+        x_0 = torch.cat([batch.x_0 for batch in batches])
+        y = [batch.y for batch in batches if batch.y is not None]
         with evaluating(module.model):
-            ours = self._mean_loss(module, module.model, x_0)
+            ours = self._mean_loss(module, module.model.given(torch.cat(y) if y else None), x_0)
         share = ours / self._mean_loss(module, with_zero_output(module.model), x_0)
         found = f"the loss on the {counted(images, 'training image')} is {ours:.3g}, {share:.1%} of a zero network's"
         if not share < self.bound:

@@ -18,7 +18,8 @@ class ValidationBound(PeriodicMeasurement):
     """Logs the bound (Eq. 5) in bits/dim every `every_n_steps` optimizer steps and at the end of training.
 
     The bound is estimated on the first `num_images` test images, which all processes share. Its name is
-    val/bpd_VARIANCE, because bounds of different variances do not compare.
+    val/bpd_VARIANCE, because bounds of different variances do not compare; that of p(x | y) is
+    val/bpd_VARIANCE_given_class.
 
     Args:
         num_images: number of test images, at least 1.
@@ -53,5 +54,5 @@ class ValidationBound(PeriodicMeasurement):
         log_metrics(trainer, {self.result_name(model, suffix): bound.mean})
 
     def result_name(self, model: DenoisingDiffusion, suffix: str) -> str:
-        """Returns the name of the logged bound: val/bpd_VARIANCE, followed by the suffix."""
-        return f"val/bpd_{model.variance.name}{suffix}"
+        """Returns the name of the logged bound: val/bpd_ and the model's label, followed by the suffix."""
+        return f"val/bpd_{model.label}{suffix}"

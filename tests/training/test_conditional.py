@@ -1,0 +1,103 @@
+"""Training with conditioning=class: exact on resume and in parts, and self-described."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ddpm_lightning.diffusion.conditional.conditioning import ClassConditioning
+from ddpm_lightning.training.checkpoint import CONFIG, load_model, read_checkpoint
+from ddpm_lightning.training.same_run import fingerprint
+from tests.cli.test_train import STATE, losses, same
+from tests.commands import SMALL, command, error_of, results
+from tests.configuration.test_choices import composed
+
+DIGITS = [option for option in SMALL if not option.startswith("data")]
+DIGITS += ["data=digits", "data.batch_size=8", "+data.max_train_images=40", "quality=none", "callbacks.grid=null"]
+DIGITS += ["callbacks.strip=null", "module.test_strata=2"]
+OPTIONS = [*DIGITS, "conditioning=class", "conditioning.dropout=0.5", "network.dropout=0.1"]
+
+
+def train(run_dir: Path, *overrides: str) -> Path:
+    command("train", f"hydra.run.dir={run_dir}", *OPTIONS, *overrides)
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(tmp_path_factory.mktemp("run"))
+
+
+def test_a_stopped_run_goes_on_exactly(run: Path, tmp_path: Path) -> None:
+    train(tmp_path, "trainer.max_steps=2")
+    train(tmp_path)
+    whole, halves = (read_checkpoint(path / "checkpoints" / "last.ckpt") for path in (run, tmp_path))
+    for key in (*STATE, CONFIG):
+        same(
+            *(
+                {**each[key], **dict.fromkeys(("run_dir", "trainer", "logger"))} if key == CONFIG else each[key]
+                for each in (whole, halves)
+            ),
+            key,
+        )
+    assert losses(run) == losses(tmp_path)
+
+
+def test_every_row_of_classes_is_learned_and_averaged(run: Path) -> None:
+    checkpoint = read_checkpoint(run / "checkpoints" / "last.ckpt")
+    moment = next(s["exp_avg"] for s in checkpoint["optimizer_states"][0]["state"].values() if len(s["exp_avg"]) == 11)
+    labels = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}
+    seen = {int(row) for row in moment.abs().sum(1).nonzero()}
+    assert 10 in seen  # no class
+    assert len(seen & labels) > 4
+    assert checkpoint["ema"]["network.time.classes.weight"].shape == (11, 32)
+
+
+def test_two_parts_hide_the_classes_that_the_whole_batch_hides(run: Path, tmp_path: Path) -> None:
+    whole = train(tmp_path / "whole", "network.dropout=0")
+    parts = train(tmp_path / "parts", "network.dropout=0", "trainer.accumulate_grad_batches=2")
+    assert losses(parts) == pytest.approx(losses(whole), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_so_do_two_processes(tmp_path: Path) -> None:
+    whole = train(tmp_path / "whole", "network.dropout=0")
+    parts = train(tmp_path / "parts", "network.dropout=0", "trainer=ddp_cpu")
+    assert losses(parts) == pytest.approx(losses(whole), rel=1e-5)
+
+
+def test_a_checkpoint_knows_its_classes_without_the_data(run: Path) -> None:
+    checkpoint, data, model = load_model(run / "checkpoints" / "last.ckpt", use_ema=True)
+    assert model.conditioning == ClassConditioning(0.5, list("0123456789"))
+    assert data.yields_classes
+    assert checkpoint[CONFIG]["conditioning"]["class_names"] == list("0123456789")
+    x, t = torch.randn(2, 1, 8, 8), torch.tensor([3, 8])
+    first, second = (model.given(torch.tensor([k, k]))(x, t).f for k in (3, 4))
+    assert not torch.equal(first, second)
+
+
+def test_bits_given_the_class_are_named_so(run: Path) -> None:
+    names = results(run)["metrics"]
+    assert "test/bpd_beta_given_class_estimate" in names
+    assert "test/bpd_beta_estimate" not in names
+
+
+def test_another_conditioning_is_another_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = [f"hydra.run.dir={run}", "trainer.max_steps=6"]
+    said = error_of(capsys, "train", *more, *DIGITS, "network.dropout=0.1")
+    assert "another conditioning (ClassConditioning) than this one's (NoConditioning)" in said
+    said = error_of(capsys, "train", *more, *OPTIONS, "conditioning.dropout=0.1")
+    assert "another conditioning.dropout (0.5) than this one's (0.1)" in said
+
+
+def test_data_without_labels_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}", *SMALL, "conditioning=class")
+    assert "conditioning=class needs labels, and FakeDataModule has none" in said
+
+
+def test_configurations_that_name_no_conditioning_have_none() -> None:
+    """Those of checkpoints and results of version 0.1: they load, and are the same run as before."""
+    config = composed()
+    old = {name: node for name, node in config.items() if name != "conditioning"}
+    assert fingerprint(config) == fingerprint(old)
+    assert fingerprint(config) != fingerprint(composed("conditioning=class"))
