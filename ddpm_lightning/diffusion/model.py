@@ -1,6 +1,5 @@
 """The reverse process p_θ(x_{t−1} | x_t), made of a network, a process, a parameterization and a variance."""
 
-from copy import copy
 from typing import NamedTuple
 
 import torch
@@ -104,11 +103,7 @@ class DenoisingDiffusion(nn.Module):
             y: the class of each example, [b] in 0..K−1, or −1 for no class. It fits batches of b examples, and of
                 several such batches after one another.
         """
-        if y is None:
-            return self
-        view = copy(self)
-        view.condition = (y,)
-        return view
+        return self if y is None else self._view(self.variance, (y,))
 
     def condition_of(self, x_t: Images) -> tuple[Classes, ...]:
         """Returns the classes of a batch as further arguments of the network; () if there are none."""
@@ -194,10 +189,13 @@ class DenoisingDiffusion(nn.Module):
 
     def with_variance(self, variance: Variance) -> "DenoisingDiffusion":
         """Returns the same network on the same chain, in the same mode (training or not), with another fixed σ_t²."""
+        return self._view(variance, self.condition)
+
+    def _view(self, variance: Variance, condition: tuple[Classes, ...]) -> "DenoisingDiffusion":
         parts = (self.network, self.process, self.parameterization, variance, self.levels, self.conditioning)
-        other = DenoisingDiffusion(*parts)
-        other.training, other.condition = self.training, self.condition
-        return other
+        view = DenoisingDiffusion(*parts)
+        view.training, view.condition, view.steps = self.training, condition, self.steps
+        return view
 
 
 class _CoarseDiffusion(DenoisingDiffusion):

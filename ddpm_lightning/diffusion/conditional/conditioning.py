@@ -20,6 +20,24 @@ class Conditioning(ABC):
     Attributes:
         suffix: part of the names of bits/dim, because those of p_θ(x) and p_θ(x | y) do not compare.
         class_names: the names of the classes, in their order; empty if there are none.
+
+    Example:
+        >>> class ParityConditioning(Conditioning):
+        ...     '''Whether the number of the class is even.'''
+        ...
+        ...     suffix, class_names, network_arguments = "_given_parity", ("even", "odd"), {"num_classes": 2}
+        ...
+        ...     def prepare(self, data):
+        ...         data.yields_classes = True
+        ...         return self
+        ...
+        ...     def in_training(self, y, rand):
+        ...         return y % 2
+        ...
+        ...     def check_both(self, asker):
+        ...         raise UserError(f"{asker} needs p(x) beside p(x | parity), which is never trained; leave it out")
+        >>> ParityConditioning().in_training(torch.tensor([3, 8]), rand=None)
+        tensor([1, 0])
     """
 
     suffix: ClassVar[str]
