@@ -24,6 +24,7 @@ GROUPS = {
     "hydra/launcher": "where the jobs of a sweep run",
     "logger": "where numbers and pictures go; each but none writes metrics.csv",
     "loss": "the training objective (Eq. 5, 8, 12, 14, and later ones)",
+    "lr_schedule": "how the learning rate falls after its warm-up",
     "metrics": "what to measure: metrics=[NAME,NAME]",
     "network": "the network that predicts from x_t and t",
     "optimizer": "the optimizer and its learning rate",

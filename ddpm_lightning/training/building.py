@@ -20,6 +20,7 @@ from ddpm_lightning.diffusion.timesteps import TimestepDistribution
 from ddpm_lightning.diffusion.variances import Variance
 from ddpm_lightning.errors import check_whole
 from ddpm_lightning.training.generate import evaluating
+from ddpm_lightning.training.lr_schedules import LRSchedule
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.trainer import check_trainer
 
@@ -40,7 +41,8 @@ def build_module(config: dict[str, Any], data: ImageData) -> DDPM:
 
 def make_module(config: dict[str, Any], model: DenoisingDiffusion) -> DDPM:
     """Returns the LightningModule of a configuration around a given model."""
-    kinds: dict[str, Any] = {"loss": Loss, "optimizer": Callable, "timesteps": TimestepDistribution}
+    kinds: dict[str, Any] = {"loss": Loss, "optimizer": Callable, "lr_schedule": LRSchedule}
+    kinds["timesteps"] = TimestepDistribution
     parts = {part: make(config[part], kind) for part, kind in kinds.items()}
     module = make_with(config["module"], model=model, sampler=make_sampler(config["sampler"], model), **parts)
     assert isinstance(module, DDPM)

@@ -19,6 +19,7 @@ from ddpm_lightning.errors import UserError, check_at_most, check_positive, chec
 from ddpm_lightning.runtime.results import MeanAndError
 from ddpm_lightning.seeding import BatchPlace, derive, generator, place_of
 from ddpm_lightning.training.generate import estimate_batch
+from ddpm_lightning.training.lr_schedules import ConstantLR, LRSchedule
 from ddpm_lightning.training.skipped_steps import (
     CHECK_EVERY,
     SeenBatch,
@@ -53,6 +54,7 @@ class DDPM(L.LightningModule):
         sampler: draws images from the trained model; pictures during training use it.
         optimizer: a function of the parameters that returns their optimizer, such as `partial(Adam, lr=2e-4)`.
         timesteps: the distribution of t; uniform if None.
+        lr_schedule: how the learning rate falls after the warm-up; not at all if None.
         warmup_steps: optimizer steps over which the learning rate rises linearly from 0; at least 0.
         max_grad_norm: the gradient's global norm is clipped to this; above 0.
         max_skipped: steps in a row that may be skipped before training ends, at most `CHECK_EVERY` steps later.
@@ -87,6 +89,7 @@ class DDPM(L.LightningModule):
         optimizer: MakeOptimizer,
         *,
         timesteps: TimestepDistribution | None = None,
+        lr_schedule: LRSchedule | None = None,
         warmup_steps: int = 0,
         max_grad_norm: float = 1.0,
         max_skipped: int = 10,
@@ -108,6 +111,8 @@ class DDPM(L.LightningModule):
         self.sampler = sampler
         self.make_optimizer = optimizer
         self.timesteps = timesteps or UniformTimesteps()
+        self.lr_schedule = lr_schedule or ConstantLR()
+        self.lr_schedule.check(warmup_steps)
         self.warmup_steps = warmup_steps
         self.max_grad_norm = max_grad_norm
         self.test_strata = test_strata
@@ -165,20 +170,22 @@ class DDPM(L.LightningModule):
         return place_of(batch_idx, self.trainer.accumulate_grad_batches, self.global_rank, self.trainer.world_size)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Returns the optimizer, and a schedule that raises its learning rate linearly and then keeps it constant."""
+        """Returns the optimizer, and the schedule of its learning rate: the warm-up times the decay after it."""
         optimizer = self.new_optimizer()
-        if self.warmup_steps == 0:
-            return {"optimizer": optimizer}
-        warmup = LambdaLR(optimizer, lambda step: self.warm_up(step))  # PyTorch would save a bound method's object
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": warmup, "interval": "step"}}
+        rate = LambdaLR(optimizer, lambda step: self.rate(step))  # PyTorch would save a bound method's object
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
 
     def new_optimizer(self) -> Optimizer:
         """Returns a new optimizer of the model's parameters, and of those of the loss if it has any."""
         return self.make_optimizer(self.parameters())
 
     def warm_up(self, step: int) -> float:
-        """Returns the factor of the learning rate after `step` optimizer steps, min(step / warmup_steps, 1)."""
+        """Returns the factor of the warm-up alone after `step` optimizer steps, min(step / warmup_steps, 1)."""
         return min(step / self.warmup_steps, 1.0) if self.warmup_steps else 1.0
+
+    def rate(self, step: int) -> float:
+        """Returns the factor of the learning rate after `step` optimizer steps: that of warm-up and decay together."""
+        return self.warm_up(step) * self.lr_schedule.decay(step, self.warmup_steps)
 
     def configure_gradient_clipping(self, optimizer: Optimizer, *_: Any, **__: Any) -> None:
         """Clips the gradient. Raises Diverged every CHECK_EVERY steps, if too many were skipped."""

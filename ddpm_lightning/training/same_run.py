@@ -30,7 +30,7 @@ class Effect(Enum):
 
 
 _ANOTHER_RUN = (
-    *(*MODEL_PARTS, "data", "loss", "timesteps", "optimizer", "module", "seed"),
+    *(*MODEL_PARTS, "data", "loss", "timesteps", "optimizer", "lr_schedule", "module", "seed"),
     *("conditioning", "callbacks.ema", "trainer.precision", "trainer.sync_batchnorm", "init_from", "init_use_ema"),
 )
 _MAY_CHANGE = (
@@ -49,6 +49,12 @@ _CANNOT_MATTER = (
     *("logger", "callbacks.progress", "run_dir", "trainer.run_dir", "resume", "evaluation.cache"),
     "conditioning.class_names",  # the data's own, which another check compares
 )
+
+ADDED = {
+    "conditioning": UNCONDITIONAL,
+    "lr_schedule": {"_target_": "ddpm_lightning.training.lr_schedules.ConstantLR"},
+}
+"""Groups that old checkpoints lack, and the options that do what was done before. No hash depends on these options."""
 
 EFFECTS = {
     **dict.fromkeys(_ANOTHER_RUN, Effect.ANOTHER_RUN),
@@ -154,7 +160,7 @@ def normalized(config: dict[str, Any]) -> dict[str, Any]:
     trainer.precision=auto becomes the precision that this machine uses, and init_from an absolute path. Keys that an
     old checkpoint lacks get their defaults.
     """
-    config = {"init_from": None, "init_use_ema": True, "conditioning": UNCONDITIONAL, **config}
+    config = {"init_from": None, "init_use_ema": True, **ADDED, **config}
     if config["init_from"] is not None:
         config["init_from"] = os.path.abspath(os.path.expanduser(str(config["init_from"])))
     trainer = config.get("trainer")
@@ -184,7 +190,7 @@ def differences(before: Any, now: Any, key: str = "") -> Iterator[Difference]:
 
 def fingerprint(config: dict[str, Any]) -> str:
     """Returns a hash that is equal for two configurations if they are of the same run."""
-    choices = dict(_choices({name: node for name, node in config.items() if node != UNCONDITIONAL}))
+    choices = dict(_choices(dict(item for item in config.items() if item not in ADDED.items())))
     return hashlib.sha256(json.dumps(choices, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -100,7 +100,7 @@ def every(group: str) -> list[Any]:
 
 GROUPS = (
     *("schedule", "parameterization", "variance/interpolation", "timesteps", "sampler", "sampler/spacing"),
-    *("optimizer", "callbacks", "trainer", "logger"),
+    *("optimizer", "lr_schedule", "callbacks", "trainer", "logger"),
 )
 NOT_HERE = {"logger=wandb_online", "trainer=ddp_cpu"}
 """One needs a network; the two processes of the other train in test_processes, too."""
@@ -117,7 +117,8 @@ def choices_by_run() -> list[list[str]]:
     "choices", [*choices_by_run(), pytest.param(["trainer=ddp_cpu"], marks=pytest.mark.slow)], ids=" ".join
 )
 def test_every_option_runs(choices: list[str], tmp_path: Path) -> None:
-    train(tmp_path, "variance=learned_range", "loss=elbo", *choices, "sampler.num_steps=4", "trainer.max_steps=1")
+    short = ["sampler.num_steps=4", "trainer.max_steps=1", "module.warmup_steps=0"]
+    train(tmp_path, "variance=learned_range", "loss=elbo", *choices, *short)
     assert (tmp_path / "results.json").is_file()
 
 

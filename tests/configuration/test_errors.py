@@ -18,7 +18,7 @@ WITHOUT_DATA = [override for override in SMALL if not override.startswith("data"
 @pytest.mark.parametrize(
     ("mistake", "words"),
     [
-        ("schedul=linear", "schedul is no option of this command; did you mean schedule?"),
+        ("schedul=linear", "schedul is no option of this command; did you mean schedule or lr_schedule?"),
         ("schedule=lnear", "schedule=lnear is no option; did you mean linear?"),
         ("schedule.beta_7=1", "did you mean schedule.beta_T or schedule.beta_1?"),
         ("schedule.T=0", "T=0 is not a whole number of at least 2"),

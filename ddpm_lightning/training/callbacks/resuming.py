@@ -68,13 +68,14 @@ class OptimizerOptions(L.Callback):
 
     def __init__(self, changed: Sequence[Difference] = ()) -> None:
         self.names = [each.key.removeprefix("optimizer.") for each in changed if each.key.startswith("optimizer.")]
-        self.sets_rate = "lr" in self.names or any(each.key == "module.warmup_steps" for each in changed)
+        of_rate = ("optimizer.lr", "module.warmup_steps", "lr_schedule.")
+        self.sets_rate = any(each.key.startswith(of_rate) for each in changed)
 
     def on_load_checkpoint(self, trainer: L.Trainer, module: DDPM, checkpoint: dict[str, Any]) -> None:  # type: ignore[override]
         now = module.new_optimizer().defaults
         options = {name: now[name] for name in self.names}
         if self.sets_rate:
-            options |= {"initial_lr": now["lr"], "lr": now["lr"] * module.warm_up(checkpoint["global_step"])}
+            options |= {"initial_lr": now["lr"], "lr": now["lr"] * module.rate(checkpoint["global_step"])}
             for scheduler in checkpoint["lr_schedulers"]:
                 scheduler["base_lrs"] = [now["lr"]] * len(scheduler["base_lrs"])
         for optimizer in checkpoint["optimizer_states"]:
