@@ -3,6 +3,8 @@
 The command line shows a UserError as one sentence without a traceback.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import TypeGuard
 
 LARGEST_INTEGER = 2**63 - 1
@@ -67,6 +69,13 @@ def check_boolean(name: str, value: object, advice: str) -> None:
     """Raises UserError unless value is true or false."""
     if not isinstance(value, bool):
         raise UserError(f"{name}={shown(value)} is neither true nor false; {advice}")
+
+
+def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
+    """Returns "did you mean …?" with at most three of the names, the nearest first; if none is near, all of them."""
+    known = list(names)
+    near = get_close_matches(name, known, n=3, cutoff=cutoff)
+    return f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(known)}"
 
 
 def shown(value: object) -> str:

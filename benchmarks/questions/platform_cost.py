@@ -53,7 +53,10 @@ class PlatformCost(Benchmark):
         stopwatch = Stopwatch(BareLoop(module_of(config), x_0, "32-true"), self.rounds + self.warmups)
         callbacks = [*make_all(config, "callbacks"), stopwatch]
         trainer = make_with(
-            {**config["trainer"], "precision": "32-true"}, callbacks=callbacks, logger=make_all(config, "logger")
+            {**config["trainer"], "precision": "32-true"},
+            "trainer",
+            callbacks=callbacks,
+            logger=make_all(config, "logger"),
         )
         with quiet_libraries(), suppress(Enough):  # a fit that the stopwatch ends has ended well
             trainer.fit(module, datamodule=data)

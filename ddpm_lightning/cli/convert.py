@@ -4,7 +4,7 @@ import logging
 
 from omegaconf import DictConfig
 
-from ddpm_lightning.configuration.build import make, plain
+from ddpm_lightning.configuration.build import make_node, plain
 from ddpm_lightning.runtime.command_line import relative
 from ddpm_lightning.runtime.user_errors import reporting_user_errors
 from ddpm_lightning.studies.interchange.destinations import Target
@@ -17,7 +17,7 @@ def run(cfg: DictConfig) -> None:
     """Reads the weights of source= and writes them to target=."""
     with reporting_user_errors():
         config = plain(cfg)
-        source, target = make(config["source"], Source), make(config["target"], Target)
+        source, target = make_node(config, "source", Source), make_node(config, "target", Target)
         pretrained = source.read(config["data"])
         if pretrained.step == 0:
             log.warning("The number of training steps is not known and is recorded as 0; source.step= sets it")

@@ -6,7 +6,7 @@ from typing import Any
 from lightning.fabric import Fabric
 from omegaconf import DictConfig
 
-from ddpm_lightning.configuration.build import compile_network, make, plain
+from ddpm_lightning.configuration.build import compile_network, make_node, plain
 from ddpm_lightning.evaluation.generated_shards import check_parts, part_of
 from ddpm_lightning.evaluation.image_sets import Generated
 from ddpm_lightning.evaluation.measure import check_options, make_subject, measure_all
@@ -39,7 +39,7 @@ def evaluate(config: dict[str, Any]) -> None:
 
 def make_part(config: dict[str, Any]) -> None:
     """Makes the images of one job (part=), and measures nothing. A signal stops it; its finished images are kept."""
-    fabric = make(config["trainer"], Fabric)
+    fabric = make_node(config, "trainer", Fabric)
     images = make_subject(config, fabric).images
     assert isinstance(images, Generated)
     images.check()

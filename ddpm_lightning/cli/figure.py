@@ -21,4 +21,4 @@ def run(cfg: DictConfig) -> None:
             raise UserError("no figure is chosen; add figure=[interpolation] or another one of python figure.py --help")
         if config["checkpoint"] is None:
             raise UserError("no checkpoint given; add checkpoint=PATH, a run keeps its own at checkpoints/last.ckpt")
-        in_processes(evaluate, {**config, "one_by_one": True})
+        in_processes(evaluate, {**config, "metrics_group": "figure", "one_by_one": True})

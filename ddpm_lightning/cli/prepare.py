@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from ddpm_lightning.configuration.build import make, plain
+from ddpm_lightning.configuration.build import make_node, plain
 from ddpm_lightning.data.encoded import EncodedImagesDataModule, side_option
 from ddpm_lightning.data.shards import ShardsDataModule
 from ddpm_lightning.errors import UserError, check_at_most, check_whole, counted
@@ -24,7 +24,7 @@ def run(cfg: DictConfig) -> None:
     with reporting_user_errors(), quiet_libraries():
         config = plain(cfg)
         check_options(config)
-        data, folder = make(config["data"], EncodedImagesDataModule), Path(str(config["into"]))
+        data, folder = make_node(config, "data", EncodedImagesDataModule), Path(str(config["into"]))
         if isinstance(data, ShardsDataModule):
             raise UserError("data=shards are shards already; choose their source: data=image_folder or data=lsun")
         log.info("%s", data.summary())

@@ -8,7 +8,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig
 
-from ddpm_lightning.configuration.build import compile_network, make, make_sampler, plain
+from ddpm_lightning.configuration.build import compile_network, make_node, make_sampler, plain
 from ddpm_lightning.errors import UserError, check_whole, counted
 from ddpm_lightning.evaluation.generated_shards import GeneratedShards
 from ddpm_lightning.evaluation.image_sets import Generated
@@ -44,7 +44,7 @@ def check_options(config: dict[str, Any]) -> None:
 
 def write_images(config: dict[str, Any]) -> None:
     """Makes the images, keeping each finished batch on disk, and writes them in the format of output=."""
-    output = make(config["output"], Output)
+    output = make_node(config, "output", Output)
     environment = LightningEnvironment()  # one process, even if torchrun or Slurm started it
     fabric = Fabric(accelerator=choose_accelerator("auto"), devices=1, plugins=environment)
     images = generated_in(Path(config["run_dir"]), config, fabric)

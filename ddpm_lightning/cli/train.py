@@ -11,7 +11,7 @@ import lightning as L
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
-from ddpm_lightning.configuration.build import compile_network, make, make_all, plain
+from ddpm_lightning.configuration.build import compile_network, make_all, make_node, plain
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.evaluation.after_training import check_evaluation, evaluate_run, is_finished, measured_before
 from ddpm_lightning.runtime.command_line import relative
@@ -81,7 +81,7 @@ def train(config: dict[str, Any], hydra_files: Mapping[str, str]) -> None:
         if resumed.path is not None and is_finished(config, resumed.ended_at or config["trainer"]["max_steps"]):
             log.info("This run is finished: %s", relative(results_of(config)))
             return
-        data = make(config["data"], L.LightningDataModule)
+        data = make_node(config, "data", L.LightningDataModule)
         module = build_module(config, data)
         config = {**config, "conditioning": {**config["conditioning"], **module.model.conditioning.facts}}
         evaluated = check_evaluation(config, module.model, data) if metrics_after_training(config) else []

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 from safetensors.torch import save_file
 
-from ddpm_lightning.configuration.build import make, plain
+from ddpm_lightning.configuration.build import make_node, plain
 from ddpm_lightning.errors import UserError, check_positive, check_whole
 from ddpm_lightning.metrics.classifier import describe
 from ddpm_lightning.runtime.command_line import relative
@@ -23,7 +23,7 @@ def run(cfg: DictConfig) -> None:
     with reporting_user_errors():
         config = plain(cfg)
         check_options(config)
-        data = make(config["data"])
+        data = make_node(config, "data")
         if not isinstance(data, LabelledData):
             raise UserError(f"{type(data).__name__} has no labels to learn; use data=digits or data=fashion_mnist")
         network = fit(config, as_bytes(data, "train"), data.labels("train"))

@@ -10,31 +10,35 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ddpm_lightning.configuration.allowed_targets import find_known
+from ddpm_lightning.configuration.full_keys import full_key
+from ddpm_lightning.configuration.groups import GROUPS
 from ddpm_lightning.errors import UserError, shown
 
 HYDRA_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
 """The keys of a node that Hydra itself reads."""
 
 
-def check_arguments(node: Any) -> None:
-    """Raises UserError if a value in a node, or in one inside it, does not fit its target's annotation."""
+def check_arguments(node: Any, key: str = "") -> None:
+    """Raises UserError if a value in a node, or in one inside it, does not fit its target's annotation.
+
+    Args:
+        node: A part of the configuration.
+        key: Its key, for the message.
+    """
     if isinstance(node, list | tuple):
         for item in node:
-            check_arguments(item)
+            check_arguments(item, key)
     elif isinstance(node, dict):
         target = find_known(node.get("_target_"))
         hints = _hints(target)
-        _check_names(node, target)
+        _check_names(node, target, key)
         for name, value in node.items():
-            check_arguments(value)
+            check_arguments(value, full_key(key, name))
             if not fits(value, hints.get(name, Any)):
-                kind = getattr(hints[name], "__name__", "") if get_origin(hints[name]) is None else ""
-                raise UserError(
-                    f"{name}={shown(value)} does not fit {node['_target_']}, which takes {kind or hints[name]} there"
-                )
+                raise UserError(_misfit(full_key(key, name), value, hints[name]))
 
 
-def _check_names(node: Mapping[str, Any], target: Any) -> None:
+def _check_names(node: Mapping[str, Any], target: Any, key: str) -> None:
     try:
         taken = inspect.signature(target).parameters
     except (TypeError, ValueError):  # not known here, or written in C
@@ -42,7 +46,35 @@ def _check_names(node: Mapping[str, Any], target: Any) -> None:
     open_ended = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values())
     unknown = [name for name in node if name not in taken and name not in HYDRA_KEYS]
     if unknown and not open_ended:
-        raise UserError(f"{node['_target_']} takes no {unknown[0]}; leave it out, or choose of {', '.join(taken)}")
+        name = full_key(key, unknown[0])
+        raise UserError(f"{name} is no option: {node['_target_']} takes {', '.join(taken) or 'none'}; leave it out")
+
+
+def _misfit(key: str, value: Any, hint: Any) -> str:
+    group = key.replace(".", "/")
+    words = f"{key}={shown(value)} does not fit, because {key} takes {described(hint)}"
+    if group != key and group in GROUPS and isinstance(value, str):
+        return f"{words}; choose an option of the group with {group}={value}"
+    is_list = list in {get_origin(each) for each in (hint, *get_args(hint))}
+    return f"{words}; write {key}=[{shown(value)}]" if is_list and fits([value], hint) else words
+
+
+_WORDS = {int: "whole number", float: "number", str: "text"}
+_SINGLE_VALUES = {bool: "true or false", NoneType: "null"}
+
+
+def described(hint: Any) -> str:
+    """Returns an annotation in words: "a whole number or null"."""
+    origin, inner = get_origin(hint), [each for each in get_args(hint) if each is not ...]
+    if origin in (Union, UnionType):
+        return " or ".join(map(described, inner))
+    if origin in (list, tuple, Sequence):
+        return f"[{', '.join(map(described, inner))}]" if len(inner) > 1 else f"a list of {_word(inner[0])}s"
+    return _SINGLE_VALUES.get(hint) or f"a {_word(hint)}"
+
+
+def _word(hint: Any) -> str:
+    return _WORDS.get(hint) or str(getattr(hint, "__name__", hint))
 
 
 def fits(value: Any, hint: Any) -> bool:

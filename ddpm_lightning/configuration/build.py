@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch.nn.parameter import is_lazy
 
 from ddpm_lightning.configuration.allowed_targets import check_buildable
-from ddpm_lightning.configuration.arguments import check_arguments
+from ddpm_lightning.configuration.arguments import check_arguments, default_arguments
+from ddpm_lightning.configuration.full_keys import full_key, naming_options
 from ddpm_lightning.configuration.option_names import is_typed
 from ddpm_lightning.configuration.paths import with_paths
 from ddpm_lightning.diffusion.conditional.conditioning import Conditioning
@@ -97,12 +98,13 @@ def data_of(trainer: L.Trainer) -> EvaluationData:
     return data
 
 
-def make(node: Any, kind: Any = object, **arguments: Any) -> Any:
+def make(node: Any, kind: Any = object, key: str = "", **arguments: Any) -> Any:
     """Builds the object of a node with Hydra's `instantiate`.
 
     Args:
         node: A part of the configuration, with a `_target_`.
         kind: The class or protocol that the object must have.
+        key: The key of the node, for messages.
         arguments: Further arguments of the constructor.
 
     Returns:
@@ -112,36 +114,47 @@ def make(node: Any, kind: Any = object, **arguments: Any) -> Any:
         UserError: The node may not be built, cannot be built, or builds another kind.
     """
     if not isinstance(node, dict) or "_target_" not in node:
-        raise UserError(f"{shown(node)} cannot be built: a {kind.__name__} needs a _target_; leave it out")
+        what = f"{key}={shown(node)}" if key else shown(node)
+        raise UserError(f"{what} cannot be built: a {kind.__name__} needs a _target_; leave it out")
     check_buildable(node)
-    made = _make(node, **arguments)
-    check_arguments(node)
+    made = _make(node, key, **arguments)
+    check_arguments(node, key)
     if not isinstance(made, kind):
-        raise UserError(f"{node['_target_']} is no {kind.__name__}, which is needed here; choose another")
+        where = f"{key}._target_=" if key else ""
+        raise UserError(f"{where}{node['_target_']} is no {kind.__name__}, which is needed here; choose another")
     return made
 
 
-def _make(node: dict[str, Any], **arguments: Any) -> Any:
+def make_node(config: Mapping[str, Any], key: str, kind: Any = object, **arguments: Any) -> Any:
+    """Builds the object of config[key]. Messages name its options as key.OPTION. See `make`."""
+    return make(config[key], kind, key, **arguments)
+
+
+def _make(node: dict[str, Any], key: str, **arguments: Any) -> Any:
     try:
         return instantiate(node, **arguments, _convert_="all")
     except (InstantiationException, TypeError) as error:
         if isinstance(error.__cause__, UserError):  # a class's own words say more than its annotations
-            raise error.__cause__ from error
-        check_arguments(node)
-        raise UserError(" ".join(str(error).split())) from error
+            inside = str(error).partition("full_key: ")[2]
+            part = OmegaConf.select(OmegaConf.create(node), inside)
+            where = full_key(key, inside) if inside else key
+            with naming_options(where, {*part, *default_arguments(part["_target_"])}):
+                raise error.__cause__ from error
+        check_arguments(node, key)
+        words = f"{key}: {error}" if key else str(error)
+        raise UserError(f"{' '.join(words.split())} (HYDRA_FULL_ERROR=1 shows the traceback)") from error
 
 
-def make_with(node: Any, **parts: Any) -> Any:
+def make_with(node: Any, key: str, **parts: Any) -> Any:
     """Builds the object of a node with parts that are objects already. Raises UserError if the node has one, too."""
     for name in parts.keys() & set(node):
-        raise UserError(
-            f"{node['_target_']} gets its {name} from the rest of the configuration; leave {name}= out there"
-        )
-    maker = make({**node, "_partial_": True} if isinstance(node, dict) else node)
+        raise UserError(f"{key}.{name} follows from the rest of the configuration; leave it out")
+    maker = make({**node, "_partial_": True} if isinstance(node, dict) else node, key=key)
     try:
-        return maker(**parts)
+        with naming_options(key, node):
+            return maker(**parts)
     except (TypeError, ValueError) as error:
-        raise error if isinstance(error, UserError) else UserError(f"{node['_target_']}: {error}") from error
+        raise error if isinstance(error, UserError) else UserError(f"{key}: {error}") from error
 
 
 def make_all(config: Mapping[str, Any], group: str, kind: Any = object) -> list[Any]:
@@ -151,12 +164,12 @@ def make_all(config: Mapping[str, Any], group: str, kind: Any = object) -> list[
         UserError: An entry names no class.
     """
     nodes = {f"{group}.{name}": node for name, node in (config[group] or {}).items() if node is not None}
-    for name, node in nodes.items():
+    for key, node in nodes.items():
         if not isinstance(node, dict) or "_target_" not in node:
             raise UserError(
-                f"{name}={shown(node)} has no _target_, so nothing can be built from it; {name}=null leaves it out"
+                f"{key}={shown(node)} has no _target_, so nothing can be built from it; {key}=null leaves it out"
             )
-    return [make(node, kind) for node in nodes.values()]
+    return [make(node, kind, key) for key, node in nodes.items()]
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -172,14 +185,14 @@ def build_model(config: Mapping[str, Any], data: ImageData) -> DenoisingDiffusio
 
     If it is conditioned on classes, the data yield them from now on.
     """
-    variance = make(config["variance"], Variance)
-    conditioning = make(config.get("conditioning", UNCONDITIONAL), Conditioning).prepare(data)
+    variance = make_node(config, "variance", Variance)
+    conditioning = make(config.get("conditioning", UNCONDITIONAL), Conditioning, "conditioning").prepare(data)
     shape = {**network_shape(variance, data), **conditioning.network_arguments}
-    check_network(config["network"], shape)
-    network = make(config["network"], torch.nn.Module, **shape)
+    check_network(config, shape)
+    network = make_node(config, "network", torch.nn.Module, **shape)
     shape_lazy_weights(network, data)
-    process = GaussianDiffusion(make(config["schedule"], Schedule))
-    parameterization = make(config["parameterization"], Parameterization)
+    process = GaussianDiffusion(make_node(config, "schedule", Schedule))
+    parameterization = make_node(config, "parameterization", Parameterization)
     return DenoisingDiffusion(network, process, parameterization, variance, data.pixels.levels, conditioning)
 
 
@@ -189,7 +202,7 @@ def make_sampler(node: Any, model: DenoisingDiffusion) -> Sampler:
     If its default number of steps exceeds the model's T, it visits all T steps. A typed number stays, and the sampler
     refuses it.
     """
-    sampler = make(node, Sampler)
+    sampler = make(node, Sampler, "sampler")
     assert isinstance(sampler, Sampler)
     return sampler if is_typed("sampler.num_steps") else sampler.at_most_all(model)
 
@@ -204,7 +217,7 @@ def with_variance(model: DenoisingDiffusion, node: Any) -> DenoisingDiffusion:
     Raises:
         UserError: One of the two variances is learned.
     """
-    variance = model.variance if node is None else make(node, Variance)
+    variance = model.variance if node is None else make(node, Variance, "variance")
     if variance == model.variance:
         return model
     if variance.learned or model.variance.learned:
@@ -246,10 +259,10 @@ def shape_lazy_weights(network: torch.nn.Module, data: ImageData) -> None:
         network.train()
 
 
-def check_network(node: Any, shape: dict[str, Any]) -> None:
+def check_network(config: Mapping[str, Any], shape: dict[str, Any]) -> None:
     """Raises UserError if the network would fill the memory, without allocating it."""
     with torch.device("meta"):
-        network = make(node, torch.nn.Module, **shape)
+        network = make_node(config, "network", torch.nn.Module, **shape)
     count = sum(parameter.numel() for parameter in network.parameters() if not is_lazy(parameter))
     if count > MAX_PARAMETERS:
         raise UserError(f"the network would have {count:,} parameters, more than fit in memory; lower network.channels")

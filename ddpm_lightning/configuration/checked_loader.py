@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from hydra.core.default_element import GroupDefault
 from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import (
     CompactHydraException,
     ConfigCompositionException,
@@ -24,13 +25,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ddpm_lightning.configuration.allowed_targets import check_buildable
 from ddpm_lightning.configuration.flags import check_flags
-from ddpm_lightning.configuration.groups import no_such_option
+from ddpm_lightning.configuration.groups import misplaced_group, no_such_option
 from ddpm_lightning.configuration.help import asks_for_help, help_template
-from ddpm_lightning.configuration.option_names import check_names, unknown_name
+from ddpm_lightning.configuration.option_names import check_names, unknown_option
 from ddpm_lightning.configuration.quoting import check_named, how_to_quote
 from ddpm_lightning.configuration.secrets import check_no_secrets, check_typed
 from ddpm_lightning.errors import UserError, shown
-from ddpm_lightning.runtime.private_parts import ConfigLoaderImpl, composing_with
+from ddpm_lightning.runtime.private_parts import ConfigLoaderImpl, composing_with, without_hint_at_tracebacks
 from ddpm_lightning.runtime.signals import exiting_on_ctrl_c, raise_on_ctrl_c
 
 PLUGINS = ("launcher", "sweeper")
@@ -57,7 +58,7 @@ def guarded(main: Callable[[], None]) -> Callable[[], None]:
     @wraps(main)
     def run() -> None:
         try:
-            with composing_with(CheckedLoader), exiting_on_ctrl_c():
+            with composing_with(CheckedLoader), without_hint_at_tracebacks(), exiting_on_ctrl_c():
                 check_flags()
                 main()
         except BrokenPipeError:  # as in `python train.py --help | head`
@@ -105,19 +106,19 @@ class CheckedLoader(ConfigLoaderImpl):
             check_hydra(config["hydra"])
             check_only_typed(config, overrides)
             if any(each.startswith(("+", "~")) for each in overrides):
-                check_names(overrides, config, self._known(config_name), self._groups(config_name))
+                check_names(str(config_name), overrides, config, self._known(config_name), self._groups(config_name))
             if config_name and asks_for_help():
                 cfg.hydra.help.template = help_template(config_name, cfg, self.get_group_options)
             if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) > 0:
                 leave_to_the_first(cfg)
         except MissingConfigException as error:
             raise CompactHydraException(f"Error: {no_such_option(error, self.get_group_options)}") from error
-        except ConfigCompositionException as error:
-            raise self._explained(error, config_name, overrides) from error
         except OverrideParseException as error:
             raise CompactHydraException(f"Error: {how_to_quote(error)}") from error
-        except ValueError as error:  # a UserError, or Hydra's own on `experiment=null`
+        except UserError as error:
             raise CompactHydraException(f"Error: {error}") from error
+        except (ConfigCompositionException, ValueError) as error:  # ValueError: as on `experiment=null`
+            raise CompactHydraException(self._explained(error, config_name, overrides)) from error
         return cfg
 
     def _known(self, config_name: str | None, overrides: Sequence[str] = ()) -> dict[Any, Any]:
@@ -134,16 +135,29 @@ class CheckedLoader(ConfigLoaderImpl):
         defaults = (file.defaults_list if file else None) or ()
         return {str(each.group) for each in defaults if isinstance(each, GroupDefault)}
 
-    def _explained(
-        self, error: ConfigCompositionException, config_name: str | None, overrides: list[str]
-    ) -> CompactHydraException:
-        """Returns Hydra's error about an unknown name, with the nearest known names."""
+    def _explained(self, error: Exception, config_name: str | None, overrides: list[str]) -> str:
+        """Returns a sentence instead of Hydra's error about a name that cannot be set, with the nearest known names."""
+        typed = OverridesParser.create().parse_overrides(overrides)
         path = getattr(error.__cause__, "full_key", None)
-        if not path or not str(error).startswith("Could not override"):
-            return error
-        around = self._known(config_name, [each for each in overrides if each.partition("=")[0] != path])
-        siblings = OmegaConf.select(OmegaConf.create(around), path.rpartition(".")[0])
-        return CompactHydraException(f"Error: {unknown_name(path, siblings if OmegaConf.is_dict(siblings) else ())}")
+        if not path:
+            options = self.get_group_options, self._options_with
+            mistakes = (misplaced_group(str(config_name), each, *options) for each in typed)
+            return f"Error: {next(filter(None, mistakes), error)}"
+        if not str(error).startswith("Could not override"):
+            return f"Error: {error}\n{error.__cause__}"
+        others = [each for each in overrides if not f"{each.partition('=')[0]}.".startswith(f"{path}.")]
+        is_null = any(each.key_or_group == path and each.value() is None for each in typed)
+        return f"Error: {unknown_option(path, self._known(config_name, others), is_null)}"
+
+    def _options_with(self, group: str) -> list[str]:
+        """Returns the options of a group's parent that choose from the group: those of sampler for sampler/spacing."""
+        parent, _, child = group.rpartition("/")
+        files = {name: self.repository.load_config(f"{parent}/{name}") for name in self.get_group_options(parent)}
+        return [
+            name
+            for name, file in files.items()
+            if file and any(isinstance(each, GroupDefault) and each.group == child for each in file.defaults_list or ())
+        ]
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         cfg = super().load_sweep_config(master_config, sweep_overrides)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
+from hydra.core.override_parser.types import Override
 from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
@@ -62,6 +63,37 @@ def _groups_in(name: str) -> Iterator[str]:
         elif not isinstance(entry, str):
             (group,) = map(str, entry)
             yield group.rpartition(" ")[2].partition("@")[0]  # without "optional" and the package
+
+
+def no_such_group(command: str, group: str) -> str:
+    """Returns a sentence about a group that belongs to other commands."""
+    return f"this command takes no {group}=; its groups are {', '.join(sorted(groups_of(command)))}"
+
+
+def misplaced_group(
+    command: str, override: Override, options_of: Callable[[str], list[str]], options_with: Callable[[str], list[str]]
+) -> str | None:
+    """Returns a sentence about an option that chooses from a group where that cannot be done; None if it can.
+
+    Args:
+        command: The name of the command.
+        override: The option.
+        options_of: Returns the options of a group.
+        options_with: Returns the options of a group's parent that have the group inside.
+    """
+    group = override.key_or_group
+    parent = group.rpartition("/")[0]
+    if group not in GROUPS:
+        return None
+    if group not in groups_of(command):
+        return no_such_group(command, group)
+    if not isinstance(override.value(), str | list | None):
+        return f"{override.input_line} is no option; {group}= takes {', '.join(sorted(options_of(group)))}"
+    if override.is_add():
+        return f"{group}= has a value already, which {override.input_line} cannot be added to; leave out the +"
+    if parent and not override.package:
+        return f"the chosen {parent}= takes no {group}=; {parent}={' or '.join(options_with(group))} does"
+    return None
 
 
 def no_such_option(error: MissingConfigException, options_of: Callable[[str], list[str]]) -> str:

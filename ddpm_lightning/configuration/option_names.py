@@ -8,15 +8,19 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
+from ddpm_lightning.configuration.full_keys import full_key
+from ddpm_lightning.configuration.groups import GROUPS, no_such_group
+from ddpm_lightning.configuration.other_names import note_on, options_named
 from ddpm_lightning.errors import UserError
 
 Node = Mapping[Any, Any]
 
 
-def check_names(typed: list[str], composed: Node, known: Node, groups: Collection[str]) -> None:
+def check_names(command: str, typed: list[str], composed: Node, known: Node, groups: Collection[str]) -> None:
     """Raises UserError if + adds a name that the command does not read, or ~ removes one that it reads.
 
     Args:
+        command: The name of the command.
         typed: The options, as typed.
         composed: The configuration with all options.
         known: The configuration of the command without options.
@@ -27,6 +31,8 @@ def check_names(typed: list[str], composed: Node, known: Node, groups: Collectio
         if override.is_delete() and path[0] in known and path[0] not in composed:
             raise UserError(f"~{path[0]} removes what the command reads; give {path[0]}= another value instead")
         if (override.is_add() or override.is_force_add()) and path[0] in composed:
+            if override.key_or_group in GROUPS and path[0] not in {*groups, *known}:
+                raise UserError(no_such_group(command, override.key_or_group))
             _check_added(path, composed, dict.fromkeys(groups) | dict(known))
 
 
@@ -41,21 +47,50 @@ def is_typed(key: str) -> bool:
     return any(each.lstrip("+").partition("=")[0] == key for each in typed)
 
 
-def unknown_name(path: str, siblings: Iterable[Any]) -> UserError:
-    """Returns the error for a name that the command does not read. siblings: the names that it reads there."""
-    above, dot, name = path.rpartition(".")
-    near = [above + dot + each for each in get_close_matches(name, map(str, siblings))]
-    hint = f"did you mean {' or '.join(near)}?" if near else "leave it out"
-    return UserError(f"{path} is no option of this command; {hint} (--help lists them)")
+def unknown_name(path: str, siblings: Iterable[Any], known: Node) -> UserError:
+    """Returns the error for a name that the command does not read.
+
+    Args:
+        path: The whole name.
+        siblings: The names that the command reads in its place.
+        known: The configuration of the command.
+    """
+    above, _, name = path.rpartition(".")
+    elsewhere = options_named(name, known)
+    near = [full_key(above, each) for each in get_close_matches(name, map(str, siblings))]
+    likely = list(dict.fromkeys([*elsewhere, *near]))[:3]
+    hint = f"did you mean {' or '.join(likely)}?" if likely else "leave it out"
+    return UserError(f"{path} is no option of this command; {hint} (--help lists them){note_on(likely)}")
 
 
-def _check_added(path: list[str], composed: Any, known: Any) -> None:
+def unknown_option(path: str, known: Node, is_null: bool) -> UserError:
+    """Returns the error for a value of a name that the command does not read.
+
+    Args:
+        path: The whole name.
+        known: The configuration of the command.
+        is_null: Whether the value is null, which leaves out a callback or another part.
+    """
+    above, _, name = path.rpartition(".")
+    siblings: Any = known
+    for key in above.split(".") if above else ():
+        siblings = siblings.get(key) if isinstance(siblings, dict) else None
+    if siblings is None:
+        return UserError(f"{path} has no place, because {above} is null with these options; leave it out")
+    names = siblings if isinstance(siblings, dict) else {}
+    if is_null and above and "_target_" not in names:
+        return UserError(f"{path}=null leaves nothing out: {above} has no {name}, but {', '.join(names) or 'nothing'}")
+    return unknown_name(path, names, known)
+
+
+def _check_added(path: list[str], composed: Any, command: Node) -> None:
+    known: Any = command
     for depth, name in enumerate(path):
         if not isinstance(known, dict) or "_target_" in known or name.endswith("_logging"):
             return  # a class checks its own arguments, and users name loggers
         composed = composed.get(name) if isinstance(composed, dict) else None
         if name not in known and (depth == 0 or not _is_part(composed)):
-            raise unknown_name(".".join(path[: depth + 1]), known)
+            raise unknown_name(".".join(path[: depth + 1]), known, command)
         known = known.get(name)
 
 

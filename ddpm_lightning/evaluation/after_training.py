@@ -8,7 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 import lightning as L
 from lightning.fabric import Fabric
 
-from ddpm_lightning.configuration.build import EvaluationData, make, make_sampler
+from ddpm_lightning.configuration.build import EvaluationData, make_node, make_sampler
+from ddpm_lightning.configuration.full_keys import naming_options
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.evaluation.fabric import precision_of
@@ -17,6 +18,7 @@ from ddpm_lightning.evaluation.measure import (
     check_metrics,
     check_options,
     images_suffix,
+    make_metrics,
     measure_all,
     options_of_metric,
     weights_suffix,
@@ -113,8 +115,9 @@ def check_evaluation(config: dict[str, Any], model: DenoisingDiffusion, data: Ev
         UserError: if a metric cannot be measured.
     """
     options = options_of(config)
-    check_options(options)
-    fabric = make(options["trainer"], Fabric)
+    with naming_options("evaluation", [*config["evaluation"], "trainer.precision"]):
+        check_options(options)
+        fabric = make_node(options, "trainer", Fabric)
     trained = Trained(model, data, {}, {}, weights_suffix(options["use_ema"], precision_of(fabric)))
     label = make_sampler(options["sampler"], model).label(model)
     subject = Subject(
@@ -126,7 +129,7 @@ def check_evaluation(config: dict[str, Any], model: DenoisingDiffusion, data: Ev
         cache=Path(options["cache"]).expanduser(),
         trained=trained,
     )
-    metrics = {name: make(node) for name, node in options["metrics"].items() if node is not None}
+    metrics = make_metrics(options)
     check_metrics(metrics, subject)
     names = [each.result_names(subject) if isinstance(each, NamesResults) else None for each in metrics.values()]
     return None if None in names else [name for each in names for name in each or ()]

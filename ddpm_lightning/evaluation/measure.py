@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from ddpm_lightning.configuration.build import (
     check_compile,
     compile_network,
     make,
+    make_node,
     make_sampler,
     with_variance,
 )
@@ -48,11 +49,10 @@ def measure_all(config: dict[str, Any], results: dict[str, Any], after_each: Cal
     Raises:
         UserError: if a metric cannot be measured; with one_by_one, after all others are measured.
     """
-    chosen = {name: node for name, node in config["metrics"].items() if node is not None}
-    metrics = {name: make(node) for name, node in chosen.items() if name not in results["evaluated"]}
+    metrics = make_metrics(config, measured=results["evaluated"])
     if not metrics:
         return {}
-    fabric = make(config["trainer"], Fabric)
+    fabric = make_node(config, "trainer", Fabric)
     subject = make_subject(config, fabric)
     if config.get("parts") is not None and isinstance(subject.images, Generated):
         check_whole_set(subject.images.shards, config["num_images"], config["parts"], config["batch_size"])
@@ -77,6 +77,13 @@ def measure_all(config: dict[str, Any], results: dict[str, Any], after_each: Cal
         log.info("Written to %s", relative(subject.run_dir / "results.json"))
     raise_failed(failed)
     return records
+
+
+def make_metrics(config: dict[str, Any], measured: Collection[str] = ()) -> dict[str, Any]:
+    """Returns the metrics that the options choose by name, without those that are measured already."""
+    group = config.get("metrics_group", "metrics")
+    nodes = {name: node for name, node in config["metrics"].items() if node is not None and name not in measured}
+    return {name: make(node, key=f"{group}.{name}") for name, node in nodes.items()}
 
 
 def _with_records(results: dict[str, Any], config: dict[str, Any], name: str, records: Records) -> dict[str, Any]:

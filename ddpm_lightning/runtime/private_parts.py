@@ -3,20 +3,34 @@
 tests/runtime/test_private_parts.py fails when a release of theirs changes one.
 """
 
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import hydra._internal.hydra as hydra_itself
+import hydra._internal.utils as hydra_utils
 from hydra._internal.config_loader_impl import ConfigLoaderImpl  # Hydra's only loader
+from hydra._internal.utils import get_args_parser
 from hydra.core.plugins import Plugins
+from hydra.errors import CompactHydraException
+from omegaconf.errors import OmegaConfBaseException
 
 if TYPE_CHECKING:  # not when a command starts: --help does without Lightning
     from lightning.pytorch import Trainer
     from lightning.pytorch.loggers import WandbLogger
 
-__all__ = ["ConfigLoaderImpl", "basic_sweeper", "composing_with", "leave_out_anonymous", "leave_signals_alone"]
+__all__ = [
+    "ConfigLoaderImpl",
+    "basic_sweeper",
+    "composing_with",
+    "get_args_parser",
+    "leave_out_anonymous",
+    "leave_signals_alone",
+    "without_hint_at_tracebacks",
+]
 
 
 @contextmanager
@@ -28,6 +42,32 @@ def composing_with(loader: type[ConfigLoaderImpl]) -> Iterator[None]:
         yield
     finally:
         hydra.ConfigLoaderImpl = before
+
+
+@contextmanager
+def without_hint_at_tracebacks() -> Iterator[None]:
+    """Makes Hydra leave out its line about HYDRA_FULL_ERROR after errors that the user can mend."""
+    before = hydra_utils.run_and_report
+
+    def run_and_report(func: Callable[[], Any]) -> Any:
+        try:
+            return func()
+        except CompactHydraException as error:
+            if os.environ.get("HYDRA_FULL_ERROR") == "1":
+                raise
+            is_ours = str(error).startswith("Error:")
+            cause = None if is_ours or not isinstance(error.__cause__, OmegaConfBaseException) else error.__cause__
+            print(error, *([cause] if cause else []), sep="\n", file=sys.stderr)
+            sys.exit(1)
+
+    shown_by: tuple[Any, ...] = (hydra_utils, hydra_itself)
+    for module in shown_by:
+        module.run_and_report = lambda func: before(lambda: run_and_report(func))
+    try:
+        yield
+    finally:
+        for module in shown_by:
+            module.run_and_report = before
 
 
 def basic_sweeper() -> Any:

@@ -10,7 +10,7 @@ from ddpm_lightning.configuration.build import (
     ImageData,
     build_model,
     check_compile,
-    make,
+    make_node,
     make_sampler,
     make_with,
 )
@@ -29,8 +29,8 @@ def check_choices(config: dict[str, Any]) -> None:
     """Raises UserError for an illegal combination of options, before anything large is read or built."""
     check_whole("seed", config["seed"], 0, "it numbers the run's randomness; use 0")
     check_compile(config["compile"])
-    check_trainer(config["trainer"])
-    make(config["loss"], Loss).check(make(config["variance"], Variance))
+    check_trainer(config)
+    make_node(config, "loss", Loss).check(make_node(config, "variance", Variance))
 
 
 def build_module(config: dict[str, Any], data: ImageData) -> DDPM:
@@ -43,8 +43,8 @@ def make_module(config: dict[str, Any], model: DenoisingDiffusion) -> DDPM:
     """Returns the LightningModule of a configuration around a given model."""
     kinds: dict[str, Any] = {"loss": Loss, "optimizer": Callable, "lr_schedule": LRSchedule}
     kinds["timesteps"] = TimestepDistribution
-    parts = {part: make(config[part], kind) for part, kind in kinds.items()}
-    module = make_with(config["module"], model=model, sampler=make_sampler(config["sampler"], model), **parts)
+    parts = {part: make_node(config, part, kind) for part, kind in kinds.items()}
+    module = make_with(config["module"], "module", model=model, sampler=make_sampler(config["sampler"], model), **parts)
     assert isinstance(module, DDPM)
     return module
 
@@ -62,7 +62,7 @@ def build_trainer(
     is_ddp = isinstance(strategy, dict) and str(strategy.get("_target_")).endswith("DDPStrategy")
     if is_ddp and "find_unused_parameters" not in strategy and leaves_weights_out(module.model, data):
         node = {**node, "strategy": {**strategy, "find_unused_parameters": True}}
-    trainer = make_with(node, callbacks=callbacks, logger=loggers)
+    trainer = make_with(node, "trainer", callbacks=callbacks, logger=loggers)
     assert isinstance(trainer, L.Trainer)
     return trainer
 

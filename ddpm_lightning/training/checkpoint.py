@@ -239,7 +239,7 @@ def load_model(
         UserError: if the checkpoint cannot be used.
     """
     checkpoint = read_checkpoint(path)
-    data = make({**checkpoint[CONFIG]["data"], **elsewhere}, EvaluationData)
+    data = make({**checkpoint[CONFIG]["data"], **elsewhere}, EvaluationData, "data")
     model = build_model(checkpoint[CONFIG], data)
     load_weights(model, _renamed(model_weights(checkpoint, use_ema), model), str(path))
     if use_ema:

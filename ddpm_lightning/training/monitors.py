@@ -2,13 +2,12 @@
 
 import logging
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, nearest
 from ddpm_lightning.training.callbacks.checkpoints import LastCheckpoint
 from ddpm_lightning.training.callbacks.ema import EMA
 from ddpm_lightning.training.callbacks.metrics import LOGGED, TrainingMetrics
@@ -46,8 +45,8 @@ def watchers(callbacks: list[L.Callback]) -> Iterator[tuple[str, str]]:
 
 def report_unknown(who: str, monitor: str, names: list[str], are_known: bool) -> None:
     """Reports that no callback logs `monitor`: raises UserError if all callbacks are known, and warns otherwise."""
-    near = get_close_matches(monitor, names) or sorted(names) or ["another callback: none logs a number"]
-    words = f"{who} watches {monitor}, which this run does not log; did you mean {' or '.join(near)}?"
+    remedy = nearest(monitor, sorted(names)) if names else "no callback logs a number; add one that does"
+    words = f"{who} watches {monitor}, which this run does not log; {remedy}"
     if are_known:
         raise UserError(words)
     log.warning("%s This is right only if a callback of your own logs it.", words)

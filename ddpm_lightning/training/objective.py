@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.errors import UserError, nearest
 from ddpm_lightning.training.callbacks.quality import SampleQuality
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.monitors import measured_names, will_average
@@ -65,8 +64,7 @@ def check_name(objective: str, names: Iterable[str]) -> None:
     """Raises UserError unless the objective is one of the names."""
     known = sorted(names)
     if objective not in known:
-        near = get_close_matches(str(objective), known, n=3, cutoff=0.4) or known
         raise UserError(
-            f"objective={objective} is not measured by this run; did you mean {' or '.join(near)}? "
+            f"objective={objective} is not measured by this run; {nearest(str(objective), known, cutoff=0.4)} "
             "(metrics=[…] measures more after training)"
         )

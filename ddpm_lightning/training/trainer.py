@@ -1,6 +1,6 @@
 """Builds Lightning's Trainer, and refuses the options that would not work here."""
 
-from difflib import get_close_matches
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
@@ -8,6 +8,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
+from ddpm_lightning.configuration.option_names import unknown_name
 from ddpm_lightning.errors import UserError, check_at_most, check_whole
 from ddpm_lightning.runtime.devices import check_precision, choose_accelerator
 from ddpm_lightning.runtime.private_parts import leave_signals_alone
@@ -114,14 +115,13 @@ def make_trainer(
     return trainer
 
 
-def check_trainer(node: Any) -> None:
-    """Raises UserError if the trainer's node of the configuration has an option that does not work here."""
-    for name in node if isinstance(node, dict) else ():
+def check_trainer(config: Mapping[str, Any]) -> None:
+    """Raises UserError if the trainer of a configuration has an option that does not work here."""
+    for name in config["trainer"] if isinstance(config["trainer"], dict) else ():
         if name in REFUSED:
             raise UserError(f"trainer.{name} has no effect here: {REFUSED[name]}")
         if name not in OWN_OPTIONS | PASSED_ON:
-            near = get_close_matches(name, OWN_OPTIONS | PASSED_ON | REFUSED.keys(), 3) or sorted(PASSED_ON)
-            raise UserError(f"trainer.{name} is not an option of the trainer; did you mean {' or '.join(near)}?")
+            raise unknown_name(f"trainer.{name}", OWN_OPTIONS | PASSED_ON | REFUSED.keys(), config)
 
 
 def check_strategy(strategy: object) -> None:

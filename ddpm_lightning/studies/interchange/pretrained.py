@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ddpm_lightning.configuration.allowed_targets import find_known
-from ddpm_lightning.configuration.build import ImageData, make, network_shape
+from ddpm_lightning.configuration.build import ImageData, make_node, network_shape
 from ddpm_lightning.diffusion.parameterizations import Parameterization
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.schedules import Schedule
@@ -48,7 +48,7 @@ class Pretrained:
 
     def build(self, part: str, kind: Any) -> Any:
         """Builds the node of a part. kind: the class that the result must have."""
-        return make(dict(self.parts[part]), kind)
+        return make_node(self.parts, part, kind)
 
     def weights(self, use_ema: bool) -> Weights:
         """Returns the averaged weights or the raw ones. Raises UserError if they are unknown."""
@@ -75,8 +75,8 @@ def arguments_of(part: Mapping[str, Any]) -> dict[str, Any]:
 
 def unet_of(parts: Mapping[str, Node]) -> UNet:
     """Builds the U-Net of these parts on the meta device. Raises UserError if the network is not a U-Net of ours."""
-    shape = network_shape(make(dict(parts["variance"]), Variance), make(dict(parts["data"]), ImageData))
+    shape = network_shape(make_node(parts, "variance", Variance), make_node(parts, "data", ImageData))
     with torch.device("meta"):
-        network = make(dict(parts["network"]), UNet, **shape)
+        network = make_node(parts, "network", UNet, **shape)
     assert isinstance(network, UNet)
     return network
