@@ -40,7 +40,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     mode.add_argument("--list", action="store_true", help="list the benchmarks, and measure nothing")
     mode.add_argument("--smoke", action="store_true", help="tiny settings, to see that they run; nothing is kept")
     mode.add_argument("--check", action="store_true", help="compare the ratios of a short run with the recorded ones")
-    mode.add_argument("--page", action="store_true", help="write the page's tables anew, and measure nothing")
+    mode.add_argument("--page", action="store_true", help="write the page's tables, and measure nothing")
     return parser.parse_args(arguments)
 
 

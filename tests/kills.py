@@ -10,8 +10,8 @@ def killed_at_random(
 ) -> Path:
     """`hits` runs of which `kill(folder, seconds)`, at most `latest` seconds each, says that it hit them; their folder.
 
-    Each goes on where the one before was killed. One that had ended before is checked; after it all begins anew, in a
-    folder of its own, and the kills come sooner.
+    Each run resumes the one that was killed before. A run that ended before its kill is checked; after it, a new run
+    begins in its own folder, and the kills come sooner.
     """
     draws, missed = random.Random(0), 0
     while True:

@@ -61,7 +61,7 @@ class DataPipeline(Benchmark):
         step = TrainOurs()(self.shape, self.step_batch_size, FULL_PRECISION)
         sides = {"batch": _our_batch(pixels, self.step_batch_size), "step": step}
         found = take_turns(sides, self.rounds, self.at_least / 10)
-        what = f"batch of {self.step_batch_size} against the training step that eats it"
+        what = f"batch of {self.step_batch_size} against the training step that uses it"
         return compare(what, ("batch", "training step"), found["batch"], found["step"], target=100.0)
 
 

@@ -67,7 +67,7 @@ class SampleQuality(OfTrainedModel):
     budgets: tuple[int, ...] = (10, 20, 50, 100)
     num_images: int = 300
 
-    question = "How good are the samples for so many network calls an image?"
+    question = "How good are the samples at equal numbers of network calls per image?"
 
     def measure(self) -> Findings:
         model, data = self.checkpoint.load()

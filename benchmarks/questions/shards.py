@@ -83,9 +83,9 @@ class Shards(Benchmark):
         theirs = [_numbers(webdataset_stream(shards, self.buffer, self.batch_size, w), batches) for w in (0, 2)]
         for name, (order, with_two) in ((NAME, ours), (f"WebDataset, buffer {self.buffer}", theirs)):
             yield Figure(f"{name}: distance of two images of a batch, of that of two at random", _apart(order, n), "")
-            went_on = [*order[: batches // 2], *with_two[batches // 2 :]]
-            missed = order.size - len(np.unique(np.stack(went_on)))
-            what = f"{name}: images missed, where a pass went on in its middle with 2 workers instead of 0"
+            resumed = [*order[: batches // 2], *with_two[batches // 2 :]]
+            missed = order.size - len(np.unique(np.stack(resumed)))
+            what = f"{name}: images missed, if a pass is resumed in its middle with 2 workers instead of 0"
             yield Figure(what, spread([100 * missed / order.size]), "%")
 
     def _forms(self) -> Iterator[Figure]:

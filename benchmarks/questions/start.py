@@ -25,7 +25,7 @@ LIMIT = 1.0
 class Start(Benchmark):
     """Times each command in a process of its own, and discards its output."""
 
-    question = "How long does it take to be told what there is to choose?"
+    question = "How long does it take to list the options?"
 
     def measure(self) -> Findings:
         floor = _command(["-c", "import hydra"], {})

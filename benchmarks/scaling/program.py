@@ -38,9 +38,9 @@ def main() -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(COMMAND, description="What the recipes cost on H100s, on paper.")
     parser.add_argument(
-        "names", nargs="*", metavar="name", help=f"what is measured anew, of {', '.join(MEASURED)}; all"
+        "names", nargs="*", metavar="name", help=f"what is measured again, of {', '.join(MEASURED)}; all"
     )
-    parser.add_argument("--page", action="store_true", help="write the page's tables and figure anew; measure nothing")
+    parser.add_argument("--page", action="store_true", help="write the page's tables and figure; measure nothing")
     options = parser.parse_args()
     unknown = set(options.names) - MEASURED.keys()
     if unknown:

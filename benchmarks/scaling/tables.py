@@ -180,17 +180,20 @@ def bottlenecks(record: Record) -> Iterator[str]:
     for link in (NVLINK, *BETWEEN):
         yield row(f"all-reduce outlasts backward, {link.name}", *(_least_images(recipe, link) for recipe in each))
     for link in BETWEEN:
-        yield row(f"… so from so many nodes on, {link.name}", *(_nodes(recipe, link) for recipe in each))
+        yield row(f"… number of nodes from which it does, {link.name}", *(_nodes(recipe, link) for recipe in each))
     alone = [Step(recipe, 1, host).computing / host.seconds for recipe, host in zip(each, hosts, strict=True)]
     least = [recipe.batch_size / gpus for recipe, gpus in zip(each, alone, strict=True)]
     yield row("the host cannot keep up", *(f"below {number(n)} images a GPU" for n in least))
-    yield row("… so with so many GPUs or more", *(f"{int(gpus) + 1}" for gpus in alone))
+    yield row("… number of GPUs from which it cannot", *(f"{int(gpus) + 1}" for gpus in alone))
     eaten = [RATE / recipe.cost.step for recipe in each]
-    yield row("images/s that a GPU eats", *map(number, eaten))
+    yield row("images/s that a GPU needs", *map(number, eaten))
     had = [host.images_per_s[recipe.shape.side] for recipe, host in zip(each, hosts, strict=True)]
     shares = [100 * rate / most for rate, most in zip(eaten, had, strict=True)]
     yield row("… of what one process reads, %", *map(number, shares))
-    yield row("50,000 samples cost as much as so many steps", *(f"{steps_of_a_fid(recipe):,.0f}" for recipe in each))
+    yield row(
+        "50,000 samples cost as much as this number of training steps",
+        *(f"{steps_of_a_fid(recipe):,.0f}" for recipe in each),
+    )
     yield row("… of the training, %", *(number(100 * steps_of_a_fid(recipe) / recipe.steps) for recipe in each))
     inception = [extraction(1, record["inception"]) / sampling(1, recipe) for recipe in each]
     yield row("Inception, of the time to sample an image, %", *(number(100 * share) for share in inception))

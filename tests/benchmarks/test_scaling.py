@@ -39,7 +39,7 @@ def test_the_recipes_have_the_papers_parameters() -> None:
 @pytest.mark.parametrize("shape", [SMALL, MIDDLE, replace(MIDDLE, dropout=0.1)])
 @pytest.mark.parametrize("checkpointed", [False, True])
 def test_activations_are_what_autograd_keeps(shape: Shape, checkpointed: bool) -> None:
-    """Within 2 %: the time embedding and the moments of GroupNorm are left out. Where a block is computed anew, what
+    """Within 2 %: the time embedding and the moments of GroupNorm are left out. Where a block is computed again, what
     is kept of the largest one comes on top of what autograd keeps first."""
     cost = NetworkCost(shape)
     expected = 4 * sum(b.saved if b.kept is None or not checkpointed else b.kept for b in cost.blocks)

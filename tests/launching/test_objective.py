@@ -35,7 +35,7 @@ def search(folder: Path, *more: str) -> list[float]:
         returned.extend([] if value is None else [value])
         return value
 
-    names = "hydra.sweep.subdir=${optimizer.lr}"  # so many options make no name of a folder
+    names = "hydra.sweep.subdir=${optimizer.lr}"  # all options together are too long for the name of a folder
     trials = ("hydra.sweeper.n_trials=3", "hydra.sweeper.sampler.n_startup_trials=2", names)
     with patch.object(run, "objective_of", told):
         command("train", "-m", *BRIEF, "hparams_search=optuna", f"hydra.sweep.dir={folder}", *trials, *more)

@@ -144,8 +144,7 @@ def test_impossible_networks_are_refused(options: dict, words: str) -> None:  # 
 
 @pytest.mark.parametrize("bf16", [False, True])
 def test_activation_checkpointing_changes_no_gradient(bf16: bool) -> None:
-    """Dropout included: the same features are left out when they are computed anew. And that they are: a block runs
-    twice."""
+    """Dropout included: the same features are left out when they are computed again. A block does run twice."""
     grads, runs = [], []
     for checkpointed in (False, True):
         torch.manual_seed(0)

@@ -111,7 +111,7 @@ def test_a_command_that_fails_leaves_the_configuration_of_the_one_before(
     assert {path: path.read_bytes() for path in tmp_path.rglob(".hydra/*.yaml")} == before
 
 
-def test_a_run_that_resumes_describes_itself_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_resumes_describes_itself_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Also where it fails later: its checkpoint is of the new options then."""
     fail = "+callbacks.fail={_target_: tests.moments.FailAt, step: 3, rank: 0}"
     command("train", f"hydra.run.dir={tmp_path}", *QUICK, "trainer.max_steps=2")

@@ -1,4 +1,4 @@
-"""Killed, interrupted, terminated: the run that goes on is the run that never stopped, to the last bit."""
+"""Killed, interrupted, terminated: a resumed run equals an uninterrupted one, bit for bit."""
 
 import random
 import signal
@@ -123,7 +123,7 @@ def test_a_kill_at_any_moment_leaves_no_trace(whole: Path, tmp_path: Path, momen
 
 
 def killed_after(folder: Path, seconds: float) -> bool:
-    """So many seconds after it has been built; whether it was hit."""
+    """Kills a run `seconds` after its model is built. Returns whether it was still running."""
     run = start(folder)
     assert run.stdout
     next((line for line in run.stdout if "parameters, in" in line), None)  # a run that has ended says other words

@@ -81,7 +81,7 @@ def test_accumulated_gradients_are_not_lost(whole: Path, tmp_path: Path) -> None
     same_end(whole, train(tmp_path, TWO_TURNS, DROPOUT))
 
 
-def test_killed_between_two_batches_of_a_step_it_makes_the_step_anew(whole: Path, tmp_path: Path) -> None:
+def test_killed_between_two_batches_of_a_step_it_repeats_the_step(whole: Path, tmp_path: Path) -> None:
     killed(tmp_path, *SMALL, TWO_TURNS, DROPOUT, *at("backward", 3))
     assert read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 2
     same_end(whole, train(tmp_path, TWO_TURNS, DROPOUT))

@@ -277,7 +277,7 @@ def test_what_is_shown_is_what_was_measured_after_training(copy: Path) -> None:
 
 
 def test_metrics_already_measured_are_kept(copy: Path) -> None:
-    """A run killed between two metrics goes on with the second; one that is asked for another measures that alone."""
+    """A run killed between two metrics resumes with the second; a run asked for another metric measures only that."""
     folder = copy.parent / "again"
     shutil.copytree(copy / f"{ROWS[4]}_seed0", folder)
     path = folder / "results.json"

@@ -1,4 +1,4 @@
-"""Checkpoints beside the last one: every so many steps, and the best by a logged number."""
+"""Checkpoints beside the last one: at regular steps, and the best by a logged number."""
 
 import shutil
 import signal

@@ -316,7 +316,7 @@ def steps_in(path: Path) -> list[int]:
 
 
 def has_rows(run_dir: Path) -> bool:
-    """Whether W&B has written a row of a run that still goes on."""
+    """Whether W&B has written a row of a run that is not finished."""
     try:
         return any(run.values("train/loss") for run in read_run(run_dir))
     except (subprocess.CalledProcessError, ValueError, KeyError):  # half a file
