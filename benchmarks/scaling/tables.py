@@ -191,7 +191,7 @@ def bottlenecks(record: Record) -> Iterator[str]:
     shares = [100 * rate / most for rate, most in zip(eaten, had, strict=True)]
     yield row("… of what one process reads, %", *map(number, shares))
     yield row(
-        "50,000 samples cost as much as this number of training steps",
+        "training steps that cost as much as 50,000 samples",
         *(f"{steps_of_a_fid(recipe):,.0f}" for recipe in each),
     )
     yield row("… of the training, %", *(number(100 * steps_of_a_fid(recipe) / recipe.steps) for recipe in each))

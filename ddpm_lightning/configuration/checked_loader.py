@@ -100,13 +100,7 @@ class CheckedLoader(ConfigLoaderImpl):
             check_named(overrides)
             check_typed(overrides)  # first, because Hydra's own errors repeat the options
             cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
-            config = OmegaConf.to_container(cfg, resolve=False)
-            assert isinstance(config, dict)
-            check_no_secrets(config)
-            check_hydra(config["hydra"])
-            check_only_typed(config, overrides)
-            if any(each.startswith(("+", "~")) for each in overrides):
-                check_names(str(config_name), overrides, config, self._known(config_name), self._groups(config_name))
+            self._check(cfg, config_name, overrides)
             if config_name and asks_for_help():
                 cfg.hydra.help.template = help_template(config_name, cfg, self.get_group_options)
             if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) > 0:
@@ -120,6 +114,16 @@ class CheckedLoader(ConfigLoaderImpl):
         except (ConfigCompositionException, ValueError) as error:  # ValueError: as on `experiment=null`
             raise CompactHydraException(self._explained(error, config_name, overrides)) from error
         return cfg
+
+    def _check(self, cfg: DictConfig, config_name: str | None, overrides: list[str]) -> None:
+        """Raises UserError if a composed configuration holds secrets, runs foreign code or has unknown names."""
+        config = OmegaConf.to_container(cfg, resolve=False)
+        assert isinstance(config, dict)
+        check_no_secrets(config)
+        check_hydra(config["hydra"])
+        check_only_typed(config, overrides)
+        if any(each.startswith(("+", "~")) for each in overrides):
+            check_names(str(config_name), overrides, config, self._known(config_name), self._groups(config_name))
 
     def _known(self, config_name: str | None, overrides: Sequence[str] = ()) -> dict[Any, Any]:
         """Returns the configuration with these options, or without options if they cannot be composed."""

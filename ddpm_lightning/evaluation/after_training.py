@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import lightning as L
 from lightning.fabric import Fabric
 
-from ddpm_lightning.configuration.build import EvaluationData, make_node, make_sampler
+from ddpm_lightning.configuration.build import EvaluationData, make, make_sampler
 from ddpm_lightning.configuration.full_keys import naming_options
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.errors import UserError
@@ -117,10 +117,19 @@ def check_evaluation(config: dict[str, Any], model: DenoisingDiffusion, data: Ev
     options = options_of(config)
     with naming_options("evaluation", [*config["evaluation"], "trainer.precision"]):
         check_options(options)
-        fabric = make_node(options, "trainer", Fabric)
+        fabric = make(options["trainer"], Fabric, "evaluation.trainer")
+    subject = future_subject(options, fabric, model, data)
+    metrics = make_metrics(options)
+    check_metrics(metrics, subject)
+    names = [each.result_names(subject) if isinstance(each, NamesResults) else None for each in metrics.values()]
+    return None if None in names else [name for each in names for name in each or ()]
+
+
+def future_subject(options: dict[str, Any], fabric: Fabric, model: DenoisingDiffusion, data: EvaluationData) -> Subject:
+    """Returns the subject of the evaluation after training, with the untrained model and without its images."""
     trained = Trained(model, data, {}, {}, weights_suffix(options["use_ema"], precision_of(fabric)))
     label = make_sampler(options["sampler"], model).label(model)
-    subject = Subject(
+    return Subject(
         fabric=fabric,
         run_dir=Path(options["run_dir"]),
         seed=options["seed"],
@@ -129,10 +138,6 @@ def check_evaluation(config: dict[str, Any], model: DenoisingDiffusion, data: Ev
         cache=Path(options["cache"]).expanduser(),
         trained=trained,
     )
-    metrics = make_metrics(options)
-    check_metrics(metrics, subject)
-    names = [each.result_names(subject) if isinstance(each, NamesResults) else None for each in metrics.values()]
-    return None if None in names else [name for each in names for name in each or ()]
 
 
 @runtime_checkable

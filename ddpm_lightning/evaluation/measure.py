@@ -246,33 +246,48 @@ def from_checkpoint(
     Raises:
         UserError: if the model lacks the steps that the sampler needs.
     """
-    variance_suffix = trained.variance_suffix_of(sampler)
-    label = sampler.label(trained.model) + variance_suffix  # raises UserError if the model has no such chain
-    step, weights = trained.origin["step"], trained.origin["weights"]
-    name = f"step{step:07d}_{weights}_{label}_seed{config['seed']}"
-    beside = Path(config["checkpoint"]).parent.parent / "generated" / name
+    label = sampler.label(trained.model)  # raises UserError if the model has no such chain
+    named = label + trained.variance_suffix_of(sampler)
     return Generated(
         model=trained.model,
         data=trained.data,
         sampler=sampler,
-        shards=shards or GeneratedShards(Path(config["generated"] or beside)),
-        recipe={
-            "weights_sha256": digest(trained.model.state_dict()),
-            "model": {**trained.parts, **({"variance": config["variance"]} if variance_suffix else {})},
-            "sampler": config["sampler"],
-            "seed": config["seed"],
-            "precision": trained.origin["precision"],
-            "device": device,  # CPU and GPU draw different noise
-        },
+        shards=shards or GeneratedShards(Path(config["generated"] or beside_checkpoints(config, trained, named))),
+        recipe=recipe_of_images(config, trained, sampler, device),
         n=config["num_images"],
         batch_size=config["batch_size"],
         seed=config["seed"],
-        suffix=images_suffix(label, trained),
-        origin={
-            "sampler": config["sampler"],
-            "sampler_steps": sampler.chain(trained.model).process.T,
-            "sampler_calls": sampler.calls(trained.model),
-            "image_seed": config["seed"],
-            **trained.origin,
-        },
+        suffix=images_suffix(named, trained),
+        origin=origin_of_images(config, trained, sampler),
     )
+
+
+def beside_checkpoints(config: dict[str, Any], trained: Trained, label: str) -> Path:
+    """Returns the folder for images in the run of the checkpoint. `label` is that of the sampler and its variance."""
+    step, weights = trained.origin["step"], trained.origin["weights"]
+    run = Path(config["checkpoint"]).parent.parent
+    return run / "generated" / f"step{step:07d}_{weights}_{label}_seed{config['seed']}"
+
+
+def recipe_of_images(config: dict[str, Any], trained: Trained, sampler: Any, device: str) -> dict[str, Any]:
+    """Returns everything that images follow from. Images of another recipe are not the same."""
+    variance = {"variance": config["variance"]} if trained.variance_suffix_of(sampler) else {}
+    return {
+        "weights_sha256": digest(trained.model.state_dict()),
+        "model": {**trained.parts, **variance},
+        "sampler": config["sampler"],
+        "seed": config["seed"],
+        "precision": trained.origin["precision"],
+        "device": device,  # CPU and GPU draw different noise
+    }
+
+
+def origin_of_images(config: dict[str, Any], trained: Trained, sampler: Any) -> dict[str, Any]:
+    """Returns the entries of results.json about images: those about the model, and the sampler's."""
+    return {
+        "sampler": config["sampler"],
+        "sampler_steps": sampler.chain(trained.model).process.T,
+        "sampler_calls": sampler.calls(trained.model),
+        "image_seed": config["seed"],
+        **trained.origin,
+    }

@@ -253,16 +253,7 @@ def _member(
     hydra: DictConfig | None,
     to_parent: Connection,
 ) -> None:
-    os.setpgrp()  # the terminal's Ctrl-C comes to the parent alone, which passes it on
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the run handles it, there is nothing to save
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    given = {name: os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT") if name in os.environ}  # several nodes
-    os.environ |= {"MASTER_ADDR": "127.0.0.1"} | {key: str(value) for key, value in place.items()} | given
-    os.environ.pop("SLURM_NTASKS", None)  # or Lightning would look for Slurm's tasks
-    rank_zero_only.rank = rank  # type: ignore[attr-defined]
-    HydraConfig.instance().cfg = hydra  # type: ignore[assignment]  # as Hydra itself does
-    if log is not None and rank == 0:
-        logging.config.dictConfig(log)
+    _set_up_member(rank, place, log, hydra)
     try:
         with reporting_user_errors():
             work(config)
@@ -277,6 +268,20 @@ def _member(
     except Exception:
         to_parent.send((f"Process {rank}:\n{traceback.format_exc()}"[-MAX_MESSAGE:], False))
         raise SystemExit(1) from None
+
+
+def _set_up_member(rank: int, place: dict[str, int], log: Config | None, hydra: DictConfig | None) -> None:
+    """Sets signals, environment, configuration and logging of a process that is one of several."""
+    os.setpgrp()  # the terminal's Ctrl-C comes to the parent alone, which passes it on
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the run handles it, there is nothing to save
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    given = {name: os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT") if name in os.environ}  # several nodes
+    os.environ |= {"MASTER_ADDR": "127.0.0.1"} | {key: str(value) for key, value in place.items()} | given
+    os.environ.pop("SLURM_NTASKS", None)  # or Lightning would look for Slurm's tasks
+    rank_zero_only.rank = rank  # type: ignore[attr-defined]
+    HydraConfig.instance().cfg = hydra  # type: ignore[assignment]  # as Hydra itself does
+    if log is not None and rank == 0:
+        logging.config.dictConfig(log)
 
 
 def _end_with_parent() -> None:

@@ -86,10 +86,7 @@ def make_trainer(
     Raises:
         UserError: if an option is out of bounds, or Lightning refuses it.
     """
-    check_whole("trainer.max_steps", max_steps, 1, "nothing would be trained; the paper uses 800000")
-    accumulated = options.get("accumulate_grad_batches", 1)
-    check_whole("trainer.accumulate_grad_batches", accumulated, 1, "it counts the batches per optimizer step; use 1")
-    check_at_most("trainer.accumulate_grad_batches", accumulated, 10_000, "a step would never end; use 1")
+    check_counts(max_steps, options.get("accumulate_grad_batches", 1))
     check_strategy(options.get("strategy"))
     accelerator = choose_accelerator(accelerator)
     callbacks = list(options.pop("callbacks", None) or [])
@@ -122,6 +119,13 @@ def check_trainer(config: Mapping[str, Any]) -> None:
             raise UserError(f"trainer.{name} has no effect here: {REFUSED[name]}")
         if name not in OWN_OPTIONS | PASSED_ON:
             raise unknown_name(f"trainer.{name}", OWN_OPTIONS | PASSED_ON | REFUSED.keys(), config)
+
+
+def check_counts(max_steps: int, accumulated: int) -> None:
+    """Raises UserError if the number of steps, or of the batches per step, is out of bounds."""
+    check_whole("trainer.max_steps", max_steps, 1, "nothing would be trained; the paper uses 800000")
+    check_whole("trainer.accumulate_grad_batches", accumulated, 1, "it counts the batches per optimizer step; use 1")
+    check_at_most("trainer.accumulate_grad_batches", accumulated, 10_000, "a step would never end; use 1")
 
 
 def check_strategy(strategy: object) -> None:

@@ -50,7 +50,7 @@ SMALL = [
 
 
 def options(folder: Path, *more: str) -> list[str]:
-    """Of train.py. The folders are of the seed and the row alone, because all options together are too long for a name."""
+    """Returns options of train.py. Folders are named by row and seed, as all options together are too long."""
     where = [f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=${hydra:runtime.choices.row}_seed${seed}"]
     return [*SMALL, f"evaluation.cache={folder}/cache", *where, *more]
 
