@@ -78,9 +78,10 @@ class LossyCoding(Figure):
         for t in chain.nearest_of(self.times(chain.subject)):
             titles += [f"t = {t}\n{arrays['rate'][t - 1]:.3g}\nbits/dim\nx̂_0", "then\nx_0"]
             columns += map(chain.to_bytes, self._reconstruct(chain, x_0, t))
+        sampler = chain.images.sampler.label(chain.images.model)
         sentence = (
-            f"Images of the {self.bound.split} split, and what the model makes of x_t, with the rate of x_t: the "
-            f"guess x̂_0 (Eq. 15), and an image drawn from x_t by the chain ({chain.images.sampler.label(chain.images.model)})."
+            f"Images of the {self.bound.split} split, and what the model makes of x_t, with the rate of x_t: the guess "
+            f"x̂_0 (Eq. 15), and an image drawn from x_t by the chain ({sampler})."
         )
         self.save_grid(chain.subject, list(zip(*columns, strict=True)), titles, sentence, "_images")
 
