@@ -1,23 +1,34 @@
 """`evaluate.py`: measures a checkpoint or a set of images, and writes results.json."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from lightning.fabric import Fabric
 from omegaconf import DictConfig
 
 from ddpm_lightning.configuration.build import compile_network, make_node, plain
+from ddpm_lightning.errors import UserError
 from ddpm_lightning.evaluation.generated_shards import check_parts, part_of
 from ddpm_lightning.evaluation.image_sets import Generated
 from ddpm_lightning.evaluation.measure import check_options, make_subject, measure_all
+from ddpm_lightning.metrics.extractor import sha256_of
 from ddpm_lightning.runtime.command_line import relative
 from ddpm_lightning.runtime.processes import in_processes, is_first
 from ddpm_lightning.runtime.quiet_libraries import quiet_libraries
+from ddpm_lightning.runtime.recipe import check_same
 from ddpm_lightning.runtime.results import commit
 from ddpm_lightning.runtime.signals import STOP
 from ddpm_lightning.runtime.user_errors import reporting_user_errors
+from ddpm_lightning.training.run_results import read_results, results_of
 
 log = logging.getLogger(__name__)
+
+OPTIONS = "options"
+"""The key in results.json of the options that all its numbers follow from."""
+
+MADE_OF = ("seed", "sampler", "variance", "use_ema", "num_images", "split", "images", "reference", "background")
+"""These options, besides the checkpoint and the precision."""
 
 
 def run(cfg: DictConfig) -> None:
@@ -34,7 +45,34 @@ def evaluate(config: dict[str, Any]) -> None:
         if check_parts(config):
             make_part(config)
         else:
-            measure_all(config, {"metrics": {}, "evaluated": {}}, after_each=lambda: None)
+            results = results_so_far(config)
+            if {name for name, node in config["metrics"].items() if node is not None} <= results["evaluated"].keys():
+                log.info("These results are finished: %s", relative(results_of(config)))
+            measure_all(config, results, after_each=lambda: None)
+
+
+def results_so_far(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns the contents of results.json, to which this command adds the metrics that it lacks.
+
+    Raises:
+        UserError: They are of another model, other images or other options than this command's.
+    """
+    folder, recipe, results = Path(config["run_dir"]), recipe_of(config), read_results(config)
+    if not results:
+        return {OPTIONS: recipe, "metrics": {}, "evaluated": {}}
+    if OPTIONS not in results:
+        raise UserError(f"{folder} holds results of unknown options; choose another folder with hydra.run.dir=PATH")
+    kept = {name: each["asked"]["metric"] for name, each in results["evaluated"].items()}
+    again = {name: node for name, node in config["metrics"].items() if name in kept and node is not None}
+    check_same(folder, {**results[OPTIONS], **kept}, {**recipe, **again}, "hydra.run.dir=", "results")
+    return {key: results[key] for key in (OPTIONS, "metrics", "evaluated")}
+
+
+def recipe_of(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns the options that every number in results.json follows from. The checkpoint is known by its content."""
+    path = None if config["checkpoint"] is None else Path(config["checkpoint"])
+    content = {"checkpoint_sha256": sha256_of(path) if path and path.is_file() else None}
+    return {**content, "precision": config["trainer"].get("precision"), **{key: config.get(key) for key in MADE_OF}}
 
 
 def make_part(config: dict[str, Any]) -> None:

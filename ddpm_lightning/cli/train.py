@@ -37,7 +37,7 @@ from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.monitors import check_monitors
 from ddpm_lightning.training.objective import check_objective, objective_of
 from ddpm_lightning.training.run_results import (
-    forget_early_end,
+    forget_end,
     log_values,
     metrics_after_training,
     recording_divergence,
@@ -125,7 +125,7 @@ def fit(
     for logger in trainer.loggers:
         logger.log_hyperparams(config)
     if resumed.ended_at is None:
-        forget_early_end(config)
+        forget_end(config)
     with restoring(trainer, resumed.path):
         trainer.fit(module, datamodule=data, ckpt_path=resumed.path, weights_only=True)
     log_shortened(trainer)

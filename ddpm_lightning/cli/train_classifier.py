@@ -11,11 +11,15 @@ from ddpm_lightning.configuration.build import make_node, plain
 from ddpm_lightning.errors import UserError, check_positive, check_whole
 from ddpm_lightning.metrics.classifier import describe
 from ddpm_lightning.runtime.command_line import relative
+from ddpm_lightning.runtime.recipe import check_recipe, write_recipe
 from ddpm_lightning.runtime.results import source
 from ddpm_lightning.runtime.user_errors import reporting_user_errors
 from ddpm_lightning.studies.classifier_training import LabelledData, accuracy_of, as_bytes, fit
 
 log = logging.getLogger(__name__)
+
+MADE_OF = ("data", "steps", "batch_size", "lr", "seed")
+"""The options that a classifier follows from."""
 
 
 def run(cfg: DictConfig) -> None:
@@ -26,11 +30,16 @@ def run(cfg: DictConfig) -> None:
         data = make_node(config, "data")
         if not isinstance(data, LabelledData):
             raise UserError(f"{type(data).__name__} has no labels to learn; use data=digits or data=fashion_mnist")
+        path, recipe = Path(config["run_dir"]) / "classifier.safetensors", {key: config[key] for key in MADE_OF}
+        check_recipe(path.parent, recipe, "hydra.run.dir=", "a classifier", holds_files=path.exists())
+        if path.exists():
+            log.info("This classifier is finished: %s", relative(path))
+            return
         network = fit(config, as_bytes(data, "train"), data.labels("train"))
         accuracy = accuracy_of(network, as_bytes(data, "test"), data.labels("test"))
-        path = Path(config["run_dir"]) / "classifier.safetensors"
         facts = describe(network, test_accuracy=accuracy, steps=config["steps"], seed=config["seed"], **source())
         save_file(network.state_dict(), path, metadata=facts)
+        write_recipe(path.parent, recipe)
         log.info("Accuracy on the test split: %.2f %%; written to %s", 100 * accuracy, relative(path))
 
 

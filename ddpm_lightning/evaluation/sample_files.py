@@ -11,6 +11,9 @@ from ddpm_lightning.npz import write_stream
 from ddpm_lightning.runtime.pictures import picture, save, single
 from ddpm_lightning.typing import Pixels
 
+FILES = ("grid.png", "images", "samples.npz")
+"""The files and folders that the classes below write."""
+
 
 class Output(ABC):
     """Base class of the output formats of sample.py.

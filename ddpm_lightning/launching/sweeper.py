@@ -1,18 +1,17 @@
 """Makes Hydra's sweeps end with a list of all jobs that failed; by itself Hydra shows only the first."""
 
-import contextlib
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 
 from ddpm_lightning.launching.failures import names_of, raise_for, reason
 from ddpm_lightning.runtime.command_line import relative
 from ddpm_lightning.runtime.private_parts import basic_sweeper
+from ddpm_lightning.runtime.run_directory import error_of
 
 BasicSweeper: Any = basic_sweeper()
 
@@ -46,22 +45,13 @@ class ListingLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         jobs = self.launcher.launch(job_overrides, initial_job_idx)
         failed = [
-            (name, job, error_of(job))
+            (name, job, error)
             for name, job in zip(names_of(job_overrides), jobs, strict=True)
-            if job.status == JobStatus.FAILED
+            if (error := error_of(job)) is not None
         ]
         listed = [(name, f"{reason(error)}; its log is {log_of(job)}") for name, job, error in failed]
         raise_for(listed, len(jobs), failed[0][2] if failed else None)
         return jobs
-
-
-def error_of(job: JobReturn) -> BaseException:
-    """Returns the exception that a failed job raised."""
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):  # where Hydra announces the error
-            return job.return_value  # type: ignore[no-any-return]  # raises
-    except Exception as error:
-        return error
 
 
 def log_of(job: JobReturn) -> Path:

@@ -1,38 +1,78 @@
-"""Keeps with a folder what its files are made of, so that only the same command resumes it."""
+"""Keeps with a folder what its files are made of, so that only the same command resumes or extends it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from ddpm_lightning.atomic_files import atomic_write, rename_if_absent
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.atomic_files import atomic_write, rename_if_absent, write_text
+from ddpm_lightning.errors import UserError, shown
 from ddpm_lightning.runtime.moved_names import current_names
 from ddpm_lightning.runtime.results import as_json
 
 RECIPE = "recipe.json"
 
 
-def check_recipe(folder: Path, recipe: Mapping[str, Any], option: str) -> None:
-    """Checks that a folder, if it exists, has this recipe.
+class Differing(NamedTuple):
+    """A value of a recipe that differs: its key, like sampler.eta, and both values."""
+
+    key: str
+    theirs: Any
+    ours: Any
+
+    def __str__(self) -> str:
+        return f"another {self.key} ({shown(self.theirs)}) than this command's ({shown(self.ours)})"
+
+
+def check_same(
+    folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any], option: str, what: str = "images"
+) -> None:
+    """Raises UserError if the files of a folder have another recipe than this command's.
+
+    Args:
+        folder: The folder.
+        theirs: Its recipe, as JSON reads it. Keys that only this one has do not matter.
+        ours: The recipe of this command: all values that the content of its files follows from, by their names.
+        option: The option that names the folder, for the message.
+        what: What the folder holds, for the message.
+    """
+    ours = json.loads(as_json(dict(ours)))
+    found = [str(each) for key in ours for each in _differing(key, theirs.get(key), ours[key])]
+    if found:
+        raise UserError(
+            f"{folder} holds {what} of {', '.join(found[:3])}; choose another folder with {option}PATH, or delete it"
+        )
+
+
+def _differing(key: str, theirs: Any, ours: Any) -> Iterator[Differing]:
+    """Yields the values that differ. Of two classes, only their names, because other arguments follow from that."""
+    if not (isinstance(theirs, dict) and isinstance(ours, dict)):
+        if theirs != ours:
+            yield Differing(key, theirs, ours)
+    elif theirs.get("_target_") != ours.get("_target_"):
+        yield Differing(key, *(str(each.get("_target_")).rpartition(".")[2] for each in (theirs, ours)))
+    else:
+        for name in {**ours, **theirs}:
+            yield from _differing(f"{key}.{name}", theirs.get(name), ours.get(name))
+
+
+def check_recipe(
+    folder: Path, recipe: Mapping[str, Any], option: str, what: str = "images", holds_files: bool = False
+) -> None:
+    """Raises UserError if the folder has another recipe, or has files of unknown recipe; see `check_same`.
 
     Args:
         folder: The folder.
         recipe: All values that the content of its files follows from, by their names.
         option: The option that names the folder, for the message.
-
-    Raises:
-        UserError: The folder has another recipe.
+        what: What the folder holds, for the message.
+        holds_files: Whether the folder holds such files already. Then it must have a recipe.
     """
-    ours = json.loads(json.dumps(recipe))
-    path = folder / RECIPE
-    theirs = _read(path, option) if path.exists() else ours
-    differing = [key for key in ours if theirs.get(key) != ours[key]]
-    if differing:
-        key = differing[0]
+    if (folder / RECIPE).exists():
+        check_same(folder, read_recipe(folder, option), recipe, option, what)
+    elif holds_files:
         raise UserError(
-            f"{folder} holds images of another {key} ({theirs.get(key)}) than this command's ({ours[key]}); "
-            f"choose another folder with {option}PATH, or delete it"
+            f"{folder} holds {what} but no {RECIPE} that says what of; choose another folder with {option}PATH"
         )
 
 
@@ -48,26 +88,27 @@ def open_folder(folder: Path, recipe: Mapping[str, Any], option: str, holds_imag
     Raises:
         UserError: The folder cannot be written, or its recipe is missing or another one.
     """
-    check_recipe(folder, recipe, option)
+    check_recipe(folder, recipe, option, holds_files=holds_images)
     if (folder / RECIPE).exists():
         return
-    if holds_images:
-        raise UserError(f"{folder} holds images but no {RECIPE} that says what of; choose {option}PATH")
     try:
-        _write(folder, recipe)
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(folder / RECIPE, shared=True, rename=rename_if_absent) as file:
+            file.write(as_json(dict(recipe)).encode())
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}); choose {option}PATH") from error
     check_recipe(folder, recipe, option)
 
 
-def _write(folder: Path, recipe: Mapping[str, Any]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / RECIPE, shared=True, rename=rename_if_absent) as file:
-        file.write(as_json(dict(recipe)).encode())
+def write_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
+    """Writes the recipe of a folder whose files are finished."""
+    write_text(folder / RECIPE, as_json(dict(recipe)))
 
 
-def _read(path: Path, option: str) -> dict[str, Any]:
+def read_recipe(folder: Path, option: str) -> dict[str, Any]:
+    """Returns the recipe of a folder, or {} if it has none. Raises UserError if the file is damaged."""
+    path = folder / RECIPE
     try:
-        return dict(current_names(json.loads(path.read_text(encoding="utf-8"))))
+        return dict(current_names(json.loads(path.read_text(encoding="utf-8")))) if path.exists() else {}
     except (ValueError, TypeError, OSError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}); delete its folder, or choose another {option}PATH") from error

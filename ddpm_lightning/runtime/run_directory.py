@@ -2,16 +2,18 @@
 
 import contextlib
 import fcntl
+import io
 import logging
 import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -23,13 +25,59 @@ log = logging.getLogger(__name__)
 
 
 class RunDirectoryCheck(Callback):
-    """Makes the run directory before Hydra writes to it. Ends the command with one sentence if it cannot."""
+    """Makes the run directory before Hydra writes to it. Ends the command with one sentence if it cannot.
+
+    If the command is refused before its work begins, the folder that was made for it is removed.
+    """
+
+    def __init__(self) -> None:
+        self.made: Path | None = None
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        check_not_typed(config, "hydra.sweep.dir", "this is a single run; use hydra.run.dir=PATH, or add -m")
+        is_new = is_named_after_time(config.hydra.run) or not Path(config.hydra.run.dir).expanduser().exists()
         make_folder(config.hydra.run, "hydra.run.dir")
+        self.made = Path(config.hydra.run.dir).absolute() if is_new else None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        check_not_typed(config, "hydra.run.dir", "this is a sweep; use hydra.sweep.dir=PATH for all runs")
         make_folder(config.hydra.sweep, "hydra.sweep.dir")
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        if self.made is not None and isinstance(error_of(job_return), CompactHydraException):
+            remove_unused(self.made, config)
+
+
+def check_not_typed(config: DictConfig, name: str, advice: str) -> None:
+    """Ends the command if this option was typed, which has no effect in this mode."""
+    typed = cast(list[str], OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False))
+    if any(each.lstrip("+").startswith(f"{name}=") for each in typed):
+        sys.exit(f"Error: {name}= has no effect, because {advice}")
+
+
+def error_of(job: JobReturn) -> BaseException | None:
+    """Returns the exception that a job raised, or None."""
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # where Hydra announces the error
+            _ = job.return_value  # raises
+    except Exception as error:
+        return error
+    return None
+
+
+def remove_unused(folder: Path, config: DictConfig) -> None:
+    """Removes a folder that holds only what a command writes before its work: log, lock, .hydra and W&B's number."""
+    hydra, subdir = config.hydra, config.hydra.output_subdir
+    configuration = [f"{subdir}/{name}.yaml" for name in ("config", "hydra", "overrides")] if subdir else []
+    unused = {folder / name for name in (f"{hydra.job.name}.log", ".lock", "wandb/run_id", *configuration)}
+    found = [*folder.rglob("*")]
+    if {path for path in found if not path.is_dir()} <= unused:
+        for path in found:
+            if not path.is_dir():
+                path.unlink(missing_ok=True)
+        for inner in [*sorted(filter(Path.is_dir, found), reverse=True), folder]:
+            with contextlib.suppress(OSError):  # another command has written there meanwhile
+                inner.rmdir()
 
 
 class OwnDirectoryCheck(RunDirectoryCheck):
@@ -39,6 +87,7 @@ class OwnDirectoryCheck(RunDirectoryCheck):
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.before: dict[Path, bytes] = {}
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -60,6 +109,7 @@ class OwnDirectoryCheck(RunDirectoryCheck):
             for path, content in self.before.items():
                 if path.parents[1] == Path(config.hydra.runtime.output_dir):
                     path.write_bytes(content)
+        super().on_job_end(config, job_return, **kwargs)
 
     def _remember(self, folders: Iterable[Path]) -> None:
         self.before = {path.absolute(): path.read_bytes() for folder in folders for path in folder.glob("*.yaml")}
@@ -101,7 +151,7 @@ def make_folder(part: DictConfig, option: str) -> None:
 
     A folder that is named after the time is always a new one, because two commands may start in the same second.
     """
-    is_new = "${now:" in OmegaConf.to_container(part, resolve=False)["dir"]  # type: ignore[call-overload,index]
+    is_new = is_named_after_time(part)
     folder = Path(part.dir).expanduser()
     if is_new and is_one_of_several():
         sys.exit(
@@ -117,6 +167,11 @@ def make_folder(part: DictConfig, option: str) -> None:
         )
     if part.dir != str(folder):
         part.dir = str(folder)
+
+
+def is_named_after_time(part: DictConfig) -> bool:
+    """Returns whether `part.dir` holds the time, as it does by default."""
+    return "${now:" in OmegaConf.to_container(part, resolve=False)["dir"]  # type: ignore[call-overload,index]
 
 
 def try_to_write(folder: Path) -> None:

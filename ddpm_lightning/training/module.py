@@ -42,8 +42,9 @@ class DDPM(L.LightningModule):
         L_simple(θ) = E[‖ε − ε_θ(√ᾱ_t x_0 + √(1 − ᾱ_t) ε, t)‖²]
 
     Randomness: t, ε and hidden classes are a function of (seed, optimizer step, position in the step's whole batch),
-    and dropout of (seed, optimizer step, part of that batch). No generator keeps a state. So a resumed run is
-    bit-identical to an uninterrupted one, and any number of processes or accumulated batches draws the same t and ε.
+    and dropout of (seed, optimizer step, part of that batch). No generator keeps a state. So on the same machine, with
+    the same libraries and number of threads, a resumed run is bit-identical to an uninterrupted one. Any number of
+    processes or accumulated batches draws the same t and ε.
 
     Skipped steps: a step whose gradient norm is NaN or infinite changes neither the weights nor the optimizer's state.
     The buffer `skipped` counts such steps: in all, and in a row.

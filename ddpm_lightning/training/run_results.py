@@ -29,6 +29,9 @@ from ddpm_lightning.training.same_run import earlier_fingerprint, fingerprint
 
 log = logging.getLogger(__name__)
 
+TRAINING = "training"
+"""The key in results.json that says whether the training is finished, at which step and of how many."""
+
 
 def results_of(config: dict[str, Any]) -> Path:
     """Returns the path of the run's results.json."""
@@ -52,17 +55,20 @@ def has_all_steps(results: dict[str, Any], max_steps: int) -> bool:
         return False
 
 
-def early_end_record(trainer: L.Trainer) -> dict[str, Any]:
-    """Returns the entry of results.json for a run that a callback ended, or {} for any other run."""
+def end_record(trainer: L.Trainer) -> dict[str, Any]:
+    """Returns the entries of results.json on whether the training is finished, and whether a callback ended it."""
     record = {"step": trainer.global_step, "max_steps": trainer.max_steps}
-    return {ENDED_EARLY: record} if ended_early(trainer) else {}
+    by_callback = ended_early(trainer)
+    finished = by_callback or trainer.global_step >= trainer.max_steps
+    return {TRAINING: {"finished": finished, **record}, **({ENDED_EARLY: record} if by_callback else {})}
 
 
-def forget_early_end(config: dict[str, Any]) -> None:
-    """Removes the entry of `early_end_record` from results.json, when the run trains further."""
+def forget_end(config: dict[str, Any]) -> None:
+    """Removes the entries of `end_record` from results.json, when the run trains further."""
     results = read_results(config)
-    if is_first() and results.pop(ENDED_EARLY, None):
-        write_results(results_of(config), results)
+    further = {key: value for key, value in results.items() if key not in (TRAINING, ENDED_EARLY)}
+    if is_first() and further != results:
+        write_results(results_of(config), further)
 
 
 def metrics_after_training(config: dict[str, Any]) -> set[str]:
@@ -109,7 +115,7 @@ def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer, kept: dict[
     tested = test_result(module, trainer)
     found = {**tested, **last_measured(trainer)}
     metrics = with_warnings({**found, **kept["metrics"]})
-    results = {**kept, "metrics": metrics, **best_record(trainer), **early_end_record(trainer)}
+    results = {**kept, "metrics": metrics, **best_record(trainer), **end_record(trainer)}
     write_results(results_of(config), {**results, **provenance(config["seed"]), **history_of(trainer)})
     log_values(trainer, tested)
     log_results(found)

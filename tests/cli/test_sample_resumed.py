@@ -103,6 +103,34 @@ def test_another_command_does_not_overwrite_what_can_be_resumed(
     assert files(tmp_path) == before
 
 
+def test_finished_images_are_not_made_again_and_not_overwritten_by_others(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = options(checkpoint, tmp_path, "output=png", "sampler=ddim", "sampler.num_steps=4")
+    command("sample", *typed)
+    before = files(tmp_path)
+    assert made_by(monkeypatch, *typed) == []
+    assert f"These images are finished: {tmp_path}/images" in capsys.readouterr().out
+    for other, words in {
+        "seed=1": "another seed (0) than this command's (1)",
+        "sampler=ancestral": "another sampler (DDIMSampler) than this command's (AncestralSampler)",
+        "sampler.eta=0.5": "another sampler.eta (0.0) than this command's (0.5)",
+        "use_ema=false": "another weights_sha256",
+        "num_images=6": "num_images=6 would overwrite the 7 images in",
+    }.items():
+        said = error_of(capsys, "sample", *typed, other)
+        assert words in said
+        assert "choose another folder with hydra.run.dir=PATH, or delete it" in said
+        assert files(tmp_path) == before
+    assert made_by(monkeypatch, *typed, "num_images=9")[0].start == 0
+    after = files(tmp_path)
+    assert len(list((tmp_path / "images").iterdir())) == 9
+    assert all(after[name] == content for name, content in before.items() if name.endswith(".png"))
+    (tmp_path / "recipe.json").unlink()
+    assert "holds images but no recipe.json" in error_of(capsys, "sample", *typed)
+    assert files(tmp_path) | {"recipe.json": after["recipe.json"]} == after
+
+
 @pytest.mark.parametrize("output", [PNGOutput(), NPZOutput()], ids=["png", "npz"])
 def test_no_more_than_two_batches_are_in_memory(tmp_path: Path, output: Output) -> None:
     alive: list[weakref.ref[torch.Tensor]] = []

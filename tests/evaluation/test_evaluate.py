@@ -138,6 +138,29 @@ def test_a_killed_generation_goes_on_and_a_finished_one_is_not_repeated(
     assert (all_images(tmp_path) == all_images(found[0])).mean() >= 0.999
 
 
+def test_finished_results_are_kept_and_those_of_other_options_refused(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = ("metrics=[bpd_estimate]", "metrics.bpd_estimate.strata=4")
+    measured = evaluate(checkpoint, tmp_path, *first)
+    before = (tmp_path / "results.json").read_bytes()
+    evaluate(checkpoint, tmp_path, *first)
+    assert f"These results are finished: {tmp_path}/results.json" in capsys.readouterr().out
+    other = shutil.copy(train(tmp_path / "other", *LIKE_DIGITS) / "checkpoints" / "last.ckpt", tmp_path / "other.ckpt")
+    for mistake, words in {
+        "seed=1": "results of another seed (0) than this command's (1)",
+        "sampler=ddim": "another sampler (AncestralSampler) than this command's (DDIMSampler)",
+        "use_ema=false": "another use_ema (True)",
+        "metrics.bpd_estimate.strata=5": "another bpd_estimate.strata (4) than this command's (5)",
+        f"checkpoint={other}": "another checkpoint_sha256",
+    }.items():
+        assert words in error_of(capsys, "evaluate", *options(checkpoint, tmp_path, *first, mistake))
+        assert (tmp_path / "results.json").read_bytes() == before
+    more = evaluate(checkpoint, tmp_path, "metrics=[bpd]", "metrics.bpd.num_images=6")
+    assert measured.items() <= more.items()
+    assert "test/bpd_learned_range_first6" in more
+
+
 def test_images_lie_beside_the_checkpoints_unless_told_otherwise(checkpoint: Path, tmp_path: Path) -> None:
     where = [f"checkpoint={checkpoint}", f"hydra.run.dir={tmp_path}", f"cache={tmp_path}", "num_images=66"]
     command("evaluate", *where, "metrics=[fd_digits]", "sampler=ddim", "sampler.num_steps=2", "seed=3")
@@ -153,8 +176,10 @@ def test_features_of_real_images_are_kept_by_data_split_and_extractor(
     assert kept.name.startswith("FakeDataModule_train_")
     assert "classifier_digits" in kept.name
     before = kept.stat().st_mtime_ns
+    (tmp_path / "results.json").unlink()
     evaluate(checkpoint, tmp_path, "metrics=[fd_digits]")
     assert kept.stat().st_mtime_ns == before
+    (tmp_path / "results.json").unlink()
     evaluate(checkpoint, tmp_path, "metrics=[fd_digits]", "split=test")
     assert len(list((tmp_path / "cache").rglob("*.npz"))) == 2
 
@@ -167,8 +192,8 @@ def test_a_reference_can_be_a_folder_or_a_file(
     with np.load(kept) as file:
         np.savez(tmp_path / "statistics.npz", mu=file["mu"].astype(np.float64), sigma=file["sigma"])
     images = f"generated={found[0]}/images"  # made already
-    for reference in (kept, tmp_path / "statistics.npz"):
-        metrics = evaluate(checkpoint, tmp_path, "metrics=[fd_digits]", images, f"reference={reference}")
+    for place, reference in enumerate((kept, tmp_path / "statistics.npz")):
+        metrics = evaluate(checkpoint, tmp_path / str(place), "metrics=[fd_digits]", images, f"reference={reference}")
         assert metrics["fd_digits_70_given"]["value"] == pytest.approx(expected, rel=1e-6)
         assert metrics["fd_digits_70_given"]["reference"] == str(reference)
 

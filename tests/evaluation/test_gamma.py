@@ -23,10 +23,12 @@ def test_gamma_is_measured_once_and_swapped_in(
     gamma = torch.load(tmp_path / "gamma.pt", weights_only=True)["gamma"]
     assert record["value"] == pytest.approx(float(gamma[1:].mean()))
     swapped = ["variance=analytic", f"variance.gamma={tmp_path / 'gamma.pt'}"]
-    command("evaluate", *measure, "metrics=[bpd]", *swapped)
-    assert "test/bpd_analytic" in results(tmp_path)["metrics"]
+    elsewhere = f"hydra.run.dir={tmp_path / 'swapped'}"
+    command("evaluate", *measure[:2], elsewhere, "metrics=[bpd]", *swapped)
+    assert "test/bpd_analytic" in results(tmp_path / "swapped")["metrics"]
+    assert "results of another variance" in error_of(capsys, "evaluate", *measure, "metrics=[bpd]", *swapped)
     command("sample", f"checkpoint={checkpoint}", "num_images=1", f"hydra.run.dir={tmp_path / 'samples'}", *swapped)
-    assert "metrics=[gamma]" in error_of(capsys, "evaluate", *measure, "metrics=[bpd]", "variance=analytic")
+    assert "metrics=[gamma]" in error_of(capsys, "evaluate", *measure[:2], "metrics=[bpd]", "variance=analytic")
 
 
 def test_a_write_that_fails_keeps_the_old_file(

@@ -66,11 +66,17 @@ def test_wrong_files_are_named(tmp_path: Path) -> None:
         DataSetClassifier("nonsuch")
 
 
-def test_the_command_trains_a_classifier_that_can_be_used(tmp_path: Path) -> None:
+def test_the_command_trains_a_classifier_that_can_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command("train_classifier", f"hydra.run.dir={tmp_path}", "steps=30")
     extractor = DataSetClassifier("digits", str(tmp_path / "classifier.safetensors"))
     assert extractor.fingerprint != DataSetClassifier("digits").fingerprint
     assert float(str(facts(tmp_path / "classifier.safetensors")["test_accuracy"])) > 0.5
+    before = (tmp_path / "classifier.safetensors").read_bytes()
+    command("train_classifier", f"hydra.run.dir={tmp_path}", "steps=30")
+    assert "This classifier is finished" in capsys.readouterr().out
+    said = error_of(capsys, "train_classifier", f"hydra.run.dir={tmp_path}", "steps=31", "lr=0.1")
+    assert "holds a classifier of another steps (30) than this command's (31), another lr (0.002)" in said
+    assert (tmp_path / "classifier.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize(

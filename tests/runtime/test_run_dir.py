@@ -3,12 +3,16 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 
+from ddpm_lightning.diffusion.losses import Simple
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.runtime import run_directory
 from ddpm_lightning.runtime.run_directory import folders_of_hydra, new_folder
 from tests.commands import SMALL, command, error_of
 
@@ -44,7 +48,8 @@ def test_a_folder_named_after_the_time_is_new(
     command(script, "--cfg", "hydra", f"hydra.run.dir={tmp_path}/{THIS_YEAR}", "--resolve")
     of_another = Path(OmegaConf.create(capsys.readouterr().out).hydra.run.dir)
     (of_another / "generated").mkdir(parents=True)
-    error_of(capsys, script, f"hydra.run.dir={tmp_path}/{THIS_YEAR}", "seed=-1")
+    with patch.object(run_directory, "remove_unused"):  # which a refused command does at its end
+        error_of(capsys, script, f"hydra.run.dir={tmp_path}/{THIS_YEAR}", "seed=-1")
     assert not contents(of_another)
     assert (tmp_path / f"{of_another.name}_2").is_dir()
 
@@ -86,6 +91,51 @@ def test_a_run_that_is_refused_before_its_first_step_leaves_no_configuration(
     refused = ["-m", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=deep/${hydra.job.num}", *QUICK]
     assert "exceeds the 16 training images" in error_of(capsys, "train", *refused, "data.batch_size=17")
     assert not list(tmp_path.rglob(".hydra"))
+
+
+REFUSED = {
+    "train": [*QUICK, "data.batch_size=17"],
+    "sample": ["checkpoint=nowhere.ckpt"],
+    "evaluate": ["checkpoint=nowhere.ckpt"],
+    "figure": ["checkpoint=nowhere.ckpt", "figure=[interpolation]"],
+    "train_classifier": ["steps=0"],
+}
+
+
+@pytest.mark.parametrize(("script", "mistake"), REFUSED.items())
+def test_a_command_that_is_refused_leaves_no_folder(
+    script: str, mistake: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """But what was there before stays."""
+    error_of(capsys, script, f"hydra.run.dir={tmp_path}/new", *mistake)
+    error_of(capsys, script, f"hydra.run.dir={tmp_path}/{THIS_YEAR}", *mistake)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "mine").mkdir()
+    error_of(capsys, script, f"hydra.run.dir={tmp_path}/mine", *mistake)
+    assert (tmp_path / "mine" / f"{script}.log").is_file()
+
+
+def test_a_run_that_fails_after_its_start_keeps_its_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with patch.object(Simple, "__call__", side_effect=UserError("not today")):
+        error_of(capsys, "train", f"hydra.run.dir={tmp_path}/new", *QUICK)
+    assert "failed: not today" in (tmp_path / "new" / "train.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (["-m", "seed=0,1", "hydra.run.dir={}/x"], "hydra.run.dir= has no effect, because this is a sweep; use "),
+        (["hydra.mode=MULTIRUN", "hydra.run.dir={}/x"], "hydra.run.dir= has no effect, because this is a sweep; use "),
+        (["hydra.sweep.dir={}/x"], "hydra.sweep.dir= has no effect, because this is a single run; use "),
+    ],
+)
+@pytest.mark.parametrize("script", ["train", "evaluate"])
+def test_the_folder_of_the_other_mode_is_refused(
+    typed: list[str], words: str, script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert words in error_of(capsys, script, *(each.format(tmp_path) for each in typed))
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_folders_of_jobs_are_found_without_a_look_at_all_their_files(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from ddpm_lightning.atomic_files import write_text
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.runtime.command_line import override
+from ddpm_lightning.runtime.command_line import command_for, override
 from ddpm_lightning.runtime.private_parts import basic_sweeper
 
 PLAN = "plan.json"
@@ -49,8 +49,16 @@ def read_plan(folder: Path) -> tuple[tuple[str, ...], Jobs | None]:
 
 
 def command_of(overrides: tuple[str, ...]) -> str:
-    """Returns the train.py command with these overrides."""
-    return shlex.join(["python", "train.py", *overrides])
+    """Returns the command that trains with these overrides, from where this command was given."""
+    return f"{command_for('train.py')} {shlex.join(overrides)}"
+
+
+def overrides_in(folder: Path) -> list[tuple[str, ...]]:
+    """Returns the overrides of the job whose .hydra folder this is, as a list of one; [] if they cannot be read."""
+    try:
+        return [tuple(map(str, OmegaConf.load(folder / "overrides.yaml")))]
+    except Exception:  # a damaged file can raise nearly anything
+        return []
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -79,6 +79,7 @@ class Row:
         objective: The loss and the variance, as the table names them.
         runs: The runs, by seed.
         missing: Seeds whose runs have not begun.
+        left_out: Seeds whose runs cannot be read.
         published: The row of the paper, if it has one.
     """
 
@@ -87,6 +88,7 @@ class Row:
     objective: str
     runs: tuple[Run, ...]
     missing: tuple[str, ...]
+    left_out: tuple[str, ...]
     published: Published | None
 
     def cell(self, column: Column) -> Cell:
@@ -104,14 +106,17 @@ class Row:
     def state(self) -> str:
         """The states of the runs, like `2 of 3 finished; seed 1 diverged at step 40`."""
         finished = [run for run in self.runs if run.state == "finished"]
-        parts = [f"{len(finished)} of {len(self.runs) + len(self.missing)} finished"]
+        parts = [f"{len(finished)} of {len(self.runs) + len(self.missing) + len(self.left_out)} finished"]
         parts += [f"seed {run.seed} diverged at step {run.diverged['step']}" for run in self.runs if run.diverged]
         for names in dict.fromkeys(run.suspect for run in finished if run.suspect):
             warned = [run.seed for run in finished if run.suspect == names]
             parts.append(f"{_seeds(warned)}: a warning of {', '.join(names)}")
         parts += [f"seed {seed} more than once" for seed, n in Counter(run.seed for run in self.runs).items() if n > 1]
-        if unfinished := [run.seed for run in self.runs if run.state == "unfinished"]:
-            parts.append(f"{_seeds(unfinished)} unfinished")
+        unfinished = [run for run in self.runs if run.state == "unfinished"]
+        for progress in dict.fromkeys(run.progress for run in unfinished):
+            parts.append(f"{_seeds([run.seed for run in unfinished if run.progress == progress])} unfinished{progress}")
+        if self.left_out:
+            parts.append(f"{', '.join(self.left_out)} left out, because the files cannot be read")
         if self.missing:
             parts.append(f"{', '.join(self.missing)} not begun")
         return "; ".join(parts)
@@ -142,9 +147,14 @@ def _row(key: tuple[str, ...], runs: list[Run], sweep: Sweep) -> Row:
     published = TABLE_2.get((parameterization, variance, loss))
     prediction = PREDICTIONS.get(parameterization, f"{parameterization} prediction")
     objective = published.objective if published else f"{loss}, {variance}"
-    missing = tuple(seed_of(job) for job in sweep.missing if _without_seed(job) == _without_seed(runs[0].overrides))
+    missing, left_out = (
+        tuple(seed_of(job) for job in jobs if _without_seed(job) == _without_seed(runs[0].overrides))
+        for jobs in (sweep.missing, sweep.left_out)
+    )
     runs = sorted(runs, key=lambda run: run.seed)
-    return Row(key, prediction, ", ".join([objective, *rest]), tuple(runs), missing, None if rest else published)
+    return Row(
+        key, prediction, ", ".join([objective, *rest]), tuple(runs), missing, left_out, None if rest else published
+    )
 
 
 IRRELEVANT = (

@@ -12,14 +12,15 @@ from ddpm_lightning.errors import UserError, counted
 from ddpm_lightning.runtime.command_line import override
 from ddpm_lightning.runtime.run_directory import folders_of_hydra
 from ddpm_lightning.studies.report.one_run import check_one_run
-from ddpm_lightning.studies.report.plan import command_of, read_plan, read_yaml
+from ddpm_lightning.studies.report.plan import command_of, overrides_in, read_plan, read_yaml
 from ddpm_lightning.training.callbacks.stop import ENDED_EARLY
-from ddpm_lightning.training.run_results import has_all_steps, metrics_after_training
+from ddpm_lightning.training.run_results import TRAINING, has_all_steps, metrics_after_training
 
 BEST = "optimization_results.yaml"
 """Where Optuna's sweeper writes the best options and their value."""
 
 STATES = ("finished", "diverged", "unfinished")
+LEFT_OUT = "left out"
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,12 @@ class Run:
         return "diverged" if self.diverged else "finished" if self.is_finished else "unfinished"
 
     @property
+    def progress(self) -> str:
+        """The last step of an unfinished training, like ` at step 12 of 100`; "" if it is finished or unknown."""
+        training = self.outcome.get(TRAINING) or {"finished": True}
+        return "" if training["finished"] else " at step {step} of {max_steps}".format_map(training)
+
+    @property
     def command(self) -> str:
         """The command that makes this run alone."""
         return command_of((*self.overrides, "hydra.mode=RUN", override("hydra.run.dir", self.folder)))
@@ -108,7 +115,8 @@ class Sweep:
     Args:
         folder: Its directory.
         runs: The runs that have begun.
-        damaged: The runs that cannot be read, each with the reason.
+        damaged: The runs that are left out because they cannot be read, each with the reason.
+        left_out: The overrides of those runs, where they are known.
         commands: The commands that started or resumed the sweep.
         planned: The overrides of all planned jobs, in order; None if they are unknown.
         best: A sentence with the result of a search over options; None if there is none.
@@ -117,6 +125,7 @@ class Sweep:
     folder: Path
     runs: tuple[Run, ...]
     damaged: tuple[str, ...]
+    left_out: tuple[tuple[str, ...], ...]
     commands: tuple[str, ...]
     planned: tuple[tuple[str, ...], ...] | None
     best: str | None = None
@@ -128,13 +137,24 @@ class Sweep:
     @property
     def states(self) -> str:
         """The number of runs in each state, like `16 finished, 2 diverged`."""
-        counts = Counter(run.state for run in self.runs)
-        return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+        counts = Counter(run.state for run in self.runs) + Counter({LEFT_OUT: len(self.damaged)})
+        return ", ".join(f"{counts[state]} {state}" for state in (*STATES, LEFT_OUT) if counts[state])
+
+    @property
+    def summary(self) -> str:
+        """The number of runs that have begun and that have not, and the states, like `12 runs: 12 finished`."""
+        begun = len(self.runs) + len(self.damaged)
+        words = counted(begun, "run has begun", "runs have begun") if self.missing or self.planned is None else ""
+        if self.planned is None:
+            words += "; how many were planned is not known"
+        elif self.missing:
+            words += f", {counted(len(self.missing), 'has not', 'have not')}"
+        return (words or counted(begun, "run")) + (f": {self.states}" if begun else "")
 
     @cached_property
     def missing(self) -> list[tuple[str, ...]]:
         """The overrides of the jobs that have not begun."""
-        begun = {run.overrides for run in self.runs}
+        begun = {*(run.overrides for run in self.runs), *self.left_out}
         return [job for job in self.planned or () if job not in begun]
 
 
@@ -144,7 +164,7 @@ def read_sweep(folder: Path) -> Sweep:
     Raises:
         UserError: The directory holds no run of a sweep.
     """
-    runs, damaged = [], []
+    runs, damaged, left_out = [], [], []
     for found in sorted([*folder.glob(".hydra"), *folders_of_hydra(folder)]):
         try:
             run = read_run(found.parent)
@@ -153,13 +173,14 @@ def read_sweep(folder: Path) -> Sweep:
                 runs.append(run)
         except (UserError, KeyError, TypeError, ValueError) as error:
             damaged.append(f"{found.parent}: {error}")
+            left_out += overrides_in(found)
     if not runs and not damaged and not (folder / "multirun.yaml").is_file():
         raise UserError(
             f"{folder} holds no run of a sweep; give the directory that `python train.py -m …` or an "
             "experiment=table2… wrote to, such as sweep=multirun/table2_digits"
         )
     commands, planned = read_plan(folder)
-    return Sweep(folder, tuple(runs), tuple(damaged), commands, planned, _best(folder, runs))
+    return Sweep(folder, tuple(runs), tuple(damaged), tuple(left_out), commands, planned, _best(folder, runs))
 
 
 def _best(folder: Path, runs: list[Run]) -> str | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from lightning.pytorch.loggers import Logger
 
 from ddpm_lightning.atomic_files import write_text
+from ddpm_lightning.errors import counted
 from ddpm_lightning.runtime.command_line import relative
 from ddpm_lightning.runtime.pictures import save
 from ddpm_lightning.runtime.plots import as_image
@@ -37,7 +38,7 @@ def write_report(folder: Path) -> list[Row]:
     for damage in sweep.damaged:
         log.warning("Left out: %s", damage)
     if sweep.missing:
-        log.info("Not begun: %d runs", len(sweep.missing))
+        log.info("Not begun: %s", counted(len(sweep.missing), "run"))
     if sweep.best:
         log.info("Search: %s", sweep.best)
     log.info("Written: %s", relative(folder / "report.html"))

@@ -17,6 +17,7 @@ from PIL import Image
 from ddpm_lightning.diffusion.losses import Simple
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.evaluation.exact_bound import ExactBound
+from ddpm_lightning.runtime.command_line import command_for
 from ddpm_lightning.runtime.results import with_warnings
 from ddpm_lightning.studies.report.dashboard import TABLE
 from ddpm_lightning.studies.report.plan import add_to_plan, read_plan
@@ -89,7 +90,7 @@ def test_what_was_half_done_is_gone_on_with(swept: Swept) -> None:
 def test_a_half_finished_sweep_says_what_is_missing(swept: Swept) -> None:
     before = swept.page_before
     assert "4 runs have begun, 8 have not" in before
-    assert before.count("not begun: <code>python train.py") == 8
+    assert before.count(f"not begun: <code>{command_for('train.py')} ") == 8
     assert "seed 0 unfinished" in before
 
 
@@ -218,7 +219,9 @@ def test_a_damaged_run_is_left_out_and_named(swept: Swept, copy: Path) -> None:
     (copy / f"{ROWS[1]}_seed0" / ".hydra" / "hydra.yaml").write_text("")
     write_report(copy)
     page = (copy / "report.html").read_text()
-    assert "10 runs have begun" in page
+    assert "12 runs: 8 finished, 2 diverged, 2 left out" in page
+    assert "not begun" not in page
+    assert page.count("; seed 0 left out, because the files cannot be read") == 2
     assert f"{ROWS[0]}_seed0/results.json is damaged" in page
     assert f"{ROWS[1]}_seed0" in page
 
@@ -307,7 +310,7 @@ def test_a_sweeps_folder_is_noted_from_where_the_command_was_given(tmp_path: Pat
     asked = {"task": ["seed=0,1"], "hydra": [f"hydra.sweep.dir={typed}", "hydra.mode=MULTIRUN"]}
     add_to_plan(tmp_path, {"overrides": asked, "sweep": {"dir": typed}, "runtime": {"cwd": "/home/me/ddpm"}})
     commands, jobs = read_plan(tmp_path)
-    assert commands == (f"python train.py -m seed=0,1 hydra.sweep.dir={told}",)
+    assert commands == (f"{command_for('train.py')} -m seed=0,1 hydra.sweep.dir={told}",)
     assert jobs == (("seed=0",), ("seed=1",))
 
 

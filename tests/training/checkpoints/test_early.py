@@ -89,6 +89,8 @@ def test_a_limit_of_time_is_one_of_each_command(tmp_path: Path) -> None:
     for step in (1, 2):
         early(tmp_path, "+trainer.max_time={milliseconds:1}", "callbacks.bound=null")
         assert last(tmp_path)["global_step"] == results(tmp_path)["metrics"][BOUND]["step"] == step
+        assert results(tmp_path)["training"] == {"finished": False, "step": step, "max_steps": 5}
+        assert (read_run(tmp_path).state, read_run(tmp_path).progress) == ("unfinished", f" at step {step} of 5")
 
 
 STOPPING = [
@@ -120,6 +122,7 @@ def test_a_run_that_early_stopping_ended_is_finished(ended: Path, capsys: pytest
     assert "This run is finished" in capsys.readouterr().out
     assert (ended / "results.json").read_bytes() == before
     assert results(ended)["ended_early"] == {"step": 3, "max_steps": 5}
+    assert results(ended)["training"] == {"finished": True, "step": 3, "max_steps": 5}
     assert read_run(ended).state == "finished"
 
 
@@ -158,6 +161,7 @@ def test_a_run_that_ended_early_trains_further_with_other_options(
     early(run, *options)
     assert steps_of(run) == (steps, steps)
     assert ("ended_early" in results(run)) == (steps == 4)
+    assert results(run)["training"]["finished"]
 
 
 def test_a_run_that_trains_further_after_an_early_end_is_unfinished_until_then(
