@@ -78,9 +78,8 @@ def test_what_is_missing_is_named_and_what_is_there_is_not_made_again(
     said = error_of(capsys, "evaluate", *options(checkpoint, tmp_path, *SET, "parts=4", "metrics=[fd_digits]"))
     assert f"of the 4 parts of 72 images, {tmp_path}/images lacks part=0,2,3" in said
     assert len(made) == 2
-    command(
-        "evaluate", "-m", *options(checkpoint, tmp_path, *SET), "part=0,2,3", "parts=4", f"hydra.sweep.dir={tmp_path}"
-    )
+    swept = [option for option in options(checkpoint, tmp_path, *SET) if not option.startswith("hydra.run.dir=")]
+    command("evaluate", "-m", *swept, "part=0,2,3", "parts=4", f"hydra.sweep.dir={tmp_path}")
     assert len(made) == 8
     make(checkpoint, tmp_path, "parts=4", "metrics=[fd_digits]")
     assert len(made) == 8
