@@ -27,8 +27,19 @@ log = logging.getLogger(__name__)
 OPTIONS = "options"
 """The key in results.json of the options that all its numbers follow from."""
 
-MADE_OF = ("seed", "sampler", "variance", "use_ema", "num_images", "split", "images", "reference", "background")
-"""These options, besides the checkpoint and the precision."""
+NOT_MADE_OF = (
+    "metrics",
+    "batch_size",
+    "compile",
+    "generated",
+    "cache",
+    "run_dir",
+    "data",
+    "part",
+    "parts",
+    "one_by_one",
+)
+"""Options that the numbers do not follow from, or that "evaluated" holds for each metric."""
 
 
 def run(cfg: DictConfig) -> None:
@@ -72,7 +83,8 @@ def recipe_of(config: dict[str, Any]) -> dict[str, Any]:
     """Returns the options that every number in results.json follows from. The checkpoint is known by its content."""
     path = None if config["checkpoint"] is None else Path(config["checkpoint"])
     content = {"checkpoint_sha256": sha256_of(path) if path and path.is_file() else None}
-    return {**content, "precision": config["trainer"].get("precision"), **{key: config.get(key) for key in MADE_OF}}
+    content["precision"] = config["trainer"].get("precision")
+    return {**content, **{key: config[key] for key in config if key not in NOT_MADE_OF}}
 
 
 def make_part(config: dict[str, Any]) -> None:
