@@ -62,7 +62,7 @@ def write_images(config: dict[str, Any]) -> None:
     images.open()
     images.model.to(fabric.device)
     compile_network(images.model, config["compile"])
-    written = output.write(images.as_generated(fabric), images.n, folder)
+    written = output.of_classes(images.labels).write(images.as_generated(fabric), images.n, folder)
     record = {"path": str(written.relative_to(folder)), "num_images": images.n}
     write_recipe(folder, {**images.recipe, WRITTEN: {**before, kind: record}})
     if images.shards.ranges()[-1].stop <= images.n:  # else they are part of a larger set that can be resumed
@@ -99,6 +99,8 @@ def generated_in(folder: Path, config: dict[str, Any], fabric: Fabric) -> Genera
     """Returns the images that the options ask for. They are kept below the folder until the output is written."""
     shards = GeneratedShards(folder / "generated", option="hydra.run.dir=")
     trained = load_trained(config, fabric)
+    names = trained.model.conditioning.class_names
+    config = {**config, "labels": config["labels"] or list(range(len(names))) or None}
     sampler = make_sampler(config["sampler"], trained.model)
     images = from_checkpoint(config, trained, sampler, fabric.device.type, shards)
     images.how_to_resume = f"give the same options with {option('hydra.run.dir', relative(folder))}"

@@ -21,6 +21,7 @@ GROUPS = {
     "experiment": "a recipe, which makes several choices at once",
     "extractor": "the network whose features of images are compared",
     "figure": "the figures to draw: figure=[NAME,NAME]",
+    "guidance": "how samples are guided towards their class, or away from a weaker model",
     "hparams_search": "a search for the options with the best objective=",
     "hydra/launcher": "where the jobs of a sweep run",
     "logger": "where numbers and pictures go; each but none writes metrics.csv",

@@ -103,7 +103,7 @@ class DenoisingDiffusion(nn.Module):
             y: the class of each example, [b] in 0..K−1, or −1 for no class. It fits batches of b examples, and of
                 several such batches after one another.
         """
-        return self if y is None else self._view(self.variance, (y,))
+        return self if y is None else self._view(self.variance, (y.to(self.process.alpha_bar.device),))
 
     def condition_of(self, x_t: Images) -> tuple[Classes, ...]:
         """Returns the classes of a batch as further arguments of the network; () if there are none."""

@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from lightning.fabric import Fabric
 from tqdm import tqdm
 
 from ddpm_lightning.configuration.build import ImageData
+from ddpm_lightning.diffusion.conditional.guidance import Guidance, NoGuidance
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError, counted
@@ -29,6 +30,7 @@ from ddpm_lightning.runtime.processes import is_first
 from ddpm_lightning.runtime.progress_bars import progress_bar
 from ddpm_lightning.runtime.signals import Interrupted
 from ddpm_lightning.training.generate import make_images
+from ddpm_lightning.training.labelling import Labelling, NoLabels
 from ddpm_lightning.typing import Pixels
 
 log = logging.getLogger(__name__)
@@ -94,6 +96,8 @@ class Generated(ImageSet):
         suffix: ends the name of each result on these images.
         origin: the entries of such a result in results.json about the images.
         how_to_resume: advice that is logged when the command is interrupted.
+        labels: the class of each image.
+        guidance: guides the model.
     """
 
     model: DenoisingDiffusion
@@ -107,6 +111,12 @@ class Generated(ImageSet):
     suffix: str
     origin: dict[str, Any] = field(default_factory=dict)
     how_to_resume: str = "give the same command again"
+    labels: Labelling = field(default_factory=NoLabels)
+    guidance: Guidance = field(default_factory=NoGuidance)
+
+    def model_of(self, numbers: Sequence[int]) -> DenoisingDiffusion:
+        """Returns the model that generates the images of these numbers: given their classes, and guided."""
+        return self.guidance.guide(self.model.given(self.labels.of(numbers)))
 
     def check(self) -> None:
         self.shards.check(self.recipe)
@@ -174,7 +184,7 @@ class Generated(ImageSet):
 
     def _make(self, fabric: Fabric, numbers: range, bar: "tqdm[Any]") -> Pixels:
         with fabric.autocast():
-            return make_images(self.model, self.sampler, self.data, numbers, seed=self.seed, bar=bar)
+            return make_images(self.model_of(numbers), self.sampler, self.data, numbers, seed=self.seed, bar=bar)
 
 
 @dataclass

@@ -19,6 +19,7 @@ from ddpm_lightning.configuration.build import (
     with_variance,
 )
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
+from ddpm_lightning.evaluation.conditional.wanted import Wanted, check_wanted, wanted_of
 from ddpm_lightning.evaluation.fabric import precision_of
 from ddpm_lightning.evaluation.generated_shards import GeneratedShards, check_whole_set, digest
 from ddpm_lightning.evaluation.image_sets import Generated, Given, ImageSet
@@ -157,6 +158,7 @@ def check_options(config: dict[str, Any]) -> None:
         raise UserError("nothing to evaluate; add checkpoint=PATH, or images=FOLDER with reference=")
     if config["checkpoint"] is None and config.get("variance") is not None:
         raise UserError("variance= needs a model, but only images were given; leave it out, or add checkpoint=PATH")
+    check_wanted(config)
     if not any((config.get("metrics") or {}).values()):
         raise UserError("no metric asked for; add metrics=[bpd] or others that python evaluate.py --help lists")
     check_whole("num_images", config["num_images"], 1, "the paper has 50000")
@@ -247,18 +249,21 @@ def from_checkpoint(
         UserError: if the model lacks the steps that the sampler needs.
     """
     label = sampler.label(trained.model)  # raises UserError if the model has no such chain
-    named = label + trained.variance_suffix_of(sampler)
+    wanted = wanted_of(config, trained)
+    named = label + trained.variance_suffix_of(sampler) + wanted.suffix
     return Generated(
         model=trained.model,
         data=trained.data,
         sampler=sampler,
         shards=shards or GeneratedShards(Path(config["generated"] or beside_checkpoints(config, trained, named))),
-        recipe=recipe_of_images(config, trained, sampler, device),
+        recipe=recipe_of_images(config, trained, sampler, device, wanted),
         n=config["num_images"],
         batch_size=config["batch_size"],
         seed=config["seed"],
         suffix=images_suffix(named, trained),
-        origin=origin_of_images(config, trained, sampler),
+        origin={**origin_of_images(config, trained, sampler), **wanted.facts},
+        labels=wanted.labels,
+        guidance=wanted.guidance,
     )
 
 
@@ -269,13 +274,15 @@ def beside_checkpoints(config: dict[str, Any], trained: Trained, label: str) -> 
     return run / "generated" / f"step{step:07d}_{weights}_{label}_seed{config['seed']}"
 
 
-def recipe_of_images(config: dict[str, Any], trained: Trained, sampler: Any, device: str) -> dict[str, Any]:
+def recipe_of_images(
+    config: dict[str, Any], trained: Trained, sampler: Any, device: str, wanted: Wanted
+) -> dict[str, Any]:
     """Returns everything that images follow from. Images of another recipe are not the same."""
     variance = {"variance": config["variance"]} if trained.variance_suffix_of(sampler) else {}
     return {
-        "weights_sha256": digest(trained.model.state_dict()),
+        "weights_sha256": digest(wanted.guidance.guide(trained.model).state_dict()),
         "model": {**trained.parts, **variance},
-        "sampler": config["sampler"],
+        "sampler": {**config["sampler"], **wanted.facts},
         "seed": config["seed"],
         "precision": trained.origin["precision"],
         "device": device,  # CPU and GPU draw different noise

@@ -9,6 +9,7 @@ import torch
 
 from ddpm_lightning.npz import write_stream
 from ddpm_lightning.runtime.pictures import picture, save, single
+from ddpm_lightning.training.labelling import Labelling
 from ddpm_lightning.typing import Pixels
 
 FILES = ("grid.png", "images", "samples.npz")
@@ -35,13 +36,26 @@ class Output(ABC):
             folder: the folder to write to.
         """
 
+    def of_classes(self, labels: Labelling) -> "Output":
+        """Returns the output for images of these classes. By default, it writes them as it writes others."""
+        return self
+
 
 class GridOutput(Output):
-    """Writes one PNG, grid.png, with all images side by side. All images are in memory at once, as Pillow needs."""
+    """Writes one PNG, grid.png, with all images side by side. All images are in memory at once, as Pillow needs.
+
+    Images of classes in turn get a row for each class.
+    """
+
+    rows: int | None = None
 
     def write(self, batches: Iterator[Pixels], count: int, folder: Path) -> Path:
-        save(picture(torch.cat(list(batches))), folder / "grid.png")
+        save(picture(torch.cat(list(batches)), rows=self.rows), folder / "grid.png")
         return folder / "grid.png"
+
+    def of_classes(self, labels: Labelling) -> Output:
+        self.rows = labels.period
+        return self
 
 
 class PNGOutput(Output):

@@ -8,10 +8,14 @@ from PIL import Image
 from torchvision.utils import make_grid
 
 from ddpm_lightning.errors import UserError, counted
-from ddpm_lightning.typing import Pixels
+from ddpm_lightning.typing import Pixels, SomePixels
 
 LEGIBLE = 48
 """Images with a shorter side are enlarged to about this many pixels, without smoothing."""
+
+
+PADDING = 128
+"""The grey between images."""
 
 
 def check_drawable(channels: int, advice: str) -> None:
@@ -22,17 +26,29 @@ def check_drawable(channels: int, advice: str) -> None:
         )
 
 
-def picture(images: Pixels, columns: int | None = None) -> Image.Image:
+def picture(images: SomePixels, columns: int | None = None, rows: int | None = None) -> Image.Image:
     """Returns the images in one grid.
 
     Args:
         images: uint8 [n, c, h, w] with 1, 3 or 4 channels.
         columns: The number of columns; by default the grid is as square as possible.
+        rows: The number of rows, which the images fill in turn, column by column; None fills row by row. It has no
+            effect if there are fewer images.
     """
+    if rows is not None and rows <= len(images):
+        images = _in_rows(images, rows)
+        columns = len(images) // rows
     factor = max(1, LEGIBLE // max(images.shape[2:]))
     large = images.cpu().repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
-    grid = make_grid(large, nrow=columns or math.ceil(math.sqrt(len(images))), pad_value=128)
+    grid = make_grid(large, nrow=columns or math.ceil(math.sqrt(len(images))), pad_value=PADDING)
     return Image.fromarray(grid.permute(1, 2, 0).numpy())
+
+
+def _in_rows(images: Pixels, rows: int) -> SomePixels:
+    """Returns images that were in turn of each row, row by row; grey ones complete the last column."""
+    missing = images.new_full((-len(images) % rows, *images.shape[1:]), PADDING)
+    whole = torch.cat([images, missing])
+    return torch.cat([whole[row::rows] for row in range(rows)])
 
 
 def single(image: torch.Tensor) -> Image.Image:

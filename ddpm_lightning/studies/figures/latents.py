@@ -78,7 +78,7 @@ class Chain:
 
     def walk(self, x_t: Images, start: int, noise: NoisePerImage) -> Iterator[Step]:
         """Yields the steps from x_t, which belongs to the visited step `start`, to x_0."""
-        steps = walk_from(self.images.model, self.images.sampler, x_t, noise, start)
+        steps = walk_from(self.images.model_of(noise.numbers), self.images.sampler, x_t, noise, start)
         while True:
             with self.subject.fabric.autocast():  # not around `yield`: the caller's code has its own precision
                 step = next(steps, None)

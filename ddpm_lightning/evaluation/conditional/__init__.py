@@ -1,0 +1,1 @@
+"""Measurements and samples of models that are conditioned on classes, or guided."""
