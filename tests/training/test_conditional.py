@@ -1,12 +1,17 @@
 """Training with conditioning=class: exact on resume and in parts, and self-described."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from ddpm_lightning.diffusion.conditional.conditioning import ClassConditioning
 from ddpm_lightning.training.checkpoint import CONFIG, load_model, read_checkpoint
+from ddpm_lightning.training.labelling import LabelsOfData
+from ddpm_lightning.training.loggers.media import MediaLogger
 from ddpm_lightning.training.same_run import fingerprint
 from tests.cli.test_train import STATE, losses, same
 from tests.commands import SMALL, command, error_of, results
@@ -101,3 +106,23 @@ def test_configurations_that_name_no_conditioning_have_none() -> None:
     old = {name: node for name, node in config.items() if name != "conditioning"}
     assert fingerprint(config) == fingerprint(old)
     assert fingerprint(config) != fingerprint(composed("conditioning=class"))
+
+
+def test_samples_have_a_row_for_each_class(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the images of which the quality is measured are of all classes."""
+    tables: dict[str, Any] = {}
+    monkeypatch.setattr(MediaLogger, "show_table", lambda _, name, columns, rows: tables.update({name: rows}))
+    seen: list[int] = []
+    of_data = LabelsOfData.of
+    monkeypatch.setattr(LabelsOfData, "of", lambda *args: seen.extend(of_data(*args).tolist()) or of_data(*args))
+    shutil.copytree(run, tmp_path, dirs_exist_ok=True)
+    grid = [f"callbacks.grid.{option}" for option in ("num_images=23", "num_steps=2")]
+    with_pictures = [option for option in OPTIONS if option not in ("callbacks.grid=null", "quality=none")]
+    quality = ["quality=digits_quick", "callbacks.quality.every_n_steps=1000"]
+    command("train", f"hydra.run.dir={tmp_path}", *with_pictures, *grid, *quality, "trainer.max_steps=5")
+    assert Image.open(tmp_path / "samples" / "grid_final.png").size == (3 * 50 + 2, 10 * 50 + 2)
+    rows = tables["samples/by_class"]
+    assert [name for name, _ in rows] == list("0123456789")
+    assert [picture.size for _, picture in rows] == [(3 * 50 + 2, 52)] * 3 + [(2 * 50 + 2, 52)] * 7
+    assert len(seen) == 70
+    assert len(set(seen)) > 7

@@ -19,6 +19,7 @@ from ddpm_lightning.runtime.progress_bars import progress_bar
 from ddpm_lightning.training.callbacks.ema import averaged
 from ddpm_lightning.training.callbacks.periodic import Periodic
 from ddpm_lightning.training.generate import walk
+from ddpm_lightning.training.labelling import Labelling, in_turn
 from ddpm_lightning.training.loggers.all_loggers import log_picture
 from ddpm_lightning.training.loggers.media import media_of
 from ddpm_lightning.training.module import DDPM
@@ -85,9 +86,14 @@ class Preview(Periodic):
 
     def walk(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> Iterator[Step]:
         """Yields the sampler's steps from the fixed noise to images, with a progress bar."""
-        steps = walk(module.model, sampler, image_shape(trainer), self.num_images, seed=self.seed)
+        model = module.model.given(self.labels(module).of(range(self.num_images)))
+        steps = walk(model, sampler, image_shape(trainer), self.num_images, seed=self.seed)
         length = sampler.chain(module.model).process.T
         return iter(progress_bar(iterable=steps, total=length, desc=f"Drawing {self.name}", unit="step", leave=False))
+
+    def labels(self, module: DDPM) -> Labelling:
+        """Returns the classes of the images: all in turn, or none if the model is not conditioned on them."""
+        return in_turn(None, module.model.conditioning)
 
     def on_fit_end(self, trainer: L.Trainer, module: DDPM) -> None:  # type: ignore[override]
         # Not on_train_end: Lightning skips it when a resumed run has no step left to train.
@@ -111,7 +117,8 @@ class Preview(Periodic):
 class SampleGrid(Preview):
     """Draws samples as one grid, and logs how their brightness and contrast differ from those of training images.
 
-    The arguments are those of `Preview`. The difference shows a shift of all colours before it is visible.
+    The arguments are those of `Preview`. The difference shows a shift of all colours before it is visible. A model that
+    is conditioned on classes gets a row for each class, and at the end a table of them.
     """
 
     name = "grid"
@@ -121,7 +128,17 @@ class SampleGrid(Preview):
         samples = to_bytes(trainer, end_of(self.walk(trainer, module, sampler)))
         self.of_data = self.of_data or brightness_and_contrast(self._real(trainer))  # always of the same images
         compare_pixels(trainer, brightness_and_contrast(samples), self.of_data, ending)
-        return {self.name: picture(samples)}
+        rows = self.labels(module).period
+        if rows is not None and ending:
+            self._show_by_class(trainer, module, samples)
+        return {self.name: picture(samples, rows=rows)}
+
+    def _show_by_class(self, trainer: L.Trainer, module: DDPM, samples: Pixels) -> None:
+        names = module.model.conditioning.class_names
+        by_class = [samples[k :: len(names)] for k in range(min(len(names), len(samples)))]
+        rows = [[names[k], picture(of_one, columns=len(of_one))] for k, of_one in enumerate(by_class)]
+        for logger in trainer.loggers:
+            media_of(logger).show_table("samples/by_class", ["class", "samples"], rows)
 
     def _real(self, trainer: L.Trainer) -> Pixels:
         batches = data_of(trainer).in_order("train", first=self.num_images)

@@ -15,6 +15,7 @@ from ddpm_lightning.metrics.extractor import Extractor
 from ddpm_lightning.runtime.results import add_up, metric_name
 from ddpm_lightning.training.callbacks.periodic import PeriodicMeasurement
 from ddpm_lightning.training.generate import make_images
+from ddpm_lightning.training.labelling import default_labelling
 from ddpm_lightning.training.module import DDPM
 
 
@@ -100,11 +101,13 @@ class SampleQuality(PeriodicMeasurement):
 
     def _see_generated_images(self, trainer: L.Trainer, module: DDPM) -> bool:
         """Generates this process's share. Returns whether all images of all processes are finite."""
-        failed = torch.zeros(())
+        failed, conditioning = torch.zeros(()), module.model.conditioning
+        labels = default_labelling(data_of(trainer), conditioning, self.seed)
         for first in range(0, self.num_images, self.batch_size)[trainer.global_rank :: trainer.world_size]:
             numbers = range(first, min(first + self.batch_size, self.num_images))
             try:
-                images = make_images(module.model, self.sampler, data_of(trainer), numbers, seed=self.seed)
+                model = module.model.given(labels.of(numbers))
+                images = make_images(model, self.sampler, data_of(trainer), numbers, seed=self.seed)
             except Diverged:
                 failed += 1
                 break

@@ -102,7 +102,7 @@ class BackgroundWandbLogger(WandbLogger, MediaLogger):
         self._show(lambda: {name: wandb.Histogram([*values]) for name, values in histograms.items()}, step)
 
     def show_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        self._show(lambda: {name: wandb.Table([*columns], [*rows])})
+        self._show(lambda: {name: wandb.Table([*columns], [[*map(_cell, row)] for row in rows])})
 
     def show_page(self, name: str, html: str) -> None:
         self._show(lambda: {name: wandb.Html(html, inject=False)})
@@ -137,6 +137,11 @@ class BackgroundWandbLogger(WandbLogger, MediaLogger):
         finished = self.background.finish(lambda: self.experiment.finish(exit_code=exit_code), patience)
         if not finished or self.background.warned:
             end_service()
+
+
+def _cell(value: Any) -> Any:
+    """Returns what a table of W&B takes for a value."""
+    return wandb.Image(value) if isinstance(value, Image.Image) else value
 
 
 def end_service() -> None:
