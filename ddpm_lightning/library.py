@@ -4,6 +4,9 @@ Nothing here imports Lightning or Hydra.
 """
 
 from ddpm_lightning.diffusion.analytic_variance import AnalyticVariance, estimate_gamma, save_gamma
+from ddpm_lightning.diffusion.conditional.classifier_free import ClassifierFreeGuidance, IntervalGuidance
+from ddpm_lightning.diffusion.conditional.conditioning import ClassConditioning
+from ddpm_lightning.diffusion.conditional.guidance import AutoGuidance, Guidance
 from ddpm_lightning.diffusion.gaussian import Gaussian
 from ddpm_lightning.diffusion.likelihood import bits_per_dimension, estimate_bound, every_term, harmonic
 from ddpm_lightning.diffusion.losses import (
@@ -80,9 +83,12 @@ __all__ = [
     "X0",
     "AnalyticVariance",
     "AncestralSampler",
+    "AutoGuidance",
     "BestNetwork",
     "BetaTildeVariance",
     "BetaVariance",
+    "ClassConditioning",
+    "ClassifierFreeGuidance",
     "ConstantSchedule",
     "CosineSchedule",
     "DDIMSampler",
@@ -94,10 +100,12 @@ __all__ = [
     "Gaussian",
     "GaussianDiffusion",
     "GivenSchedule",
+    "Guidance",
     "HeunSampler",
     "Hybrid",
     "ImportanceTimesteps",
     "InputPerturbation",
+    "IntervalGuidance",
     "JSDSchedule",
     "KarrasSpacing",
     "LangevinSampler",
