@@ -15,6 +15,7 @@ CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path
 GROUPS = {
     "callbacks": "what happens between training steps: average, checkpoints, pictures, measurements",
     "conditioning": "what the model is conditioned on: nothing, or the class of an image",
+    "callbacks/ema": "the average of the weights that is sampled from and measured",
     "data": "the images, or two-dimensional points",
     "debug": "checks on a few images whether the network can learn",
     "evaluation": "how images are made for the metrics",

@@ -30,6 +30,8 @@ from ddpm_lightning.runtime.command_line import relative
 from ddpm_lightning.runtime.processes import is_first
 from ddpm_lightning.runtime.results import Records, device_name, log_results, provenance, with_warnings, write_results
 from ddpm_lightning.training.checkpoint import CONFIG, load_model
+from ddpm_lightning.training.post_hoc_ema.profiles import check_length
+from ddpm_lightning.training.post_hoc_ema.snapshots import KeptAverages, set_average
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +124,8 @@ def raise_failed(failed: Failed) -> None:
 def options_of_metric(config: dict[str, Any], name: str) -> dict[str, Any]:
     """Returns the options that a metric's results depend on, except the model and the seed, as JSON reads them."""
     options = {key: config[key] for key in ("sampler", "num_images", "split", "use_ema")}
+    if config.get("ema_length") is not None:
+        options["ema_length"] = config["ema_length"]
     asked = {"metric": config["metrics"][name], **options, "precision": config["trainer"].get("precision")}
     return dict(json.loads(json.dumps(asked)))
 
@@ -174,6 +178,10 @@ def check_generation(config: dict[str, Any]) -> None:
     check_whole("batch_size", config["batch_size"], 1, "give a number of images to generate at once")
     check_whole("seed", config["seed"], 0, "it numbers the randomness; use 0")
     check_boolean("use_ema", config["use_ema"], "leave it out for the averaged weights")
+    if config.get("ema_length") is not None:
+        check_length("ema_length", config["ema_length"])
+        if not config["use_ema"]:
+            raise UserError("ema_length= asks for averaged weights and use_ema=false for raw ones; leave one out")
     check_compile(config["compile"])
 
 
@@ -205,12 +213,15 @@ def load_trained(config: dict[str, Any], fabric: Fabric) -> Trained:
     elsewhere = {key: value for key, value in config.get("data", {}).items() if value is not None}
     path = Path(config["checkpoint"])
     checkpoint, data, trained = load_model(path, config["use_ema"], **elsewhere)
+    length = config.get("ema_length")
+    if length is not None:
+        set_average(trained, KeptAverages(path), length)
     model = with_variance(trained, config.get("variance"))
     variance_suffix = "" if model is trained else f"_{model.variance.name}"
     precision = precision_of(fabric)
     origin = {
         "step": checkpoint["global_step"],
-        "weights": "ema" if config["use_ema"] else "raw",
+        "weights": ("ema" if length is None else f"ema_{length:g}") if config["use_ema"] else "raw",
         "variance": model.variance.name,
         "data": type(data).__name__,
         "checkpoint": str(path),
@@ -218,14 +229,15 @@ def load_trained(config: dict[str, Any], fabric: Fabric) -> Trained:
         "device": device_name(fabric.device),
         "compiled": config["compile"],
     }
-    suffix = weights_suffix(config["use_ema"], precision)
+    suffix = weights_suffix(config["use_ema"], precision, length)
     parts = {part: checkpoint[CONFIG][part] for part in MODEL_PARTS}
     return Trained(model, data, parts, origin, suffix, variance_suffix)
 
 
-def weights_suffix(use_ema: bool, precision: str) -> str:
-    """Returns the ending of a result's name for raw weights and for another precision than float32; else ""."""
-    return ("" if use_ema else "_raw") + ("" if precision == "32-true" else f"_{precision}")
+def weights_suffix(use_ema: bool, precision: str, length: float | None = None) -> str:
+    """Returns the ending of a result's name for raw weights, a length of the average, a precision; "" without them."""
+    weights = ("" if length is None else f"_ema_{length:g}") if use_ema else "_raw"
+    return weights + ("" if precision == "32-true" else f"_{precision}")
 
 
 def images_suffix(label: str, trained: Trained) -> str:

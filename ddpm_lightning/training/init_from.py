@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ddpm_lightning.configuration.build import MODEL_PARTS
 from ddpm_lightning.errors import UserError, check_boolean, shown
-from ddpm_lightning.training.callbacks.ema import EMA
+from ddpm_lightning.training.callbacks.ema import WeightAverage
 from ddpm_lightning.training.checkpoint import CONFIG, model_weights, read_checkpoint
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.same_run import differences
@@ -52,7 +52,7 @@ def start_from(config: dict[str, Any], module: DDPM, callbacks: Iterable[L.Callb
     }
     _tell(event, _other_parts(checkpoint[CONFIG], config))
     for callback in callbacks:
-        if isinstance(callback, EMA):
+        if isinstance(callback, WeightAverage):
             callback.start(module)
     return [event]
 

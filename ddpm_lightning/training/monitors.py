@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from ddpm_lightning.errors import UserError, nearest
 from ddpm_lightning.training.callbacks.checkpoints import LastCheckpoint
-from ddpm_lightning.training.callbacks.ema import EMA
+from ddpm_lightning.training.callbacks.ema import WeightAverage
 from ddpm_lightning.training.callbacks.metrics import LOGGED, TrainingMetrics
 from ddpm_lightning.training.callbacks.quality import SampleQuality
 from ddpm_lightning.training.callbacks.validation_bound import ValidationBound
@@ -60,7 +60,7 @@ def names_in_training(callbacks: list[L.Callback], module: DDPM) -> list[str]:
 
 def will_average(callbacks: list[L.Callback]) -> bool:
     """Returns whether one of the callbacks averages the weights."""
-    return any(isinstance(each, EMA) for each in callbacks)
+    return any(isinstance(each, WeightAverage) for each in callbacks)
 
 
 def measured_names(callbacks: list[L.Callback], module: DDPM, kind: Any) -> list[str]:

@@ -35,7 +35,7 @@ _ANOTHER_RUN = (
 )
 _MAY_CHANGE = (
     *("sampler", "metrics", "evaluation", "inception_weights", "compile", "optimizer.fused", "optimizer.foreach"),
-    *("module.max_skipped", "module.test_strata"),
+    *("module.max_skipped", "module.test_strata", "callbacks.ema.every_n_steps", "callbacks.ema.max_snapshots"),
     *("callbacks.metrics", "callbacks.loss_by_t", "callbacks.bound", "callbacks.quality", "callbacks.grid"),
     *("callbacks.strip", "callbacks.schedule_plot", "callbacks.loss_curve", "callbacks.checkpoint"),
     *("callbacks.overfit", "objective"),

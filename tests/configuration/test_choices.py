@@ -100,7 +100,7 @@ def every(group: str) -> list[Any]:
 
 GROUPS = (
     *("schedule", "parameterization", "variance/interpolation", "timesteps", "sampler", "sampler/spacing"),
-    *("optimizer", "lr_schedule", "callbacks", "trainer", "logger"),
+    *("optimizer", "lr_schedule", "callbacks", "callbacks/ema", "trainer", "logger"),
 )
 NOT_HERE = {"logger=wandb_online", "trainer=ddp_cpu"}
 """One needs a network; the two processes of the other train in test_processes, too."""

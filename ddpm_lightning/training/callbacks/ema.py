@@ -1,10 +1,11 @@
-"""The exponential moving average (EMA) of the weights: its update, its use, its place in checkpoints.
+"""The average of the weights, such as an exponential moving one (EMA): its update, its use, its place in checkpoints.
 
 Lightning's own `WeightAveraging` is not used: it scores raw weights in `fit` followed by `test`, loses the average with
 `save_weights_only=True`, and averages integer buffers.
 """
 
 import logging
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
@@ -26,12 +27,12 @@ WARN_ABOVE = 0.01
 """Share of the first weights in the final average above which a run warns."""
 
 
-class EMA(L.Callback):
-    """Keeps an exponential moving average θ̄ of the model's weights θ, as in Appendix B of Ho et al. (2020).
+class WeightAverage(L.Callback):
+    """Keeps an average θ̄ of the model's weights θ over training.
 
-    After each optimizer step, in float32:
+    After each optimizer step n, in float32:
 
-        θ̄ ← decay · θ̄ + (1 − decay) · θ
+        θ̄ ← β_n θ̄ + (1 − β_n) θ  with β_n from `decay_of`
 
     θ̄ starts as a copy of θ after the first step, or of the weights that init_from loads. A skipped step leaves θ̄
     unchanged. Only parameters are averaged, not buffers.
@@ -39,47 +40,18 @@ class EMA(L.Callback):
     Use: testing, validation and everything inside `average_parameters` run on θ̄; training never does.
 
     Checkpoints: "state_dict" holds θ and "ema" holds θ̄, even if the checkpoint is saved while the model runs on θ̄.
-
-    Args:
-        decay: in [0, 1). The share of the first weights in the average after n steps is decay^n.
-        warmup: whether the n-th update has the decay min(decay, (1 + n) / (10 + n)), as in TensorFlow's `num_updates`
-            and diffusers' EMAModel. In a short run, the first weights then leave the average sooner. The paper's decay
-            is constant.
-
-    Raises:
-        UserError: if decay lies outside [0, 1) or warmup is not a boolean.
-
-    Example:
-        >>> [round(EMA(decay=0.9999, warmup=True).decay_of(n), 4) for n in (1, 10, 100)]
-        [0.1818, 0.55, 0.9182]
     """
 
-    def __init__(self, decay: float = 0.9999, warmup: bool = False) -> None:
-        if not 0 <= decay < 1:
-            raise UserError(
-                f"the EMA's decay={decay} lies outside [0, 1): at 1 the average would never move; the paper uses 0.9999"
-            )
-        check_boolean("callbacks.ema.warmup", warmup, "false is the paper's constant decay")
-        self.decay = decay
-        self.warmup = warmup
+    def __init__(self) -> None:
         self.updates = 0
         self.weights: dict[str, Tensor] = {}  # θ, the model's own tensors
         self.shadow: dict[str, Tensor] = {}  # θ̄
         self.raw: dict[str, Tensor] | None = None  # a copy of θ while the model runs on θ̄
         self.swapped = ExitStack()
 
+    @abstractmethod
     def decay_of(self, n: int) -> float:
         """Returns the decay of the n-th update, counted from 1; the copy at the first step is no update."""
-        return min(self.decay, (1 + n) / (10 + n)) if self.warmup else self.decay
-
-    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        share = 0.0 if self.warmup else self.decay**trainer.max_steps
-        if share > WARN_ABOVE and trainer.is_global_zero:
-            log.warning(
-                "At the end %.0f %% of the average will still be the first weights (callbacks.ema.decay=%g to the "
-                "power of trainer.max_steps=%d); lower the decay, train longer, or use callbacks.ema.warmup=true",
-                *(100 * share, self.decay, trainer.max_steps),
-            )
 
     def state_dict(self) -> dict[str, Any]:
         return {"updates": self.updates}
@@ -102,13 +74,16 @@ class EMA(L.Callback):
         elif not module.skips_step:
             self.start(module)
 
-    @torch.no_grad()
     def _update(self, skips: Tensor) -> None:
-        """Moves θ̄ towards θ, or, if the step is skipped, towards θ̄ itself: so the loop does not wait for the device."""
         self.updates += 1
-        average = [self.shadow[name] for name in self.weights]
+        self._move(self.shadow, self.decay_of(self.updates), skips)
+
+    @torch.no_grad()
+    def _move(self, shadow: dict[str, Tensor], decay: float, skips: Tensor) -> None:
+        """Moves θ̄ towards θ, or, if the step is skipped, towards θ̄ itself: so the loop does not wait for the device."""
+        average = [shadow[name] for name in self.weights]
         now = [torch.where(skips, old, new.float()) for old, new in zip(average, self.weights.values(), strict=True)]
-        update = get_ema_multi_avg_fn(self.decay_of(self.updates))  # type: ignore[no-untyped-call]
+        update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         update(average, now, torch.tensor(0))
 
     @contextmanager
@@ -158,6 +133,48 @@ class EMA(L.Callback):
         self.shadow = {name: weight.to(module.device) for name, weight in self.shadow.items()}
 
 
+class EMA(WeightAverage):
+    """Keeps an exponential moving average θ̄ of the model's weights θ, as in Appendix B of Ho et al. (2020).
+
+        θ̄ ← decay · θ̄ + (1 − decay) · θ
+
+    Args:
+        decay: in [0, 1). The share of the first weights in the average after n steps is decay^n.
+        warmup: whether the n-th update has the decay min(decay, (1 + n) / (10 + n)), as in TensorFlow's `num_updates`
+            and diffusers' EMAModel. In a short run, the first weights then leave the average sooner. The paper's decay
+            is constant.
+
+    Raises:
+        UserError: if decay lies outside [0, 1) or warmup is not a boolean.
+
+    Example:
+        >>> [round(EMA(decay=0.9999, warmup=True).decay_of(n), 4) for n in (1, 10, 100)]
+        [0.1818, 0.55, 0.9182]
+    """
+
+    def __init__(self, decay: float = 0.9999, warmup: bool = False) -> None:
+        super().__init__()
+        if not 0 <= decay < 1:
+            raise UserError(
+                f"the EMA's decay={decay} lies outside [0, 1): at 1 the average would never move; the paper uses 0.9999"
+            )
+        check_boolean("callbacks.ema.warmup", warmup, "false is the paper's constant decay")
+        self.decay = decay
+        self.warmup = warmup
+
+    def decay_of(self, n: int) -> float:
+        return min(self.decay, (1 + n) / (10 + n)) if self.warmup else self.decay
+
+    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        share = 0.0 if self.warmup else self.decay**trainer.max_steps
+        if share > WARN_ABOVE and trainer.is_global_zero:
+            log.warning(
+                "At the end %.0f %% of the average will still be the first weights (callbacks.ema.decay=%g to the "
+                "power of trainer.max_steps=%d); lower the decay, train longer, or use callbacks.ema.warmup=true",
+                *(100 * share, self.decay, trainer.max_steps),
+            )
+
+
 def _weights(module: L.LightningModule) -> dict[str, Tensor]:
     assert isinstance(module.model, nn.Module)
     return dict(module.model.named_parameters())
@@ -185,5 +202,5 @@ def keeps_average(trainer: L.Trainer) -> bool:
     return keeper is not None and len(keeper.shadow) > 0
 
 
-def _keeper(trainer: L.Trainer) -> EMA | None:
-    return next(iter(callbacks_of(trainer, EMA)), None)
+def _keeper(trainer: L.Trainer) -> WeightAverage | None:
+    return next(iter(callbacks_of(trainer, WeightAverage)), None)  # type: ignore[type-abstract]
