@@ -12,8 +12,9 @@ from ddpm_lightning.configuration.build import compile_network, make_node, make_
 from ddpm_lightning.errors import UserError, check_whole, counted
 from ddpm_lightning.evaluation.generated_shards import GeneratedShards
 from ddpm_lightning.evaluation.image_sets import Generated
-from ddpm_lightning.evaluation.measure import check_generation, from_checkpoint, load_trained
+from ddpm_lightning.evaluation.measure import check_generation, from_checkpoint
 from ddpm_lightning.evaluation.sample_files import FILES, Output
+from ddpm_lightning.evaluation.subject import load_trained
 from ddpm_lightning.runtime.command_line import option, relative
 from ddpm_lightning.runtime.devices import choose_accelerator
 from ddpm_lightning.runtime.recipe import RECIPE, check_recipe, read_recipe, write_recipe

@@ -21,9 +21,8 @@ from ddpm_lightning.evaluation.measure import (
     make_metrics,
     measure_all,
     options_of_metric,
-    weights_suffix,
 )
-from ddpm_lightning.evaluation.subject import Subject, Trained
+from ddpm_lightning.evaluation.subject import Subject, Trained, weights_suffix
 from ddpm_lightning.training.callbacks.checkpoints import last_checkpoint
 from ddpm_lightning.training.callbacks.stop import stop_if_asked
 from ddpm_lightning.training.run_results import has_all_steps, metrics_after_training, read_results

@@ -10,28 +10,23 @@ from typing import Any
 from lightning.fabric import Fabric
 
 from ddpm_lightning.configuration.build import (
-    MODEL_PARTS,
     check_compile,
     compile_network,
     make,
     make_node,
     make_sampler,
-    with_variance,
 )
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
 from ddpm_lightning.evaluation.conditional.wanted import Wanted, check_wanted, wanted_of
-from ddpm_lightning.evaluation.fabric import precision_of
 from ddpm_lightning.evaluation.generated_shards import GeneratedShards, check_whole_set, digest
 from ddpm_lightning.evaluation.image_sets import Generated, Given, ImageSet
 from ddpm_lightning.evaluation.split_share import check_split
-from ddpm_lightning.evaluation.subject import Subject, Trained
+from ddpm_lightning.evaluation.subject import Subject, Trained, load_trained
 from ddpm_lightning.image_files.decoding import check_background
 from ddpm_lightning.runtime.command_line import relative
 from ddpm_lightning.runtime.processes import is_first
-from ddpm_lightning.runtime.results import Records, device_name, log_results, provenance, with_warnings, write_results
-from ddpm_lightning.training.checkpoint import CONFIG, load_model
+from ddpm_lightning.runtime.results import Records, log_results, provenance, with_warnings, write_results
 from ddpm_lightning.training.post_hoc_ema.profiles import check_length
-from ddpm_lightning.training.post_hoc_ema.snapshots import KeptAverages, set_average
 
 log = logging.getLogger(__name__)
 
@@ -206,38 +201,6 @@ def make_subject(config: dict[str, Any], fabric: Fabric) -> Subject:
         reference=None if config["reference"] is None else Path(config["reference"]),
         background=background,
     )
-
-
-def load_trained(config: dict[str, Any], fabric: Fabric) -> Trained:
-    """Returns the model of the checkpoint, with the weights, the data and σ_t² that the options ask for."""
-    elsewhere = {key: value for key, value in config.get("data", {}).items() if value is not None}
-    path = Path(config["checkpoint"])
-    checkpoint, data, trained = load_model(path, config["use_ema"], **elsewhere)
-    length = config.get("ema_length")
-    if length is not None:
-        set_average(trained, KeptAverages(path), length)
-    model = with_variance(trained, config.get("variance"))
-    variance_suffix = "" if model is trained else f"_{model.variance.name}"
-    precision = precision_of(fabric)
-    origin = {
-        "step": checkpoint["global_step"],
-        "weights": ("ema" if length is None else f"ema_{length:g}") if config["use_ema"] else "raw",
-        "variance": model.variance.name,
-        "data": type(data).__name__,
-        "checkpoint": str(path),
-        "precision": precision,
-        "device": device_name(fabric.device),
-        "compiled": config["compile"],
-    }
-    suffix = weights_suffix(config["use_ema"], precision, length)
-    parts = {part: checkpoint[CONFIG][part] for part in MODEL_PARTS}
-    return Trained(model, data, parts, origin, suffix, variance_suffix)
-
-
-def weights_suffix(use_ema: bool, precision: str, length: float | None = None) -> str:
-    """Returns the ending of a result's name for raw weights, a length of the average, a precision; "" without them."""
-    weights = ("" if length is None else f"_ema_{length:g}") if use_ema else "_raw"
-    return weights + ("" if precision == "32-true" else f"_{precision}")
 
 
 def images_suffix(label: str, trained: Trained) -> str:

@@ -7,13 +7,17 @@ from typing import Any
 
 from lightning.fabric import Fabric
 
-from ddpm_lightning.configuration.build import EvaluationData, real_images
+from ddpm_lightning.configuration.build import MODEL_PARTS, EvaluationData, real_images, with_variance
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.evaluation.fabric import precision_of
 from ddpm_lightning.evaluation.image_sets import Given, ImageSet
 from ddpm_lightning.metrics.extractor import Extracted, Extractor, extract_all
 from ddpm_lightning.metrics.reference import Reference, load_reference, save_reference
+from ddpm_lightning.runtime.results import device_name
+from ddpm_lightning.training.checkpoint import CONFIG, load_model
+from ddpm_lightning.training.post_hoc_ema.snapshots import KeptAverages, set_average
 
 CACHE_VERSION = "v1"
 """Version of the cached features. Increase it when reading images or extracting features changes."""
@@ -42,6 +46,38 @@ class Trained:
     def variance_suffix_of(self, sampler: Sampler) -> str:
         """Returns `variance_suffix` for images of this sampler, or "" if the sampler does not use σ_t²."""
         return self.variance_suffix if sampler.traits.follows_variance else ""
+
+
+def load_trained(config: dict[str, Any], fabric: Fabric) -> Trained:
+    """Returns the model of the checkpoint, with the weights, the data and σ_t² that the options ask for."""
+    elsewhere = {key: value for key, value in config.get("data", {}).items() if value is not None}
+    path = Path(config["checkpoint"])
+    checkpoint, data, trained = load_model(path, config["use_ema"], **elsewhere)
+    length = config.get("ema_length")
+    if length is not None:
+        set_average(trained, KeptAverages(path), length)
+    model = with_variance(trained, config.get("variance"))
+    variance_suffix = "" if model is trained else f"_{model.variance.name}"
+    precision = precision_of(fabric)
+    origin = {
+        "step": checkpoint["global_step"],
+        "weights": ("ema" if length is None else f"ema_{length:g}") if config["use_ema"] else "raw",
+        "variance": model.variance.name,
+        "data": type(data).__name__,
+        "checkpoint": str(path),
+        "precision": precision,
+        "device": device_name(fabric.device),
+        "compiled": config["compile"],
+    }
+    suffix = weights_suffix(config["use_ema"], precision, length)
+    parts = {part: checkpoint[CONFIG][part] for part in MODEL_PARTS}
+    return Trained(model, data, parts, origin, suffix, variance_suffix)
+
+
+def weights_suffix(use_ema: bool, precision: str, length: float | None = None) -> str:
+    """Returns the ending of a result's name for raw weights, a length of the average, a precision; "" without them."""
+    weights = ("" if length is None else f"_ema_{length:g}") if use_ema else "_raw"
+    return weights + ("" if precision == "32-true" else f"_{precision}")
 
 
 @dataclass
