@@ -40,6 +40,8 @@ SHORT_SCHEDULES = [
     geometric_schedule(T=50),
     RectifiedSchedule(T=50),
 ]
+FEW_SHORT_SCHEDULES = [SHORT_SCHEDULES[0], SHORT_SCHEDULES[1], SHORT_SCHEDULES[-1]]
+"""The linear, the cosine and the rectified schedule, for tests that take long."""
 PARAMETERIZATIONS = [Epsilon(), Mu(), X0(), V(), Velocity(), EDM()]
 FIXED_VARIANCES = [BetaVariance(), BetaTildeVariance()]
 VARIANCES = [

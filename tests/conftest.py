@@ -2,10 +2,8 @@
 
 import importlib
 import os
-from collections.abc import Generator
 from pathlib import Path
 
-import coverage
 import jaxtyping
 import pytest
 import torch
@@ -30,19 +28,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         for library in LARGE:
             importlib.import_module(library)
         jaxtyping.install_import_hook("ddpm_lightning", "tests.typechecker.check")
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Measures coverage in tests/diffusion alone: elsewhere it would make the tests slower by half."""
-    measuring = coverage.Coverage.current()
-    if measuring is None or item.path.is_relative_to(ROOT / "tests" / "diffusion"):
-        return (yield)
-    measuring.stop()
-    try:
-        return (yield)
-    finally:
-        measuring.start()
 
 
 @pytest.fixture(autouse=True)

@@ -146,6 +146,7 @@ def test_an_interrupted_set_up_is_completed(project: Path) -> None:
     assert "behind==1.0" in installed(project)
 
 
+@pytest.mark.slow
 def test_a_broken_environment_is_created_again(project: Path) -> None:
     """As it is left when Ctrl-C falls while `python -m venv` brings pip."""
     (project / ".venv" / "installed-from-lock").unlink()

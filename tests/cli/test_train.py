@@ -118,6 +118,7 @@ def losses(run_dir: Path) -> list[float]:
     return [float(row["train/loss"]) for row in read_rows(run_dir / "metrics.csv") if row["train/loss"]]
 
 
+@pytest.mark.slow
 def test_reading_ahead_changes_nothing(run: Path, tmp_path: Path) -> None:
     """Two processes read ahead of training, are stopped with it, and go on."""
     options = ["network.dropout=0.1", "data.num_workers=2"]

@@ -78,7 +78,7 @@ def is_legal(variance: str, loss: str) -> bool:
 @pytest.mark.parametrize("variance", sorted(set(options("variance")) - NEEDS_A_FILE))
 def test_every_combination_trains_or_says_why_not(variance: str, loss: str) -> None:
     """One network for all schedules and parameterizations, of which neither it nor what is legal depends."""
-    config = composed(*SMALL_MODEL, f"loss={loss}", f"variance={variance}")
+    config = composed(*SMALL_MODEL, "network.multipliers=[1]", f"loss={loss}", f"variance={variance}")
     x_0 = torch.randint(0, 17, (4, 1, 4, 4)) / 8 - 1
     if not is_legal(variance, loss):
         with pytest.raises(UserError, match=f"variance={variance}"):

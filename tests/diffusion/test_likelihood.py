@@ -25,7 +25,7 @@ from ddpm_lightning.diffusion.parameterizations import Epsilon
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.schedules import ConstantSchedule, LinearSchedule, Schedule, schedule_of_log_snr
 from ddpm_lightning.diffusion.variances import BetaTildeVariance, BetaVariance, LearnedVariance, Variance
-from tests.choices import SHORT_SCHEDULES, name
+from tests.choices import FEW_SHORT_SCHEDULES, SHORT_SCHEDULES, name
 from tests.diffusion.samplers.test_samplers import best_log_variance
 from tests.exact import exact_model, four_corners
 
@@ -81,7 +81,7 @@ def prior_gap(process: GaussianDiffusion, m: float, s: float) -> float:
     return q_x_T.kl(Gaussian(torch.zeros(1, 1).double(), torch.zeros(()).double())).item()
 
 
-@pytest.mark.parametrize("schedule", SHORT_SCHEDULES, ids=name)
+@pytest.mark.parametrize("schedule", FEW_SHORT_SCHEDULES, ids=name)
 @pytest.mark.parametrize("variance", [BetaThroughout(), LearnedVariance()], ids=["beta", "learned"])
 def test_eq_16_is_the_bound_rewritten(schedule: Schedule, variance: Variance) -> None:
     """L = D_KL(q(x_T) ‖ p(x_T)) + Σ_{t≥1} E D_KL(q(x_{t−1} | x_t) ‖ p_θ(x_{t−1} | x_t)) + H(x_0), for a network that is
@@ -264,6 +264,7 @@ class Wavy(nn.Module):
         return torch.sin(2 * x + t.reshape(-1, 1)) + 0.3 * x
 
 
+@pytest.mark.slow
 def test_eq_16_is_the_bound_rewritten_for_discrete_data_and_any_network() -> None:
     """L = D_KL(q(x_T) ‖ p(x_T)) + E_q Σ_{t≥1} D_KL(q(x_{t−1} | x_t) ‖ p_θ(x_{t−1} | x_t)) + H(x_0), the autoregressive
     view of Section 4.3, for one pixel of three levels: both forms by quadrature. q(x_{t−1} | x_t) is a mixture of three

@@ -101,6 +101,7 @@ def test_every_image_counts_once_at_any_batch_size(tmp_path: Path) -> None:
     assert estimates[0]["value"] == pytest.approx(estimates[1]["value"], rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_estimate_agrees_with_the_whole_sum(tmp_path: Path) -> None:
     """Within three of its own standard errors, and of the whole sum's own noise from x_t."""
     model = gaussian_model()

@@ -107,6 +107,7 @@ def test_the_set_does_not_depend_on_the_batch_size(
     assert (all_images(tmp_path) == all_images(found[0])).mean() >= 0.999
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_does(checkpoint: Path, found: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     evaluate(checkpoint, tmp_path, ALL, "batch_size=16", "trainer.devices=2")
     assert (all_images(tmp_path) == all_images(found[0])).mean() >= 0.999
@@ -300,6 +301,7 @@ def test_without_checkpoint_or_reference(tmp_path: Path, capsys: pytest.CaptureF
     assert "nothing to compare the images with" in error_of(capsys, "evaluate", where, images, "metrics=[fd_digits]")
 
 
+@pytest.mark.slow
 def test_the_papers_name_is_for_the_papers_number(
     checkpoint: Path, found: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:

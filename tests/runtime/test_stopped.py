@@ -143,7 +143,7 @@ def test_kills_at_random_times_leave_no_trace(whole: Path, tmp_path: Path) -> No
 
 ASKED = [
     pytest.param(signal.SIGTERM, "after the step", 2, id="SIGTERM after the step"),
-    pytest.param(signal.SIGINT, "drawing", 2, id="SIGINT drawing"),
+    pytest.param(signal.SIGINT, "drawing", 2, id="SIGINT drawing", marks=pytest.mark.slow),
     pytest.param(signal.SIGUSR1, "bound", 4, id="SIGUSR1 bound", marks=pytest.mark.slow),
     pytest.param(signal.SIGUSR2, "testing", 7, id="SIGUSR2 testing", marks=pytest.mark.slow),
 ]
@@ -228,6 +228,7 @@ def test_a_command_that_is_refused_changes_nothing(tmp_path: Path, capsys: pytes
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -296,8 +297,7 @@ def spoiled(what: str, steps: str, value: str = "nan") -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("value", ["nan", "inf"])
-@pytest.mark.parametrize("what", ["data", "gradients"])
+@pytest.mark.parametrize(("what", "value"), [("data", "nan"), ("gradients", "inf")])
 def test_a_step_that_is_no_number_is_skipped_and_counted(tmp_path: Path, what: str, value: str) -> None:
     run = train(tmp_path, *spoiled(what, "[1,2]", value), "trainer.max_steps=4")
     checkpoint = read_checkpoint(run / "checkpoints" / "last.ckpt")
@@ -317,7 +317,7 @@ def finite(node: Any) -> bool:
     return not isinstance(node, torch.Tensor) or bool(node.isfinite().all())
 
 
-@pytest.mark.parametrize("what", ["data", "gradients", "weights"])
+@pytest.mark.parametrize("what", ["data", "gradients", pytest.param("weights", marks=pytest.mark.slow)])
 def test_too_many_in_a_row_end_the_run_with_what_one_needs_to_know(
     tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

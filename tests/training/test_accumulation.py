@@ -24,12 +24,19 @@ def gradient(run: Path) -> torch.Tensor:
     return 10 * torch.cat([state["exp_avg"].flatten() for state in states.values()])
 
 
+ONE_STEP = ["trainer.max_steps=1", "data.flip=true", "timesteps=importance"]
+
+
+@pytest.fixture(scope="module")
+def whole_gradient(tmp_path_factory: pytest.TempPathFactory) -> torch.Tensor:
+    """The gradient of a step that is made at once."""
+    return gradient(train(tmp_path_factory.mktemp("one_step"), *ONE_STEP))
+
+
 @pytest.mark.parametrize("option", [TWO_TURNS, FOUR_TURNS, "network.activation_checkpointing=true"])
-def test_the_gradient_is_the_same(option: str, tmp_path: Path) -> None:
-    step = ["trainer.max_steps=1", "data.flip=true", "timesteps=importance"]
-    whole = gradient(train(tmp_path / "whole", *step))
-    divided = gradient(train(tmp_path / "divided", *step, option))
-    assert (divided - whole).norm() < 1e-6 * whole.norm()
+def test_the_gradient_is_the_same(option: str, whole_gradient: torch.Tensor, tmp_path: Path) -> None:
+    divided = gradient(train(tmp_path, *ONE_STEP, option))
+    assert (divided - whole_gradient).norm() < 1e-6 * whole_gradient.norm()
 
 
 def test_so_is_every_number_by_optimizer_step(tmp_path: Path) -> None:
@@ -42,6 +49,7 @@ def test_so_is_every_number_by_optimizer_step(tmp_path: Path) -> None:
             assert float(their[name]) == pytest.approx(float(our[name]), rel=1e-5), (our["step"], name)
 
 
+@pytest.mark.slow
 def test_processes_accumulate_together(tmp_path: Path) -> None:
     alone, both = train(tmp_path / "alone", *OPTIONS), train(tmp_path / "both", *OPTIONS, "trainer=ddp_cpu", TWO_TURNS)
     assert losses(both) == pytest.approx(losses(alone), rel=1e-5)
@@ -81,13 +89,14 @@ def test_accumulated_gradients_are_not_lost(whole: Path, tmp_path: Path) -> None
     same_end(whole, train(tmp_path, TWO_TURNS, DROPOUT))
 
 
+@pytest.mark.slow
 def test_killed_between_two_batches_of_a_step_it_repeats_the_step(whole: Path, tmp_path: Path) -> None:
     killed(tmp_path, *SMALL, TWO_TURNS, DROPOUT, *at("backward", 3))
     assert read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 2
     same_end(whole, train(tmp_path, TWO_TURNS, DROPOUT))
 
 
-@pytest.mark.parametrize(("before", "after"), [(1, 4), (4, 2)])
+@pytest.mark.parametrize(("before", "after"), [pytest.param(1, 4, marks=pytest.mark.slow), (4, 2)])
 def test_a_run_may_go_on_with_another_number(before: int, after: int, tmp_path: Path) -> None:
     """Such as one that ran out of memory. An odd number of steps, so that parts of the two would not meet by chance."""
     whole = train(tmp_path / "whole", *OPTIONS)

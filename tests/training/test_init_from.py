@@ -31,7 +31,7 @@ def raw(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): w for name, w in checkpoint["state_dict"].items() if name.startswith(prefix)}
 
 
-@pytest.mark.parametrize("use_ema", [True, False])
+@pytest.mark.parametrize("use_ema", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_run_starts_from_averaged_weights_or_raw_ones_with_all_else_new(
     source: Path, tmp_path: Path, use_ema: bool
 ) -> None:
@@ -80,6 +80,7 @@ def test_what_does_not_fit_is_named_and_new(source: Path, tmp_path: Path, capsys
     assert "These weights were trained with another parameterization (Epsilon before, V now)" in said
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_resumes_its_own_checkpoint_without_the_source(source: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.ckpt"
     copy.write_bytes(source.read_bytes())

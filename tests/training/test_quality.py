@@ -52,6 +52,7 @@ def test_averaged_and_raw_weights_differ_and_both_are_logged_by_step(run: Path) 
     assert all(abs(last[name] - raw[name]) > 1e-6 for name in last)
 
 
+@pytest.mark.slow
 def test_training_is_not_disturbed(tmp_path: Path) -> None:
     """The same weights to the last bit, with all of it and with none of it, dropout included."""
     with_ = train(tmp_path / "with", *QUALITY, "network.dropout=0.1")

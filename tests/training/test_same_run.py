@@ -194,7 +194,7 @@ def check_history(kept: list[dict[str, Any]], reported: list[dict[str, Any]]) ->
     assert {event["step"] for event in kept} == {2}
     changes = {event["key"]: (event["before"], event["now"]) for event in kept}
     assert changes["trainer.max_steps"] == (2, 4)
-    assert changes["callbacks.bound.strata"] == (4, 3)
+    assert changes["callbacks.bound.strata"] == (2, 3)
     assert changes["callbacks.strip"][1] is None
     assert "data.eval_batch_size" not in changes
 

@@ -59,7 +59,7 @@ def test_a_training_step_does_not_wait_for_the_device(tmp_path: Path) -> None:
     assert json.loads(file.read_text()).keys() == {"1", "10", "11", "12"}
 
 
-@pytest.mark.parametrize("end", [7, 50])
+@pytest.mark.parametrize("end", [7, pytest.param(50, marks=pytest.mark.slow)])
 def test_too_many_skipped_steps_end_the_run_though_it_recovered(
     tmp_path: Path, end: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,6 +81,7 @@ def test_a_run_that_ends_early_after_too_many_skipped_steps_says_so(
     assert "2 steps in a row" in error_of(capsys, "train", f"hydra.run.dir={tmp_path}", *options)
 
 
+@pytest.mark.slow
 def test_skipped_steps_in_a_row_are_counted_across_a_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = [*FAST, *spoiled("gradients", "[0,2,3]"), "module.max_skipped=1"]
     train(tmp_path, *options, "trainer.max_steps=3")

@@ -300,6 +300,7 @@ def test_images_of_another_shape_are_refused(
     assert "the model's data are of (1, 8, 8)" in " ".join(said.split())
 
 
+@pytest.mark.slow
 def test_colours_a_learned_variance_raw_weights_and_single_images(tmp_path: Path) -> None:
     """What else a model may be; with a chain of three steps, which has no ten moments."""
     model = ["data.channels=3", "variance=learned_range", "loss=hybrid", "schedule.T=3", "schedule.beta_T=0.9"]

@@ -88,6 +88,7 @@ def test_pairs_are_counted_as_pairs() -> None:
     assert rmse_of_pairs(images).tolist() == pytest.approx([float(each) ** 0.5 for each in apart])  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_what_is_encoded_and_decoded_is_distributed_as_the_data(tmp_path: Path) -> None:
     """For data N(0, S²) and the exact network, x_0 given x_t is N(g x_t, v), v = S² (1 − ᾱ_t)/(ᾱ_t S² + 1 − ᾱ_t): many
     draws from one x_t have this mean and variance."""

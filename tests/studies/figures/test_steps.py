@@ -26,6 +26,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(tmp_path_factory.mktemp("run"), *LIKE_DIGITS, "schedule.beta_T=0.6") / "checkpoints" / "last.ckpt"
 
 
+@pytest.mark.slow
 def test_it_is_the_mean_over_draws_of_what_evaluate_measures(checkpoint: Path, tmp_path: Path) -> None:
     """Two draws of 70 images are the first 140 images of sample.py and evaluate.py."""
     drawn = tmp_path / "figure"

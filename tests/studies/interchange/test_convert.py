@@ -42,6 +42,7 @@ def test_what_is_not_there_is_not_made_up(tmp_path: Path, theirs: Path, capsys: 
         assert words in error_of(capsys, "sample", *options)
 
 
+@pytest.mark.slow
 def test_a_trained_run_goes_out_with_a_card_that_says_what_it_is(tmp_path: Path) -> None:
     run = train(tmp_path / "run")
     source = f"source.path={run / 'checkpoints' / 'last.ckpt'}"

@@ -57,7 +57,9 @@ CIFAR10 = ((32, 32), [128, 256, 256, 256], {1})
 CELEBAHQ = ((256, 256), [128, 128, 256, 256, 512, 512], {4})
 
 
-@pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+@pytest.mark.parametrize(
+    ("dtype", "most"), [pytest.param(torch.float32, 1e-5, marks=pytest.mark.slow), (torch.float64, 1e-10)]
+)
 @pytest.mark.parametrize(
     ("size", "channels", "attention"), [CIFAR10, pytest.param(*CELEBAHQ, marks=pytest.mark.slow)], ids=["32²", "256²"]
 )

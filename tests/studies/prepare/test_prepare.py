@@ -115,6 +115,7 @@ def killed_after(folder: Path, into: Path, seconds: float) -> bool:
     return hit
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments_leave_no_trace(folder: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     """Each while shards are written, of which some are whole; processes that outlive the command may go on a while."""
 

@@ -279,6 +279,7 @@ def test_what_is_shown_is_what_was_measured_after_training(copy: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_metrics_already_measured_are_kept(copy: Path) -> None:
     """A run killed between two metrics resumes with the second; a run asked for another metric measures only that."""
     folder = copy.parent / "again"
@@ -314,6 +315,7 @@ def test_a_sweeps_folder_is_noted_from_where_the_command_was_given(tmp_path: Pat
     assert jobs == (("seed=0",), ("seed=1",))
 
 
+@pytest.mark.slow
 def test_a_glob_is_planned_for(tmp_path: Path) -> None:
     with patch.object(Simple, "__call__", side_effect=UserError("no training here")), pytest.raises(SystemExit):
         command("train", *options(tmp_path, "seed=0", "row=glob(epsilon_beta*)"))
@@ -358,8 +360,10 @@ def test_the_folder_of_a_sweep_is_that_of_its_experiment(tmp_path: Path, monkeyp
 
 
 @pytest.fixture
-def copy(swept: Swept, tmp_path: Path) -> Path:
-    """Of the sweep, to be spoilt."""
+def copy(swept: Swept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the sweep, to be spoilt. Its report is written without figures, which take longest."""
+    monkeypatch.setattr("ddpm_lightning.studies.report.write.drawn", lambda rows: {})
+    monkeypatch.setattr("ddpm_lightning.studies.report.write.samples", lambda rows: None)
     folder = tmp_path / "copy"
     shutil.copytree(swept.folder, folder)
     return folder

@@ -78,6 +78,7 @@ class Falls(L.Callback):
         log_metrics(trainer, {"falling": -trainer.global_step})
 
 
+@pytest.mark.slow
 def test_what_is_measured_after_training_can_be_the_best(whole: Path, tmp_path: Path) -> None:
     falls = [f"+callbacks.falls._target_={__name__}.Falls", "callbacks.checkpoint.best=falling"]
     for steps in (4, 5):

@@ -25,6 +25,7 @@ OPTIONS = [
 ]
 
 BOUND = "test/bpd_beta_estimate"
+SLOW = pytest.mark.slow
 
 
 class StopsAt(L.Callback):
@@ -60,8 +61,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 STOPS = [
     pytest.param("StopsAt", "on_after_backward", 4, id="in the middle of a step, which is finished"),
-    pytest.param("StopsAt", "on_train_batch_end", 3, id="after a step"),
-    pytest.param("StopsLast", "on_train_batch_end", 3, id="after the checkpoint's turn"),
+    pytest.param("StopsAt", "on_train_batch_end", 3, id="after a step", marks=SLOW),
+    pytest.param("StopsLast", "on_train_batch_end", 3, id="after the checkpoint's turn", marks=SLOW),
 ]
 
 
@@ -126,6 +127,7 @@ def test_a_run_that_early_stopping_ended_is_finished(ended: Path, capsys: pytest
     assert read_run(ended).state == "finished"
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_after_its_early_end_is_measured_but_trains_no_further(
     ended: Path, tmp_path: Path
 ) -> None:
@@ -138,6 +140,7 @@ def test_a_run_that_was_killed_after_its_early_end_is_measured_but_trains_no_fur
     assert results(run)["ended_early"] == whole["ended_early"]
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_early_is_measured_further_without_more_training(ended: Path, tmp_path: Path) -> None:
     run = shutil.copytree(ended, tmp_path / "run")
     for _ in range(2):
@@ -148,8 +151,13 @@ def test_a_run_that_ended_early_is_measured_further_without_more_training(ended:
 
 FURTHER = [
     pytest.param([*STOPPING, "trainer.max_steps=6"], 4, id="a larger max_steps, up to the next look"),
-    pytest.param([*STOPPING[:-1], "+callbacks.stopping.patience=1"], 4, id="another option of the callback"),
-    pytest.param([], 5, id="without the callback"),
+    pytest.param(
+        [*STOPPING[:-1], "+callbacks.stopping.patience=1"],
+        4,
+        id="another option of the callback",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param([], 5, id="without the callback", marks=pytest.mark.slow),
 ]
 
 

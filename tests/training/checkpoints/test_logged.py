@@ -87,6 +87,7 @@ def test_the_memory_is_that_of_a_process(whole: Path, stopped: tuple[Path, float
     assert ours == pytest.approx(theirs, rel=0.5)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_before_has_no_clock_and_no_speed_is_invented(whole: Path, tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     checkpoint = read_checkpoint(whole / "checkpoints" / "previous.ckpt")

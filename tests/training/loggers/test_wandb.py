@@ -165,6 +165,7 @@ def test_a_sweep_is_a_group_of_runs_each_closed(tmp_path: Path) -> None:
     assert found[0][0].run["run_id"] != found[1][0].run["run_id"]
 
 
+@pytest.mark.slow
 def test_a_failed_job_of_a_sweep_is_shown_as_failed_and_the_next_as_itself(tmp_path: Path) -> None:
     fails = "+callbacks.fail={_target_:tests.moments.FailAt,step:${seed},rank:0}"
     options = (*SMALL, "logger=wandb_offline", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=${seed}", fails)
@@ -208,6 +209,7 @@ def test_a_run_that_goes_on_is_the_same_run_and_repeats_nothing(tmp_path: Path) 
     assert [step for step, _ in second.values("train/loss")] == [3, 4]
 
 
+@pytest.mark.slow
 def test_tensorboard_csv_and_none_are_one_word(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -258,6 +260,7 @@ def test_a_wandb_that_cannot_write_ends_no_run(tmp_path: Path) -> None:
     assert results(tmp_path)["metrics"]["test/bpd_beta_estimate"]["step"] == 4
 
 
+@pytest.mark.slow
 def test_a_wandb_that_cannot_begin_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(**options: object) -> None:
         raise OSError("no")
@@ -361,6 +364,7 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> Heard:
     return Heard(folder / "run", ended, server.runs[0], server.history)
 
 
+@pytest.mark.slow
 def test_online_the_server_hears_of_everything(heard: Heard) -> None:
     """Even where the home folder cannot be written, in which W&B keeps its own log and the artifacts."""
     assert "handleInform" not in heard.ended.stderr
@@ -369,6 +373,7 @@ def test_online_the_server_hears_of_everything(heard: Heard) -> None:
     assert [row["trainer/global_step"] for row in heard.history if "train/loss" in row] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_wandbs_own_variables_count_and_a_run_of_its_agent_is_that_run(heard: Heard) -> None:
     """What W&B's agent sets, and what users set; an option that is typed wins."""
     said, wandb = heard.run, heard.folder / "wandb"
@@ -378,6 +383,7 @@ def test_wandbs_own_variables_count_and_a_run_of_its_agent_is_that_run(heard: He
     assert list(wandb.glob("run-*run1"))
 
 
+@pytest.mark.slow
 def test_an_id_that_is_typed_is_that_of_the_run(tmp_path: Path) -> None:
     train(tmp_path, "logger=wandb_offline", "+logger.wandb.id=mine", "trainer.max_steps=2", "callbacks.strip=null")
     (run,) = read_run(tmp_path)
@@ -445,6 +451,7 @@ def test_disabled_is_disabled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "trouble" not in (tmp_path / "train.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_long_name_is_cut_and_a_deep_folder_is_of_its_sweep(tmp_path: Path) -> None:
     long = [f"+callbacks.nothing_{number}=null" for number in range(10)]
     where = (f"hydra.sweep.dir={tmp_path}/my_sweep", "hydra.sweep.subdir=seeds/${seed}")
