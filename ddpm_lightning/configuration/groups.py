@@ -35,6 +35,7 @@ GROUPS = {
     "parameterization": "what the network predicts: ε, μ̃, x_0, v and others",
     "quality": "the distance between samples and data, measured during training",
     "row": "a row of the paper's Table 2",
+    "lineage": "the choices of a paper since then",
     "sampler": "how images are drawn from noise (Algorithm 2, and faster samplers)",
     "sampler/spacing": "which of the T steps a sampler visits",
     "schedule": "β_1 … β_T, the noise of each step",

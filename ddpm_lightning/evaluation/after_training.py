@@ -21,6 +21,7 @@ from ddpm_lightning.evaluation.measure import (
     make_metrics,
     measure_all,
     options_of_metric,
+    options_within,
 )
 from ddpm_lightning.evaluation.subject import Subject, Trained, weights_suffix
 from ddpm_lightning.training.callbacks.checkpoints import last_checkpoint
@@ -127,12 +128,17 @@ def check_evaluation(config: dict[str, Any], model: DenoisingDiffusion, data: Ev
 def future_subject(options: dict[str, Any], fabric: Fabric, model: DenoisingDiffusion, data: EvaluationData) -> Subject:
     """Returns the subject of the evaluation after training, with the untrained model and without its images."""
     trained = Trained(model, data, {}, {}, weights_suffix(options["use_ema"], precision_of(fabric)))
-    label = make_sampler(options["sampler"], model).label(model)
+
+    def images_of(node: dict[str, Any]) -> FutureImages:
+        label = make_sampler(node, model).label(model)
+        return FutureImages(options["num_images"], images_suffix(label, trained))
+
     return Subject(
         fabric=fabric,
         run_dir=Path(options["run_dir"]),
         seed=options["seed"],
-        images=FutureImages(options["num_images"], images_suffix(label, trained)),
+        images=images_of(options["sampler"]),
+        images_within=lambda calls: images_of(options_within(options["sampler"], model, calls)),
         split=options["split"],
         cache=Path(options["cache"]).expanduser(),
         trained=trained,

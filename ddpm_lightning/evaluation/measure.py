@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ddpm_lightning.configuration.build import (
     make_node,
     make_sampler,
 )
+from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
 from ddpm_lightning.evaluation.conditional.wanted import Wanted, check_wanted, wanted_of
 from ddpm_lightning.evaluation.generated_shards import GeneratedShards, check_whole_set, digest
@@ -190,7 +192,7 @@ def make_subject(config: dict[str, Any], fabric: Fabric) -> Subject:
         assert trained is not None
         sampler = make_sampler(config["sampler"], trained.model)
         images = from_checkpoint(config, trained, sampler, fabric.device.type)
-    return Subject(
+    subject = Subject(
         fabric=fabric,
         run_dir=Path(config["run_dir"]),
         seed=config["seed"],
@@ -201,6 +203,29 @@ def make_subject(config: dict[str, Any], fabric: Fabric) -> Subject:
         reference=None if config["reference"] is None else Path(config["reference"]),
         background=background,
     )
+    if trained is not None:
+        subject.images_within = partial(images_within, config, trained, fabric.device.type)
+    return subject
+
+
+def images_within(config: dict[str, Any], trained: Trained, device: str, calls: int) -> Generated:
+    """Returns the images that the sampler of the options makes within a number of network calls an image."""
+    node = options_within(config["sampler"], trained.model, calls)
+    beside_checkpoint = {**config, "sampler": node, "generated": None}
+    return from_checkpoint(beside_checkpoint, trained, make_sampler(node, trained.model), device)
+
+
+def options_within(node: dict[str, Any], model: DenoisingDiffusion, calls: int) -> dict[str, Any]:
+    """Returns the options of a sampler with the most steps that need no more network calls an image.
+
+    Raises:
+        UserError: if a single step needs more.
+    """
+    traits = make_sampler(node, model).traits
+    num_steps = min((calls + traits.calls_saved) // traits.calls_per_step, model.process.T)
+    if num_steps < 1:
+        raise UserError(f"{calls} network calls are too few for a step of this sampler; allow {traits.calls_per_step}")
+    return {**node, "num_steps": num_steps}
 
 
 def images_suffix(label: str, trained: Trained) -> str:

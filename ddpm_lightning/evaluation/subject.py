@@ -1,5 +1,6 @@
 """The subject of an evaluation: a model with its data, a set of images, and what the images are compared with."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -80,6 +81,10 @@ def weights_suffix(use_ema: bool, precision: str, length: float | None = None) -
     return weights + ("" if precision == "32-true" else f"_{precision}")
 
 
+def _no_sampler(calls: int) -> ImageSet:
+    raise UserError("a number of network calls needs a sampler, but only images were given; add checkpoint=PATH")
+
+
 @dataclass
 class Subject:
     """Everything that a metric may use.
@@ -96,6 +101,7 @@ class Subject:
         background: colour under transparent pixels of the reference.
         extracted: features of the images, by the extractor's fingerprint.
         real: features of the reference, by the extractor's fingerprint.
+        images_within: returns the images that the sampler makes within a number of network calls.
     """
 
     fabric: Fabric
@@ -109,6 +115,7 @@ class Subject:
     background: str = "white"
     extracted: dict[str, Extracted] = field(default_factory=dict)
     real: dict[str, Reference] = field(default_factory=dict)
+    images_within: Callable[[int], ImageSet] = _no_sampler
 
     def require_model(self, metric: str) -> Trained:
         """Returns the model. Raises UserError if there is none. `metric` is the name of the metric that needs it."""

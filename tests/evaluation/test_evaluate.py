@@ -394,3 +394,19 @@ def test_wrong_references_are_named(
     np.savez(tmp_path / "reference.npz", **arrays)
     more = ("metrics=[fd_digits]", f"reference={tmp_path / 'reference.npz'}")
     assert words in error_of(capsys, "evaluate", *options(checkpoint, tmp_path, *more))
+
+
+def test_distances_within_numbers_of_calls_are_those_of_the_samplers_steps(checkpoint: Path, tmp_path: Path) -> None:
+    """Heun's method needs 2K − 1 calls for K steps: 3 for 2."""
+    of_heun = ["sampler=heun", "metrics=[fd_digits_by_calls]", "metrics.fd_digits_by_calls.calls=[1,4]"]
+    by_calls = evaluate(checkpoint, tmp_path, *of_heun)
+    assert [record["sampler_calls"] for record in by_calls.values()] == [1, 3]
+    assert [name.rpartition("_")[2] for name in by_calls] == ["within1", "within4"]
+    alone = evaluate(checkpoint, tmp_path / "alone", "metrics=[fd_digits]", "sampler=heun", "sampler.num_steps=2")
+    assert list(by_calls.values())[1]["value"] == pytest.approx(next(iter(alone.values()))["value"], rel=1e-6)
+    assert not (tmp_path / "images").exists()  # a folder holds images of one sampler
+
+
+def test_numbers_of_calls_that_cannot_be(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = options(checkpoint, tmp_path, "metrics=[fd_digits_by_calls]", "metrics.fd_digits_by_calls.calls=[0]")
+    assert "calls=0" in error_of(capsys, "evaluate", *asked)

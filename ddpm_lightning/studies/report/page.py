@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ddpm_lightning.studies.report.plan import command_of
-from ddpm_lightning.studies.report.rows import COLUMNS, Row
+from ddpm_lightning.studies.report.rows import Row, columns_of
 from ddpm_lightning.studies.report.runs import Sweep
 from ddpm_lightning.studies.report.sample_strips import grids_of
 from ddpm_lightning.studies.report.sweep_plots import as_svg
@@ -27,8 +27,8 @@ def page(sweep: Sweep, rows: list[Row], figures: Mapping[str, Any]) -> str:
     return environment.get_template("page.html").render(
         sweep=sweep,
         rows=rows,
-        columns=COLUMNS,
-        titles=[title(column, rows) for column in COLUMNS],
+        columns=columns_of(rows),
+        titles=[title(column, rows) for column in columns_of(rows)],
         is_best=is_best,
         published=published,
         grids=grids_of(rows),

@@ -35,7 +35,10 @@ class Column:
     paper: Callable[[Published], str | None] | None = None
 
 
-DISTANCE = Column("Fréchet distance", re.compile(r"^(fid|fd)_"), min, lambda row: row.fid)
+WITHIN = re.compile(r"^(?:fid|fd)_.*_within(\d+)$")
+"""The names of distances of images that a sampler made within a number of network calls."""
+
+DISTANCE = Column("Fréchet distance", re.compile(r"^(fid|fd)_(?!.*_within\d+$)"), min, lambda row: row.fid)
 BITS = Column("bits/dim", re.compile(r"^test/bpd_"), min)
 COLUMNS = (
     Column("score", re.compile(r"^(isc|score)_"), max, lambda row: row.isc),
@@ -44,6 +47,11 @@ COLUMNS = (
     Column("rate", re.compile(r"^test/rate_")),
     Column("distortion", re.compile(r"^test/distortion_")),
 )
+
+
+def within(calls: int) -> Column:
+    """Returns the column of distances within a number of network calls."""
+    return Column(f"distance in {calls} calls", re.compile(rf"^(fid|fd)_.*_within{calls}$"), min)
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,17 @@ class Row:
 
 def _seeds(numbers: list[int]) -> str:
     return f"seed{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+
+
+def calls_of(rows: Iterable[Row]) -> list[int]:
+    """Returns the numbers of network calls that a row has distances for, in order."""
+    names = {name for row in rows for run in row.runs for name in run.metrics}
+    return sorted({int(match[1]) for name in names if (match := WITHIN.match(name))})
+
+
+def columns_of(rows: Iterable[Row]) -> list[Column]:
+    """Returns the columns of the table: those of Table 2, then the distances by network calls."""
+    return [*COLUMNS, *map(within, calls_of(rows))]
 
 
 def rows_of(sweep: Sweep) -> list[Row]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ddpm_lightning.npz import read_npz
 from ddpm_lightning.runtime.plots import panels, write_plainly
-from ddpm_lightning.studies.report.rows import BITS, DISTANCE, Cell, Row
+from ddpm_lightning.studies.report.rows import BITS, DISTANCE, Cell, Column, Row, calls_of, within
 from ddpm_lightning.studies.report.runs import Run
 from ddpm_lightning.studies.report.table import title
 from ddpm_lightning.training.loggers.metrics_csv import METRICS_FILE, read_rows
@@ -24,32 +24,56 @@ ADVICE = "remove it, and run the sweep again"
 
 def drawn(rows: list[Row]) -> dict[str, Any]:
     """Returns the figures of a sweep by name, without those that have nothing to show."""
-    figures = {"tradeoff": tradeoff(rows), "training": curves(rows), "bound": bounds(rows)}
+    figures = {"tradeoff": tradeoff(rows), "calls": by_calls(rows), "training": curves(rows), "bound": bounds(rows)}
     return {name: figure for name, figure in figures.items() if figure is not None}
 
 
 def tradeoff(rows: list[Row]) -> Any | None:
     """Draws the distance of samples against bits/dim, a point for each row, with standard errors over seeds."""
-    found = [(row, style) for row, style in _styled(rows) if all(map(_fits_log_axis, _cells(row)))]
+    distance = _distance(rows)
+    found = [(row, style) for row, style in _styled(rows) if all(map(_fits_log_axis, _cells(row, distance)))]
     if not found:
         return None
     figure, (axes,) = panels(1, WIDTH, 4.6)
     for row, style in found:
-        x, y = _cells(row)
+        x, y = _cells(row, distance)
         style = {"color": style["color"], "marker": style["marker"], "linestyle": "", "capsize": 3, "fillstyle": "none"}
         axes.errorbar(x.mean, y.mean, y.error, x.error, **style, label=row.label)
-    axes.set(xlabel=" ".join(title(BITS, rows)), ylabel="\n".join(title(DISTANCE, rows)), xscale="log", yscale="log")
+    axes.set(xlabel=" ".join(title(BITS, rows)), ylabel="\n".join(title(distance, rows)), xscale="log", yscale="log")
     for axis in (axes.xaxis, axes.yaxis):
         write_plainly(axis)
     return _with_legend(figure, axes)
 
 
-def _cells(row: Row) -> tuple[Cell, Cell]:
-    return row.cell(BITS), row.cell(DISTANCE)
+def _distance(rows: list[Row]) -> Column:
+    """Returns the column of distances: that within the most network calls, if they were measured by calls."""
+    calls = calls_of(rows)
+    return within(calls[-1]) if calls else DISTANCE
+
+
+def _cells(row: Row, distance: Column) -> tuple[Cell, Cell]:
+    return row.cell(BITS), row.cell(distance)
 
 
 def _fits_log_axis(cell: Cell) -> bool:
     return math.isfinite(cell.mean) and cell.mean > 0
+
+
+def by_calls(rows: list[Row]) -> Any | None:
+    """Draws the distance of samples against the network calls for each, with standard errors over seeds."""
+    calls = calls_of(rows)
+    if not calls:
+        return None
+    figure, (axes,) = panels(1, WIDTH, 4.6)
+    for row, style in _styled(rows):
+        cells = [(n, cell) for n in calls if _fits_log_axis(cell := row.cell(within(n)))]
+        errors = [cell.error or 0.0 for _, cell in cells]
+        line = {"color": style["color"], "linestyle": style["linestyle"], "marker": style["marker"], "capsize": 3}
+        axes.errorbar([n for n, _ in cells], [cell.mean for _, cell in cells], errors, **line, label=row.label)
+    axes.set(xlabel="network calls an image, at most", ylabel="Fréchet distance", xscale="log", yscale="log")
+    axes.set_xticks(calls, [str(n) for n in calls], minor=False)
+    write_plainly(axes.yaxis)
+    return _with_legend(figure, axes)
 
 
 def curves(rows: list[Row]) -> Any | None:

@@ -5,7 +5,10 @@ import io
 import math
 from typing import Any
 
-from ddpm_lightning.studies.report.rows import COLUMNS, GROUPS, Column, Row
+from ddpm_lightning.studies.report.rows import COLUMNS, GROUPS, Column, Row, columns_of
+
+MOST_NAMES = 3
+"""The most names of metrics that the head of a column lists."""
 
 
 def is_best(row: Row, rows: list[Row], column: Column) -> bool:
@@ -19,14 +22,15 @@ def is_best(row: Row, rows: list[Row], column: Column) -> bool:
 
 def heads(rows: list[Row]) -> list[str]:
     """Returns the titles of all columns with the names of their metrics, like `FID ↓ fd_digits_1k_train`."""
-    return [" ".join(filter(None, title(column, rows))) for column in COLUMNS]
+    return [" ".join(filter(None, title(column, rows))) for column in columns_of(rows)]
 
 
 def title(column: Column, rows: list[Row]) -> tuple[str, str]:
     """Returns the title of a column with an arrow to its better end, and the names of its metrics."""
     arrow = " ↓" if column.best is min else " ↑" if column.best is max else ""
     names = {_without_variance(name, row) for row in rows for name in row.cell(column).names}
-    return column.title + arrow, " or ".join(sorted(names))
+    listed = " or ".join(sorted(names)) if len(names) <= MOST_NAMES else f"{min(names)} and others"
+    return column.title + arrow, listed
 
 
 def _without_variance(name: str, row: Row) -> str:
@@ -38,12 +42,13 @@ def markdown(rows: list[Row], missing: list[tuple[str, ...]]) -> str:
     """Returns the table as Markdown: the paper's numbers beside ours, the best in bold, then the jobs not begun."""
     head = ["objective", "IS, paper", "FID, paper", *heads(rows), "runs"]
     lines = [_line(head), _line(["---"] * len(head))]
+    shown = columns_of(rows)
     prediction = ""
     for row in rows:
         if row.prediction != prediction:
             lines.append(_line([f"**{row.prediction}**", *[""] * (len(head) - 1)]))
         prediction = row.prediction
-        lines.append(_line([row.objective, *published(row), *(bold(row, rows, c) for c in COLUMNS), row.state]))
+        lines.append(_line([row.objective, *published(row), *(bold(row, rows, c) for c in shown), row.state]))
     lines += [f"\nNot begun: `{' '.join(job)}`" for job in missing]
     return "\n".join(lines) + "\n"
 
@@ -70,12 +75,13 @@ def records(rows: list[Row]) -> tuple[list[str], list[list[Any]]]:
     columns = ["prediction", "objective", *GROUPS, "IS, paper", "FID, paper"]
     for title_ in heads(rows):
         columns += [title_, f"{title_}: standard error", f"{title_}: seeds"]
-    return [*columns, "runs"], [_record(row) for row in rows]
+    shown = columns_of(rows)
+    return [*columns, "runs"], [_record(row, shown) for row in rows]
 
 
-def _record(row: Row) -> list[Any]:
+def _record(row: Row, shown: list[Column]) -> list[Any]:
     data: list[Any] = [row.prediction, row.objective, *row.key[: len(GROUPS)], *published(row)]
-    for column in COLUMNS:
+    for column in shown:
         cell = row.cell(column)
         data += [cell.mean if cell.values else None, cell.error, len(cell.values)]
     return [*data, row.state]
