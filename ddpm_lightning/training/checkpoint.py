@@ -132,6 +132,8 @@ def _check_sums(path: Path) -> None:
             raise ValueError("it is compressed, which PyTorch never does")
         if sum(part.file_size for part in parts) > path.stat().st_size:
             raise ValueError("its parts claim to be larger than the file")
+        if any(part.external_attr for part in parts):
+            raise ValueError("a part is marked as a folder, of which PyTorch reads nothing")
         damaged = file.testzip()
     if damaged is not None:
         raise ValueError(f"the checksum of {damaged} is wrong")

@@ -137,13 +137,13 @@ def test_a_finished_run_says_so_and_changes_nothing(tmp_path: Path, caplog: pyte
 
 def test_a_run_stopped_before_its_last_pictures_still_draws_them(tmp_path: Path) -> None:
     """All steps are made and saved, nothing after; and results of fewer steps do not make it finished."""
-    train(tmp_path, "trainer.max_steps=2")
+    train(tmp_path, "trainer.max_steps=2", plots=True)
     (tmp_path / "results.json").unlink()
     for picture in (tmp_path / "samples").iterdir():
         picture.unlink()
-    train(tmp_path, "trainer.max_steps=2")
+    train(tmp_path, "trainer.max_steps=2", plots=True)
     assert {"grid_final.png", "strip_final.png"} <= {path.name for path in (tmp_path / "samples").iterdir()}
-    train(tmp_path, "trainer.max_steps=4")
+    train(tmp_path, "trainer.max_steps=4", plots=True)
     assert results(tmp_path)["metrics"]["test/bpd_beta_estimate"]["step"] == 4
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.commands import SMALL, command, error_of, train
+from tests.commands import SMALL, WITH_PLOTS, command, error_of, train
 from tests.conftest import ROOT
 
 WITHOUT_DATA = [override for override in SMALL if not override.startswith("data")]
@@ -64,7 +64,7 @@ WITHOUT_DATA = [override for override in SMALL if not override.startswith("data"
     ],
 )
 def test_wrong_options(mistake: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}", *SMALL, *mistake.split())
+    said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}", *WITH_PLOTS, *mistake.split())
     assert words in said
     assert not (tmp_path / "checkpoints").exists()
 

@@ -25,7 +25,7 @@ def finished(folder: Path, seed: int, numbers: dict[str, float]) -> Run:
 def row(name: str, *by_seed: dict[str, float]) -> Row:
     """A row of finished runs that measured these numbers."""
     runs = tuple(finished(Path(name), seed, numbers) for seed, numbers in enumerate(by_seed))
-    return Row(("epsilon", "beta", name), "ε prediction", name, runs, (), None)
+    return Row(("epsilon", "beta", name), "ε prediction", name, runs, (), (), None)
 
 
 def distances(sampler: str, ten: float, thousand: float) -> dict[str, Any]:
