@@ -103,7 +103,9 @@ def test_the_figure_that_needs_an_extractor(images: Path, tmp_path: Path) -> Non
 
 
 def test_every_figure_has_been_looked_at(root: Path) -> None:
-    assert {*FIGURES, "steps", "plane"} == {path.stem for path in (root / "conf" / "figure").glob("*.yaml")}
+    assert {*FIGURES, "steps", "plane", "ema_length"} == {
+        path.stem for path in (root / "conf" / "figure").glob("*.yaml")
+    }
 
 
 @pytest.mark.parametrize("sampler", [[], ["sampler=ddim", "sampler.num_steps=3"]], ids=["all_steps", "some_steps"])

@@ -85,7 +85,7 @@ def draw_by_t(axes: Any, found: Mapping[int, MeanAndError], label: str) -> None:
     axes.set(xlabel="t", ylabel=label)
 
 
-def draw_errors(axes: Any, found: Mapping[int, MeanAndError], label: str | None = None) -> None:
+def draw_errors(axes: Any, found: Mapping[Any, MeanAndError], label: str | None = None) -> None:
     """Draws means against x, with their standard errors as bars. label: in the legend."""
     means, errors = [each.mean for each in found.values()], [each.standard_error for each in found.values()]
     axes.errorbar(list(found), means, errors, marker="o", markersize=4, capsize=3, label=label)
