@@ -72,22 +72,25 @@ def test_the_first_pages_snippets_run_one_after_another() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_network_is_exported_by_torch_for_any_batch_size(tmp_path: Path) -> None:
+@pytest.mark.parametrize("classes", [0, pytest.param(3, marks=pytest.mark.slow)])
+def test_the_network_is_exported_by_torch_for_any_batch_size(classes: int, tmp_path: Path) -> None:
     """In a process of its own, for the checks of the annotations here would be exported, too."""
     code = f"""
 import torch
 from ddpm_lightning import UNet
 from tests.networks.small import SMALL, randomise
-network = UNet(3, 3, (8, 8), **SMALL, dropout=0.1).eval()
+network = UNet(3, 3, (8, 8), **SMALL, dropout=0.1, num_classes={classes}).eval()
 randomise(network)
 batch = torch.export.Dim("batch", min=1, max=1024)
-x, t = torch.randn(2, 3, 8, 8), torch.tensor([0, 999])
-exported = torch.export.export(network, (x, t), dynamic_shapes=({{0: batch}}, {{0: batch}}))
+def inputs(n):
+    given = (torch.randn(n, 3, 8, 8), torch.randint(0, 1000, (n,)), torch.randint(-1, 3, (n,)))
+    return given[:{3 if classes else 2}]
+exported = torch.export.export(network, inputs(2), dynamic_shapes=[{{0: batch}} for _ in inputs(2)])
 torch.export.save(exported, r"{tmp_path}/network.pt2")
 loaded = torch.export.load(r"{tmp_path}/network.pt2").module()
 for n in (1, 2, 7):
-    x, t = torch.randn(n, 3, 8, 8), torch.randint(0, 1000, (n,))
-    torch.testing.assert_close(loaded(x, t), network(x, t))
+    given = inputs(n)
+    torch.testing.assert_close(loaded(*given), network(*given))
 print("equal")
 """
     assert in_new_process(code).strip() == "equal"

@@ -189,8 +189,8 @@ def build_model(config: Mapping[str, Any], data: ImageData) -> DenoisingDiffusio
     If it is conditioned on classes, the data yield them from now on.
     """
     variance = make_node(config, "variance", Variance)
-    conditioning = make(config.get("conditioning", UNCONDITIONAL), Conditioning, "conditioning").prepare(data)
-    shape = {**network_shape(variance, data), **conditioning.network_arguments}
+    conditioning = conditioning_of(config).prepare(data)
+    shape = network_shape(variance, data, conditioning)
     check_network(config, shape)
     network = make_node(config, "network", torch.nn.Module, **shape)
     shape_lazy_weights(network, data)
@@ -231,10 +231,18 @@ def with_variance(model: DenoisingDiffusion, node: Any) -> DenoisingDiffusion:
     return model.with_variance(variance)
 
 
-def network_shape(variance: Variance, data: ImageData) -> dict[str, Any]:
-    """Returns the arguments of a network that follow from the data and the variance."""
+def conditioning_of(config: Mapping[str, Any]) -> Conditioning:
+    """Returns the conditioning of a configuration; none if it names none."""
+    conditioning = make_node({"conditioning": UNCONDITIONAL, **config}, "conditioning", Conditioning)
+    assert isinstance(conditioning, Conditioning)
+    return conditioning
+
+
+def network_shape(variance: Variance, data: ImageData, conditioning: Conditioning) -> dict[str, Any]:
+    """Returns the arguments of a network that follow from the data, the variance and the conditioning."""
     out_channels = data.channels + variance.extra_channels(data.channels)
-    return {"in_channels": data.channels, "out_channels": out_channels, "size": data.size}
+    shape = {"in_channels": data.channels, "out_channels": out_channels, "size": data.size}
+    return {**shape, **conditioning.network_arguments}
 
 
 def compile_network(model: DenoisingDiffusion, asked: bool) -> None:

@@ -16,12 +16,18 @@ USAGE_OF_DIFFUSERS = """from diffusers import DDPMPipeline
 pipeline = DDPMPipeline.from_pretrained("PATH")
 images = pipeline(batch_size=4, num_inference_steps=pipeline.scheduler.config.num_train_timesteps).images"""
 
+USAGE_OF_CLASSES = """from diffusers import DDPMScheduler, UNet2DModel
+
+unet = UNet2DModel.from_pretrained("PATH", subfolder="unet")
+scheduler = DDPMScheduler.from_pretrained("PATH", subfolder="scheduler")
+output = unet(x_t, t, class_labels=y).sample  # y counts the classes from 0; the number of classes is no class"""
+
 USAGE_OF_SAFETENSORS = """python convert.py source=safetensors source.path=PATH target.path=checkpoints/last.ckpt
 python sample.py checkpoint=checkpoints/last.ckpt"""
 
 TEMPLATE = jinja2.Template(
     """---
-tags: [ddpm, unconditional-image-generation]
+tags: [ddpm{% if not conditioned %}, unconditional-image-generation{% endif %}]
 ---
 # A denoising diffusion model
 
@@ -76,6 +82,7 @@ def card(pretrained: Pretrained, use_ema: bool, usage: str) -> str:
         step=pretrained.step,
         facts={**pretrained.facts, "commit": results.get("commit"), "version": results.get("version")},
         usage=usage,
+        conditioned="conditioning" in pretrained.parts,
         parts=parts,
         metrics=results.get("metrics", {}),
         results=json.dumps(results, indent=2),

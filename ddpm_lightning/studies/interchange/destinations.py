@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 
 from safetensors.torch import save_file
 
-from ddpm_lightning.configuration.build import ImageData, network_shape
+from ddpm_lightning.configuration.build import ImageData, conditioning_of, network_shape
 from ddpm_lightning.diffusion.parameterizations import Parameterization
 from ddpm_lightning.diffusion.schedules import Schedule
 from ddpm_lightning.diffusion.variances import Variance
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.studies.interchange import diffusers_config
-from ddpm_lightning.studies.interchange.card import USAGE_OF_DIFFUSERS, USAGE_OF_SAFETENSORS, card
+from ddpm_lightning.studies.interchange.card import USAGE_OF_CLASSES, USAGE_OF_DIFFUSERS, USAGE_OF_SAFETENSORS, card
 from ddpm_lightning.studies.interchange.carry import Weights, to_theirs
 from ddpm_lightning.studies.interchange.layouts import DiffusersLayout
 from ddpm_lightning.studies.interchange.pretrained import Pretrained, unet_of
@@ -94,8 +94,12 @@ class FolderTarget(Target):
     def write(self, pretrained: Pretrained) -> Path:
         folder = Path(f"{self.path}.{os.getpid()}.tmp")
         self.fill(folder, pretrained)
-        (folder / "README.md").write_text(card(pretrained, self.use_ema, self.usage), encoding="utf-8")
+        (folder / "README.md").write_text(card(pretrained, self.use_ema, self.usage_of(pretrained)), encoding="utf-8")
         return folder.rename(self.path)
+
+    def usage_of(self, pretrained: Pretrained) -> str:
+        """Returns commands or code that use the weights."""
+        return self.usage
 
     def save(self, weights: Weights, path: Path, pretrained: Pretrained) -> None:
         """Writes a safetensors file whose metadata say which weights it holds."""
@@ -105,9 +109,16 @@ class FolderTarget(Target):
 
 @dataclass(frozen=True)
 class DiffusersTarget(FolderTarget):
-    """A folder for diffusers' DDPMPipeline.from_pretrained."""
+    """A folder for diffusers' DDPMPipeline.from_pretrained.
+
+    diffusers has no pipeline for a model of classes, which becomes a UNet2DModel and a scheduler. The last row of its
+    class embedding is that of no class.
+    """
 
     usage = USAGE_OF_DIFFUSERS
+
+    def usage_of(self, pretrained: Pretrained) -> str:
+        return USAGE_OF_CLASSES if "conditioning" in pretrained.parts else self.usage
 
     def fill(self, folder: Path, pretrained: Pretrained) -> None:
         variance, data = pretrained.build("variance", Variance), pretrained.build("data", ImageData)
@@ -117,12 +128,14 @@ class DiffusersTarget(FolderTarget):
             variance,
         )
         scheduler = diffusers_config.scheduler_config(*built)
-        unet = diffusers_config.unet_config(pretrained.parts["network"], **network_shape(variance, data))
+        shape = network_shape(variance, data, conditioning_of(pretrained.parts))
+        unet = diffusers_config.unet_config(pretrained.parts["network"], **shape)
         weights = to_theirs(unet_of(pretrained.parts), DiffusersLayout(), pretrained.weights(self.use_ema))
-        index = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", "DDPMScheduler"]}
         _write_json(folder / "unet" / "config.json", _with_version(unet))
         _write_json(folder / "scheduler" / "scheduler_config.json", _with_version(scheduler))
-        _write_json(folder / "model_index.json", {"_class_name": "DDPMPipeline", **_with_version(index)})
+        if unet["num_class_embeds"] is None:
+            index = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", "DDPMScheduler"]}
+            _write_json(folder / "model_index.json", {"_class_name": "DDPMPipeline", **_with_version(index)})
         self.save(weights, folder / "unet" / "diffusion_pytorch_model.safetensors", pretrained)
 
 

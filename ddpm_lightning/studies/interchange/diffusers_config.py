@@ -1,8 +1,9 @@
 """Translates between diffusers' config.json and scheduler_config.json and our nodes of a model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ddpm_lightning.diffusion.conditional.conditioning import ClassConditioning
 from ddpm_lightning.diffusion.parameterizations import X0, Epsilon, Parameterization, V
 from ddpm_lightning.diffusion.schedules import (
     CosineSchedule,
@@ -18,7 +19,7 @@ from ddpm_lightning.diffusion.variances import (
     LogSpace,
     Variance,
 )
-from ddpm_lightning.errors import UserError, shown
+from ddpm_lightning.errors import UserError, counted, shown
 from ddpm_lightning.networks.unet import UNet
 from ddpm_lightning.studies.interchange.pretrained import Node, arguments_of, node
 
@@ -38,7 +39,6 @@ PAPER_SETTINGS = {
     "mid_block_scale_factor": 1,
     "mid_block_type": "UNetMidBlock2D",
     "norm_eps": 1e-6,
-    "num_class_embeds": None,
     "resnet_time_scale_shift": "default",
     "time_embedding_dim": None,
     "time_embedding_type": "positional",
@@ -74,7 +74,9 @@ VARIANCES: dict[type[Variance], str] = {
 }
 
 
-def unet_config(network: Config, in_channels: int, out_channels: int, size: tuple[int, int]) -> dict[str, Any]:
+def unet_config(
+    network: Config, in_channels: int, out_channels: int, size: tuple[int, int], num_classes: int = 0
+) -> dict[str, Any]:
     """Returns the config.json of a UNet2DModel that equals our U-Net.
 
     Args:
@@ -82,6 +84,7 @@ def unet_config(network: Config, in_channels: int, out_channels: int, size: tupl
         in_channels: Number of input channels.
         out_channels: Number of output channels.
         size: Height and width of the images.
+        num_classes: Number of classes; 0 for none.
     """
     options = arguments_of(network)
     levels = range(len(options["multipliers"]))
@@ -95,6 +98,7 @@ def unet_config(network: Config, in_channels: int, out_channels: int, size: tupl
         "in_channels": in_channels,
         "layers_per_block": options["num_res_blocks"],
         "norm_num_groups": options["groups"],
+        "num_class_embeds": num_classes + 1 if num_classes else None,
         "out_channels": out_channels,
         "sample_size": size[0] if size[0] == size[1] else list(size),
         "up_block_types": ["AttnUpBlock2D" if yes else "UpBlock2D" for yes in reversed(attend)],
@@ -131,6 +135,26 @@ def network_of(config: Config, source: str) -> Node:
         dropout=config.get("dropout", 0.0),
         groups=config.get("norm_num_groups", 32),
     )
+
+
+def conditioning_of_rows(rows: object, names: Sequence[str], source: str) -> Node:
+    """Returns the node of our conditioning for a class embedding with this number of rows.
+
+    Args:
+        rows: num_class_embeds of a config.json: one for each class, and perhaps one for no class.
+        names: The names of the data's classes.
+        source: The file, for the message.
+
+    Raises:
+        UserError: The data have another number of classes.
+    """
+    if not names or rows not in (len(names), len(names) + 1):
+        raise UserError(
+            f"{source} has num_class_embeds={shown(rows)}, and the data have "
+            f"{counted(len(names), 'class', 'classes')}; choose data= with a label for each row, of which the last may "
+            "be that of no class"
+        )
+    return node(ClassConditioning, dropout=0.1 if rows == len(names) + 1 else 0.0, class_names=list(names))
 
 
 def _check_same(config: Config, ours: Config, defaults: Config, source: str, who: str) -> None:

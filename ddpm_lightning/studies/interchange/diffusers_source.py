@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ddpm_lightning.configuration.build import ImageData, make
@@ -14,6 +15,9 @@ from ddpm_lightning.studies.interchange.files import read_json, read_pickle, rea
 from ddpm_lightning.studies.interchange.layouts import DiffusersLayout, EarlyDiffusersLayout, Layout
 from ddpm_lightning.studies.interchange.pretrained import Node, Pretrained, unet_of
 from ddpm_lightning.studies.interchange.source import SingleSource, required
+
+EMBEDDING = "class_embedding.weight"
+"""diffusers' name of the rows for classes."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,10 @@ class DiffusersSource(SingleSource):
         parts = diffusers_config.parts_of(read_json(scheduler / "scheduler_config.json"), self.path)
         parts = {**parts, "network": network, "data": required(data)}
         weights, metadata = _weights_in(unet)
+        if (rows := config.get("num_class_embeds")) is not None:
+            names = getattr(images, "class_names", ())
+            parts["conditioning"] = diffusers_config.conditioning_of_rows(rows, names, source)
+            weights = _with_row_of_no_class(weights, len(names))
         early = any(name.endswith(".query.weight") for name in weights)
         layout: Layout = EarlyDiffusersLayout() if early else DiffusersLayout()
         return self.pretrained(parts, to_ours(unet_of(parts), layout, weights, self.path), metadata)
@@ -45,6 +53,14 @@ def _check_images(data: ImageData, channels: object, size: tuple[int, int]) -> N
             f"the network makes {channels}×{size[0]}×{size[1]} images, and the data are "
             f"{data.channels}×{data.size[0]}×{data.size[1]}; choose data= of that shape"
         )
+
+
+def _with_row_of_no_class(weights: dict[str, Tensor], classes: int) -> dict[str, Tensor]:
+    """Returns the weights with a row of zeros for no class, if their embedding has rows for classes alone."""
+    rows = weights.get(EMBEDDING)
+    if rows is None or len(rows) != classes:
+        return weights
+    return {**weights, EMBEDDING: torch.cat([rows, torch.zeros_like(rows[:1])])}
 
 
 def find_folder(path: str) -> Path:

@@ -34,7 +34,7 @@ class Layout(ABC):
     """Names and shapes of a U-Net's weights in one project.
 
     Attributes:
-        outside: Names of the layers outside blocks, by our names.
+        outside: Names of the layers outside blocks, by our names. A network may lack some.
         block: Names of the layers of a ResBlock, by our names.
         attention: Names of the layers norm, q, k, v and project of an attention.
         separator: Stands between a layer and its parameter.
@@ -95,8 +95,10 @@ class Layout(ABC):
 
     def _layers(self, network: UNet) -> Iterator[tuple[str, str, int | None, bool]]:
         levels = 1 + max(place.level for place, _ in stages(network))
+        there = dict(network.named_modules())
         for ours, theirs in self.outside.items():
-            yield ours, theirs, None, False
+            if ours in there:
+                yield ours, theirs, None, False
         for place, stage in stages(network):
             for ours, theirs in self.block.items():
                 if not isinstance(stage.block.get_submodule(ours), nn.Identity):
@@ -118,6 +120,7 @@ class DiffusersLayout(Layout):
     outside: ClassVar = {
         "time.dense_0": "time_embedding.linear_1",
         "time.dense_1": "time_embedding.linear_2",
+        "time.classes": "class_embedding",
         "conv_in": "conv_in",
         "norm_out": "conv_norm_out",
         "conv_out": "conv_out",

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ddpm_lightning.configuration.allowed_targets import check_model_parts
-from ddpm_lightning.configuration.build import MODEL_PARTS
+from ddpm_lightning.configuration.build import MODEL_PARTS, UNCONDITIONAL
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.studies.interchange.card import facts_of_run
 from ddpm_lightning.studies.interchange.carry import Weights, check_fit
@@ -25,12 +25,19 @@ class CheckpointSource(Source):
 
     def read(self, data: Node | None) -> Pretrained:
         checkpoint = read_checkpoint(Path(self.path))
-        parts = {part: checkpoint[CONFIG][part] for part in PARTS}
+        parts = _parts_in(checkpoint[CONFIG])
         expected = dict(unet_of(parts).named_parameters())
         raw = _fitting(checkpoint["state_dict"], "model.network.", expected, self.path)
         averaged = _fitting(checkpoint.get(EMA, {}), "network.", expected, self.path)
         step = checkpoint["global_step"]
         return Pretrained(parts, raw, averaged, step, facts_of_run(Path(self.path), checkpoint[CONFIG], step))
+
+
+def _parts_in(config: Mapping[str, Node]) -> dict[str, Node]:
+    """Returns the parts of a model in a configuration; the conditioning, too, if there is any."""
+    conditioning = config.get("conditioning", UNCONDITIONAL)
+    parts = {part: config[part] for part in PARTS}
+    return parts if conditioning == UNCONDITIONAL else {**parts, "conditioning": conditioning}
 
 
 def _fitting(tensors: Mapping[str, Tensor], prefix: str, expected: Weights, source: str) -> Weights | None:
@@ -52,7 +59,7 @@ class SafetensorsSource(SingleSource):
         missing = [part for part in PARTS if not isinstance(config.get(part), dict)]
         if missing:
             raise UserError(f"{folder / 'config.json'} lacks {', '.join(missing)}; take a folder of target=safetensors")
-        parts = {part: config[part] for part in PARTS}
+        parts = _parts_in(config)
         check_model_parts(parts, str(folder))
         weights, metadata = read_safetensors(folder / "model.safetensors")
         check_fit(weights, dict(unet_of(parts).named_parameters()), str(folder))

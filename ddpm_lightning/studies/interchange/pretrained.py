@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ddpm_lightning.configuration.allowed_targets import find_known
-from ddpm_lightning.configuration.build import ImageData, make_node, network_shape
+from ddpm_lightning.configuration.build import ImageData, conditioning_of, make_node, network_shape
 from ddpm_lightning.diffusion.parameterizations import Parameterization
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.schedules import Schedule
@@ -26,7 +26,7 @@ class Pretrained:
     """Weights of a network, and the model that they belong to.
 
     Args:
-        parts: The nodes schedule, parameterization, variance, network and data.
+        parts: The nodes schedule, parameterization, variance, network and data, and conditioning if there is any.
         raw: The network's weights by our names. None if they are unknown.
         averaged: Their average over training, likewise.
         step: Number of training steps; 0 if it is unknown.
@@ -75,7 +75,8 @@ def arguments_of(part: Mapping[str, Any]) -> dict[str, Any]:
 
 def unet_of(parts: Mapping[str, Node]) -> UNet:
     """Builds the U-Net of these parts on the meta device. Raises UserError if the network is not a U-Net of ours."""
-    shape = network_shape(make_node(parts, "variance", Variance), make_node(parts, "data", ImageData))
+    variance, data = make_node(parts, "variance", Variance), make_node(parts, "data", ImageData)
+    shape = network_shape(variance, data, conditioning_of(parts))
     with torch.device("meta"):
         network = make_node(parts, "network", UNet, **shape)
     assert isinstance(network, UNet)
