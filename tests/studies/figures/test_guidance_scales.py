@@ -1,0 +1,56 @@
+"""`figure=guidance`, whole, against evaluate.py."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_sample_classes import checkpoint  # noqa: F401  # a fixture
+from tests.commands import command, error_of, results
+from tests.training.test_conditional import DIGITS
+
+HERE = ["figure=[guidance]", "trainer.accelerator=cpu", "sampler=ddim", "sampler.num_steps=2", "batch_size=500"]
+
+
+def test_its_numbers_are_those_of_evaluate(checkpoint: Path, tmp_path: Path) -> None:  # noqa: F811
+    """A mean over two draws of 70 images, which are the first 140 of evaluate.py."""
+    two = ["figure.guidance.scales=[1,3]", "figure.guidance.guidances.interval.t_low=3", f"cache={tmp_path}"]
+    of = [f"checkpoint={checkpoint}", "extractor=digits"]
+    command("figure", *of, f"hydra.run.dir={tmp_path / 'drawn'}", *HERE, "num_images=70", *two)
+    found = results(tmp_path / "drawn")["metrics"]
+    values = {name: record["value"] for name, record in found.items()}
+    assert (tmp_path / "drawn" / "guidance.png").is_file()
+    assert len(found) == 2 * 2 * 4
+    for quantity in ("distance_70_train", "precision_70_train", "recall_70_train", "agreement_70"):
+        assert values[f"guidance_cfg_1_{quantity}"] == values[f"guidance_interval_1_{quantity}"]
+    assert values["guidance_cfg_3_distance_70_train"] != values["guidance_interval_3_distance_70_train"]
+    options = [*HERE[1:], "num_images=140", "guidance=cfg", "guidance.scale=3", "metrics=[class_accuracy]"]
+    command("evaluate", of[0], f"hydra.run.dir={tmp_path / 'measured'}", f"cache={tmp_path}", *options)
+    (measured,) = results(tmp_path / "measured")["metrics"].values()
+    assert values["guidance_cfg_3_agreement_70"] == pytest.approx(measured["value"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("", "there is no extractor; add extractor=digits"),
+        ("extractor=digits figure.guidance.scales=[]", "no kinds or no scales"),
+        ("extractor=digits figure.guidance.scales=[-1]", "guidance.scale=-1"),
+        ("extractor=digits figure.guidance.guidances.interval.t_low=9", "exceeds T=8"),
+    ],
+)
+def test_what_it_cannot_compare(
+    options: str,
+    words: str,
+    checkpoint: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = [f"checkpoint={checkpoint}", f"hydra.run.dir={tmp_path}", *HERE, "num_images=70"]
+    low = "figure.guidance.guidances.interval.t_low=3"
+    assert words in error_of(capsys, "figure", *given, low, *options.split())
+
+
+def test_a_model_without_classes_has_no_guidance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command("train", f"hydra.run.dir={tmp_path}", *DIGITS, "trainer.max_steps=1")
+    given = [f"checkpoint={tmp_path}/checkpoints/last.ckpt", "extractor=digits", *HERE, "num_images=70"]
+    assert "this model has none" in error_of(capsys, "figure", f"hydra.run.dir={tmp_path}/drawn", *given)
