@@ -71,6 +71,7 @@ from ddpm_lightning.diffusion.variances import (
     Variance,
 )
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.networks.dit import DiT
 from ddpm_lightning.networks.mlp import MLP
 from ddpm_lightning.networks.unet import UNet
 
@@ -94,6 +95,7 @@ __all__ = [
     "DDIMSampler",
     "DPMSolver",
     "DenoisingDiffusion",
+    "DiT",
     "EDMLoss",
     "Epsilon",
     "EulerSampler",

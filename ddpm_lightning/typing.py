@@ -20,6 +20,9 @@ Noise = Float[Tensor, "b ..."]
 NoisePairs = Float[Tensor, "b 2 *d"]
 """Two draws of noise for each example."""
 
+Tokens = Float[Tensor, "b tokens width"]
+"""Activations of a transformer, one vector for each patch of an image."""
+
 Timesteps = Int64[Tensor, "b"]
 """One step t in 1..T per example; t = 0 is clean data."""
 

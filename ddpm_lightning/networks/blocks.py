@@ -51,17 +51,19 @@ def sinusoids(t: Indices, channels: int) -> Tensor:
 
 
 class TimeEmbedding(nn.Module):
-    """The embedding of t that every ResBlock reads: Dense(swish(Dense(sinusoids(t)))), [b] -> [b, 4·channels].
+    """The embedding of t that every block reads: Dense(swish(Dense(sinusoids(t)))), [b] -> [b, width].
 
     Args:
         channels: the size of the sinusoidal embedding, even, at least 4.
+        width: the size of the embedding; 4·channels if None.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, width: int | None = None) -> None:
         super().__init__()
         self.channels = channels
-        self.dense_0 = initialised(nn.Linear(channels, 4 * channels))
-        self.dense_1 = initialised(nn.Linear(4 * channels, 4 * channels))
+        self.width = width or 4 * channels
+        self.dense_0 = initialised(nn.Linear(channels, self.width))
+        self.dense_1 = initialised(nn.Linear(self.width, self.width))
 
     def forward(self, t: Indices, y: Classes | None = None) -> Tensor:
         if y is not None:
@@ -69,31 +71,32 @@ class TimeEmbedding(nn.Module):
         return self.of_time(t)
 
     def of_time(self, t: Indices) -> Tensor:
-        """Returns the embedding of t alone: [b, 4·channels]."""
+        """Returns the embedding of t alone: [b, width]."""
         embedding = sinusoids(t, self.channels).to(self.dense_0.weight.dtype)
         return self.dense_1(F.silu(self.dense_0(embedding)))
 
 
 class TimeAndClassEmbedding(TimeEmbedding):
-    """The embedding of t plus a learned row for the class y: [b] and [b] -> [b, 4·channels].
+    """The embedding of t plus a learned row for the class y: [b] and [b] -> [b, width].
 
     Args:
         channels: the size of the sinusoidal embedding, even, at least 4.
         num_classes: K, at least 1. Row K of the table is that of no class, which stands for y = −1 and y = None.
+        width: the size of the embedding; 4·channels if None.
     """
 
-    def __init__(self, channels: int, num_classes: int) -> None:
-        super().__init__(channels)
-        self.classes = nn.Embedding(num_classes + 1, 4 * channels)
+    def __init__(self, channels: int, num_classes: int, width: int | None = None) -> None:
+        super().__init__(channels, width)
+        self.classes = nn.Embedding(num_classes + 1, self.width)
 
     def forward(self, t: Indices, y: Classes | None = None) -> Tensor:
         no_class = torch.full_like(t, self.classes.num_embeddings - 1)
         return self.of_time(t) + self.classes(no_class if y is None else torch.where(y < 0, no_class, y))
 
 
-def embedding_of(channels: int, num_classes: int) -> TimeEmbedding:
+def embedding_of(channels: int, num_classes: int, width: int | None = None) -> TimeEmbedding:
     """Returns the embedding of t, and of a class if there are any."""
-    return TimeAndClassEmbedding(channels, num_classes) if num_classes else TimeEmbedding(channels)
+    return TimeAndClassEmbedding(channels, num_classes, width) if num_classes else TimeEmbedding(channels, width)
 
 
 class ResBlock(nn.Module):

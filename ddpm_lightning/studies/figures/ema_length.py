@@ -67,10 +67,11 @@ class EMALength(DistanceFigure):
 
     def _draw(self, judge: Judge, subject: Subject, found: dict[float, MeanAndError]) -> None:
         figure, axes = new_figure()
-        draw_errors(axes, found)
+        draw_errors(axes, found, label="samples")
         n = self.generated(subject).n
         axes.set(xlabel="length of the average, as a share of the training")
         judge.scale(axes, n)
+        axes.legend(fontsize="x-small")
         sentence = (
             f"How far {counted(n, 'sample is', 'samples are')} from the data, by the length of the average of the "
             f"weights, all rebuilt from one run; means and standard errors over {counted(self.num_draws, 'draw')}, "
