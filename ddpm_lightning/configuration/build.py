@@ -232,7 +232,7 @@ def with_variance(model: DenoisingDiffusion, node: Any) -> DenoisingDiffusion:
 
 
 def conditioning_of(config: Mapping[str, Any]) -> Conditioning:
-    """Returns the conditioning of a configuration; none if it names none."""
+    """Builds the conditioning of a configuration: NoConditioning if it has no such key, as those of old checkpoints."""
     conditioning = make_node({"conditioning": UNCONDITIONAL, **config}, "conditioning", Conditioning)
     assert isinstance(conditioning, Conditioning)
     return conditioning

@@ -171,8 +171,7 @@ class ImageDataModule(L.LightningDataModule):
                 f"data.batch_size={self.batch_size} does not divide among "
                 f"{counted(world_size, 'process', 'processes')} × "
                 f"{counted(accumulated, 'accumulated batch', 'accumulated batches')} (it counts the images of them "
-                f"all, "
-                f"which make one step); choose a multiple of {world_size * accumulated}"
+                f"all, which make one step); choose a multiple of {world_size * accumulated}"
             )
 
     def state_dict(self) -> dict[str, Any]:

@@ -138,6 +138,7 @@ class Sigmoid(VarianceInterpolation):
     name = "learned_sigmoid"
 
     def __call__(self, log_lower: Broadcast, log_upper: Broadcast, v: Images) -> Images:
+        # log σ², with every factor as a logarithm: β̃_t and sigmoid(v) can be too small for float32.
         return torch.logaddexp(F.logsigmoid(v) + log_upper, F.logsigmoid(-v) + log_lower)
 
 
@@ -164,4 +165,5 @@ class LearnedRangeVariance(Variance):
 
     def log_variance(self, process: GaussianDiffusion, t: Timesteps, x_t: Images, v: Images | None) -> Broadcast:
         assert v is not None
+        # Not log_beta: its row 1 is log β̃_2, and here the upper bound at t = 1 is β_1.
         return self.interpolation(at(process.log_beta_tilde, t, x_t), at(process.beta.log(), t, x_t), v)

@@ -41,8 +41,8 @@ class Inception(Extractor):
     def extract(self, images: Pixels) -> Extracted:
         if images.shape[1] not in (1, 3):
             raise UserError(
-                f"images of {counted(images.shape[1], 'channel')} cannot be judged by Inception; it knows 3, or 1 as "
-                f"grey"
+                f"images of {counted(images.shape[1], 'channel')} cannot be judged by Inception; it knows 3, "
+                "or 1 as grey"
             )
         return Extracted(*self.network(images.expand(-1, 3, -1, -1)))
 

@@ -14,7 +14,7 @@ def new_figure() -> tuple[Any, Any]:
 
 
 def panels(count: int, width: float = 7, height: float = 4) -> tuple[Any, list[Any]]:
-    """Returns a figure, `width` by `height` inches, with `count` pairs of axes side by side, each with a faint grid."""
+    """Returns a figure of `width` by `height` inches, and its `count` plots side by side, each with a faint grid."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")

@@ -26,9 +26,9 @@ class LineStream:
 
 
 def progress_bar(**options: Any) -> "tqdm[Any]":
-    """Returns a bar on stderr. Where stderr is no terminal, it writes a line every minute, and none before the first.
+    """Returns a bar on stderr. If stderr is not a terminal, it writes a line after each minute instead of moving.
 
-    options: tqdm's own.
+    options: those of tqdm.
     """
     if sys.stderr.isatty():
         return tqdm(**options)

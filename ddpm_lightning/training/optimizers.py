@@ -71,7 +71,12 @@ class MuonWithAdamW(Optimizer):
         return loss
 
     def _step_through(self, optimizer: Optimizer, views: dict[nn.Parameter, Tensor]) -> None:
-        """Takes a step of an optimizer of views, which share the memory of the weights, on the state kept here."""
+        """Takes a step of `optimizer`, and so of the weights.
+
+        Args:
+            optimizer: was made for this step; it gets the state that is kept here between steps.
+            views: the optimizer's parameters by weight. They share the memory of the weights.
+        """
         for weight, view in views.items():
             assert weight.grad is not None
             view.grad = weight.grad.reshape(view.shape)

@@ -69,9 +69,8 @@ def _message(step: SeenStep) -> str:
     images, t = (torch.cat(parts).tolist() for parts in zip(*step.batches, strict=True))
     return (
         f"{counted(int(step.skipped_in_a_row), 'step')} in a row had a loss or gradient that is NaN or infinite, the "
-        f"last of them "
-        f"step {step.number}, with images {images} at t = {t}; averaged weights and checkpoints are from before "
-        "that: check the data, or lower optimizer.lr"
+        f"last of them step {step.number}, with images {images} at t = {t}; averaged weights and checkpoints are from "
+        "before that: check the data, or lower optimizer.lr"
     )
 
 

@@ -57,7 +57,7 @@ class ClassMetric(Metric):
         subject.images.open()
 
     def classes(self, subject: Subject) -> Labels:
-        """Returns the class that was asked for of each image: [n]. Raises UserError if some have none."""
+        """Returns the class that each image was asked to show: [n]. Raises UserError if an image has none."""
         y = self._labels(subject).of(range(subject.images.n))
         if y is None or bool((y < 0).any()):
             raise UserError(f"{self.name} needs the class of each image, and labels= has null; leave null out")

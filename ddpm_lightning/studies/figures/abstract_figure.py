@@ -81,7 +81,7 @@ class Figure(Metric):
         return f"figure.{self.name}.{key}"
 
     def check_model(self, subject: Subject) -> Trained:
-        """Returns the model with its data.
+        """Checks that the figure can be drawn of the model, and returns the model with its data.
 
         Raises:
             UserError: There is no model, its data are not pictures, or the extractor takes images of another shape.
@@ -115,8 +115,7 @@ class Figure(Metric):
         if largest > LARGEST_SIDE:
             raise UserError(
                 f"{self.name} would be a grid of {counted(rows, 'row')} of {counted(columns, 'image')}, {largest} "
-                f"pixels where "
-                f"{LARGEST_SIDE} are the most; ask for fewer"
+                f"pixels where {LARGEST_SIDE} are the most; ask for fewer"
             )
 
     def check_distance(self, n: int, which: str) -> None:

@@ -31,8 +31,8 @@ MOST_TEST_POINTS = 5000
 class DistanceFigure(SingleProcessFigure):
     """A figure of distances of samples to the data, each a mean over draws.
 
-    The distance is the Fréchet distance of features, or for points the energy distance to test points. Draw k has the
-    images from number k · num_images on. Errors are over draws.
+    The distance is the Fréchet distance of features, or for points the energy distance to test points. A draw is a set
+    of num_images samples: draw k has those numbered from k · num_images on. Errors are standard errors over draws.
 
     Args:
         extractor: Computes the features of images. Points need none.
@@ -73,7 +73,13 @@ class DistanceFigure(SingleProcessFigure):
         return PointJudge(self.images_of(subject, "test", first=MOST_TEST_POINTS).flatten(1).cpu())
 
     def mean_distance(self, judge: "Judge", chain: Chain, bar: "tqdm[Any]") -> MeanAndError:
-        """Returns the mean distance of the samples of a chain over all draws. bar: counts image steps."""
+        """Returns the mean and the standard error, over num_draws sets of samples, of their distance to the data.
+
+        Args:
+            judge: Measures the distance of a set.
+            chain: Generates the samples; each set has chain.images.n.
+            bar: Moves on by one for each step of each image.
+        """
         draws = torch.split(torch.arange(self.num_draws * chain.images.n), chain.images.n)
         found = [judge.distance(self._sampled(judge, chain, numbers, bar)) for numbers in draws]
         for each in found:
@@ -82,14 +88,14 @@ class DistanceFigure(SingleProcessFigure):
         return MeanAndError.of(torch.tensor([each.value for each in found], dtype=torch.float64))
 
     def _sampled(self, judge: "Judge", chain: Chain, numbers: Indices, bar: "tqdm[Any]") -> FeatureVectors:
-        """Generates the samples of these numbers, and returns what the judge keeps of them."""
+        """Generates the samples with these numbers, and returns the judge's features of them, or the points."""
         batches = [part.tolist() for part in torch.split(numbers, chain.images.batch_size)]
         return torch.cat([judge.see(chain, end_of(with_progress(chain.whole(b), bar, len(b)))) for b in batches])
 
 
 @runtime_checkable
 class Judge(Protocol):
-    """Measures the distance of samples to the data.
+    """Measures the distance of samples to the data: `see` each batch, then `distance` of all that was seen.
 
     name, against, suffix: parts of the names of its numbers. origin: what results.json records of it.
     """

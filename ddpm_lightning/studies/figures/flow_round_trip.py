@@ -176,9 +176,9 @@ class Flow(SingleProcessFigure):
         latents.legend(fontsize="small")
         sentence = (
             f"{counted(self.num_images, 'test example')}, blurred by σ_1, encoded by the probability flow and "
-            f"decoded again: "
-            f"how far off they come back, by steps of the solver each way ({CALLS_PER_STEP} network calls each); and "
-            f"what they are encoded to, by {counted(max(self.steps), 'step')}."
+            "decoded again: how far off they come back, by steps of the solver each way "
+            f"({CALLS_PER_STEP} network calls each); and what they are encoded to, "
+            f"by {counted(max(self.steps), 'step')}."
         )
         self.save_curves(subject, figure, sentence)
 

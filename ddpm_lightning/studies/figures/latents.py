@@ -87,7 +87,11 @@ class Chain:
             yield step
 
     def whole(self, numbers: Sequence[int]) -> Iterator[Step]:
-        """Yields every step of sample.py's images of these numbers. Raises Diverged if they become NaN or infinite."""
+        """Yields every step of a batch: the images that sample.py numbers `numbers`. The last step has x_0.
+
+        Raises:
+            Diverged: x_0 is NaN or infinite.
+        """
         noise = self.noise(numbers, "image")
         for step in self.walk(self.start(noise), self.length, noise):
             yield step

@@ -130,8 +130,8 @@ class Plane(SingleProcessFigure):
         draw_by_t(axes, found, "E ‖s_θ − s‖² / E ‖s‖²")
         axes.set(yscale="log", xscale="log")
         sentence = (
-            f"How far the model's score is from the true one, over {counted(len(x_0), 'point')} of the test "
-            f"data at each t."
+            f"How far the model's score is from the true one, over {counted(len(x_0), 'point')} of the "
+            "test data at each t."
         )
         self.save_curves(chain.subject, figure, sentence, "_score")
         trained = self.trained(chain.subject)
@@ -158,8 +158,7 @@ class Plane(SingleProcessFigure):
                 each.set_aspect("equal")
         sentence = (
             f"{counted(len(x_0), 'test point')} noised by q, and {counted(chain.images.n, 'point')} of the model on "
-            f"their way "
-            f"({chain.images.sampler.label(model)}); arrows point to where points are denser."
+            f"their way ({chain.images.sampler.label(model)}); arrows point to where points are denser."
         )
         self.save_curves(chain.subject, figure, sentence)
 

@@ -103,8 +103,7 @@ class Steps(DistanceFigure):
         axes.legend(fontsize="x-small")
         sentence = (
             f"How far {counted(n, 'sample is', 'samples are')} from the data, by network calls; means and standard "
-            f"errors over "
-            f"{counted(self.num_draws, 'draw')}, each from the same noise for all samplers."
+            f"errors over {counted(self.num_draws, 'draw')}, each from the same noise for all samplers."
         )
         self.save_curves(subject, figure, sentence)
 

@@ -17,7 +17,8 @@ class Pair(NamedTuple):
         ours: Its name in our network.
         theirs: Its name in the other project.
         part: 0, 1 or 2 if theirs is the q, k or v of our joint layer, otherwise None.
-        attends: Whether it belongs to an attention. Some projects have dense layers there.
+        attends: Whether it belongs to an attention layer. There some projects store a matrix [out, in] for our 1×1
+            convolution [out, in, 1, 1].
     """
 
     ours: str

@@ -20,6 +20,7 @@ NOT_WEIGHTS = re.compile(r"(/Adam(_\d+)?|^beta[12]_power|^global_step)$")
 """Matches the variables of an official checkpoint that are not weights."""
 
 IN_LEVEL = re.compile(r"down[._](\d+)[./](block|attn)[._](\d+)[./]")
+"""Matches the names of weights in the downward half of the U-Net: level, block or attn, index."""
 
 
 def fixed_parts() -> dict[str, Node]:

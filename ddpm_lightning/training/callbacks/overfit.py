@@ -49,9 +49,8 @@ class OverfitCheck(L.Callback):
         if not share < self.bound:
             raise UserError(
                 f"{found}, and should be below {self.bound:.0%} after {counted(trainer.global_step, 'step')}: the "
-                f"network, the "
-                "loss or the optimizer is broken, or needs more trainer.max_steps or another optimizer.lr; "
-                "train/grad_norm in metrics.csv shows whether there are gradients"
+                "network, the loss or the optimizer is broken, or needs more trainer.max_steps or another "
+                "optimizer.lr; train/grad_norm in metrics.csv shows whether there are gradients"
             )
         log.info("Overfitted, as it should: %s (below %s)", found, f"{self.bound:.0%}")
 

@@ -32,7 +32,8 @@ KNOWN_OPTIONS = {*signature(wandb.init).parameters, *signature(WandbLogger).para
 
 
 def wandb_folder(save_dir: str) -> str:
-    """Returns the folder for W&B's files: WANDB_DIR if the user has set it, else save_dir. W&B's agent sets it too."""
+    """Returns the folder for W&B's files: WANDB_DIR, or save_dir if it is not set or if an agent of W&B started us."""
+    # An agent sets WANDB_DIR to a folder of its own, which is not the user's choice.
     given = None if "WANDB_SWEEP_ID" in os.environ else os.environ.get("WANDB_DIR")
     return given or save_dir
 
