@@ -138,7 +138,7 @@ class Sigmoid(VarianceInterpolation):
     name = "learned_sigmoid"
 
     def __call__(self, log_lower: Broadcast, log_upper: Broadcast, v: Images) -> Images:
-        # log σ², with every factor as a logarithm: β̃_t and sigmoid(v) can be too small for float32.
+        # The formula above in log space, because both bounds are given as logarithms.
         return torch.logaddexp(F.logsigmoid(v) + log_upper, F.logsigmoid(-v) + log_lower)
 
 

@@ -34,7 +34,7 @@ def objective_of(config: dict[str, Any]) -> float | None:
 
 
 def worst() -> float:
-    """Returns what a diverged run reports to a search: ∞ if the search minimizes, −∞ if it maximizes."""
+    """Returns what a run without a finite number reports to a search: ∞ if it minimizes, −∞ if it maximizes."""
     hydra: Any = HydraConfig.get() if HydraConfig.initialized() else OmegaConf.create()
     direction = str(OmegaConf.select(hydra, "sweeper.direction", default="minimize"))
     return -math.inf if direction.endswith("maximize") else math.inf
