@@ -62,16 +62,12 @@ class NoisePerImage:
         numbers: the number of each image of the batch; an image's noise follows from its number.
         device: where the numbers are drawn.
         purpose: a word for what is drawn; different purposes draw different numbers.
-
-    Attributes:
-        numbers: the number of each image.
     """
 
     def __init__(
         self, seed: int, numbers: Sequence[int], device: torch.device | str = "cpu", purpose: str = "image"
     ) -> None:
         self.device = device
-        self.numbers = numbers
         self.generators = [generator(seed, purpose, number, device=device) for number in numbers]
 
     def randn(self, *shape: int) -> Images:

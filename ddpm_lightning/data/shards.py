@@ -5,15 +5,18 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Int64
 
 from ddpm_lightning.data.encoded import EncodedImagesDataModule, ImageSource, side_option
 from ddpm_lightning.errors import UserError, shown
 from ddpm_lightning.image_files.decoding import MAX_BYTES
+from ddpm_lightning.typing import Labels
 
 SHARD_LIST = "shards.json"
 """The file that lists the shards of a folder; it is written when all are complete."""
@@ -30,12 +33,14 @@ class ShardIndex:
         lengths: the bytes of each image.
         crc32: the CRC-32 of each image.
         broken: a message for each source image that could not be read and was left out.
+        labels: the class of each image; None if they were not asked for.
     """
 
     offsets: list[int]
     lengths: list[int]
     crc32: list[int]
     broken: list[str]
+    labels: list[int] | None = None
 
     @property
     def end(self) -> int:
@@ -65,16 +70,19 @@ class ShardList:
         side: the size of the images: one number for a square, or (height, width).
         channels: the channels of the images.
         splits: for "train" and "test", the number of images in each tar file, by its name.
+        class_names: the names of the classes; None if the shards hold no labels.
     """
 
     side: int | tuple[int, int]
     channels: int
     splits: dict[str, dict[str, int]]
+    class_names: list[str] | None = None
 
 
 def to_json(part: ShardIndex | ShardList) -> bytes:
     """Returns the content of the file that keeps an index or a list."""
-    return (json.dumps(asdict(part)) + "\n").encode()
+    known = {name: value for name, value in asdict(part).items() if value is not None}
+    return (json.dumps(known) + "\n").encode()
 
 
 def read_list(folder: Path) -> ShardList:
@@ -99,17 +107,23 @@ def _read(path: Path, check: Any) -> dict[str, Any]:
 
 def _check_index(content: dict[str, Any]) -> None:
     offsets, lengths = _whole_numbers(content["offsets"], 2**63), _whole_numbers(content["lengths"], MAX_BYTES)
-    if not len(offsets) == len(lengths) == len(_whole_numbers(content["crc32"], 2**32)):
+    labels = _whole_numbers(content.get("labels", [0] * len(offsets)), 2**31)
+    if not len(offsets) == len(lengths) == len(_whole_numbers(content["crc32"], 2**32)) == len(labels):
         raise ValueError("its lists differ in length")
-    if sorted(content) != ["broken", "crc32", "lengths", "offsets"] or not isinstance(content["broken"], list):
+    known = sorted(content.keys() - {"labels"})
+    if known != ["broken", "crc32", "lengths", "offsets"] or not isinstance(content["broken"], list):
         raise ValueError("it holds something else")
     if any(next_ < begin + length for begin, length, next_ in zip(offsets, lengths, offsets[1:], strict=False)):
         raise ValueError("its images overlap")
 
 
 def _check_list(content: dict[str, Any]) -> None:
-    if sorted(content) != ["channels", "side", "splits"] or sorted(content["splits"]) != ["test", "train"]:
+    known = sorted(content.keys() - {"class_names"})
+    if known != ["channels", "side", "splits"] or sorted(content["splits"]) != ["test", "train"]:
         raise ValueError("it holds something else")
+    names = content.get("class_names", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("its classes have no names")
     side = content["side"]
     _whole_numbers([*side, content["channels"]] if isinstance(side, list) else [side, content["channels"]], 2**63)
     if isinstance(side, list) and len(side) != 2:
@@ -141,9 +155,27 @@ class ShardsDataModule(EncodedImagesDataModule):
     """
 
     def source(self, split: str) -> ImageSource:
-        shards = read_list(self.root)
-        self._check_shape(shards)
-        return ShardSource.of({self.root / name: n for name, n in shards.splits[split].items()})
+        self._check_shape(read_list(self.root))
+        return ShardSource.of(self._tars(split))
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:  # type: ignore[override]  # read from the folder when first asked for
+        """The names of the classes. Raises UserError if the shards hold no labels."""
+        names = read_list(self.root).class_names
+        if not names:
+            raise UserError(f"the shards in {self.root} hold no labels; write others with prepare.py labels=true")
+        return tuple(names)
+
+    def labels(self, split: str) -> Labels:
+        """Returns the class of each image of a split: [n]."""
+        found = [label for tar in self._tars(split) for label in read_index(tar).labels or ()]
+        if len(found) != sum(self._tars(split).values()) or max(found, default=0) >= len(self.class_names):
+            raise UserError(f"{self.root} lacks labels of the {split} split; {REPAIR_ADVICE}")
+        return torch.tensor(found, dtype=torch.int64)
+
+    def _tars(self, split: str) -> dict[Path, int]:
+        """Returns the tar files of a split, with the number of images in each."""
+        return {self.root / name: n for name, n in read_list(self.root).splits[split].items()}
 
     def _check_shape(self, shards: ShardList) -> None:
         ours, theirs = (side_option(self.side), str(self.channels)), (side_option(shards.side), str(shards.channels))

@@ -17,7 +17,9 @@ from ddpm_lightning.data.fake import FakeDataModule
 from ddpm_lightning.data.fashion_mnist import FashionMNIST16DataModule
 from ddpm_lightning.data.image_folder import ImageFolderDataModule
 from ddpm_lightning.data.points import GaussiansDataModule
+from ddpm_lightning.data.shards import ShardsDataModule
 from ddpm_lightning.errors import UserError
+from tests.commands import command, error_of
 from tests.data.formats import picture
 
 
@@ -114,4 +116,32 @@ def test_a_file_in_no_folder_has_no_class(tmp_path: Path) -> None:
 def test_data_without_labels_say_so(data: ImageDataModule) -> None:
     assert data.class_names == ()
     with pytest.raises(UserError, match="FakeDataModule has no labels"):
+        data.labels("train")
+
+
+def test_shards_keep_the_classes_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where a broken image was left out."""
+    source = write(tmp_path / "images", *(f"{name}/{number}.png" for name in ("cat", "dog") for number in range(4)))
+    (tmp_path / "images" / "cat" / "0.png").write_bytes(b"broken")
+    options = [f"data.root={tmp_path}/images", "data.side=8", "data.test_every=2", "workers=0", "images_per_shard=2"]
+    command("prepare", *options, f"into={tmp_path}/shards", "labels=true")
+    command("prepare", *options, f"into={tmp_path}/plain")
+    data = ShardsDataModule(root=f"{tmp_path}/shards", side=8, batch_size=1)
+    assert data.class_names == source.class_names == ("cat", "dog")
+    assert (data.labels("train").tolist(), data.labels("test").tolist()) == ([0, 1, 1], [0, 0, 1, 1])
+    data.yields_classes = True
+    batch = next(data.in_order("train"))
+    assert batch.y is not None
+    assert torch.equal(batch.y, data.labels("train"))
+    plain = ShardsDataModule(root=f"{tmp_path}/plain", side=8, batch_size=1)
+    with pytest.raises(UserError, match=r"prepare\.py labels=true"):
+        _ = plain.class_names
+    same = [path.read_bytes() for path in sorted((tmp_path / "plain").glob("*.tar"))]
+    assert same == [path.read_bytes() for path in sorted((tmp_path / "shards").glob("*.tar"))]
+    assert "labels" not in (tmp_path / "plain" / "train-000000.json").read_text()
+    said = error_of(capsys, "prepare", *options, f"into={tmp_path}/plain", "labels=true")
+    assert "holds images of another class_names" in said
+    index = tmp_path / "shards" / "train-000000.json"
+    index.write_text(index.read_text().replace('"labels": [', '"labels": [7, '))
+    with pytest.raises(UserError, match="lists differ in length"):
         data.labels("train")

@@ -133,7 +133,10 @@ class ClassConditioning(Conditioning):
         return self if self.class_names else replace(self, class_names=_names_of(data))
 
     def in_training(self, y: Classes | None, rand: Callable[[], PerExample]) -> Classes | None:
-        assert y is not None
+        if y is None:
+            raise UserError(
+                "conditioning=class needs the class of each image, and the data yield none; use LabelledExamples"
+            )
         return torch.where(rand() < self.dropout, NO_CLASS, y)
 
     def check_both(self, asker: str) -> None:

@@ -76,9 +76,15 @@ class Chain:
         """Draws x_T ~ N(0, I): [count, c, h, w]."""
         return noise.randn(self.images.data.channels, *self.images.data.size)
 
-    def walk(self, x_t: Images, start: int, noise: NoisePerImage) -> Iterator[Step]:
-        """Yields the steps from x_t, which belongs to the visited step `start`, to x_0."""
-        steps = walk_from(self.images.model_of(noise.numbers), self.images.sampler, x_t, noise, start)
+    def walk(
+        self, x_t: Images, start: int, noise: NoisePerImage, model: DenoisingDiffusion | None = None
+    ) -> Iterator[Step]:
+        """Yields the steps from x_t, which belongs to the visited step `start`, to x_0.
+
+        model: The model that is walked, such as one of the classes of the images; None stands for p(x).
+        """
+        model = self.images.model if model is None else model
+        steps = walk_from(model, self.images.sampler, x_t, noise, start)
         while True:
             with self.subject.fabric.autocast():  # not around `yield`: the caller's code has its own precision
                 step = next(steps, None)
@@ -93,7 +99,7 @@ class Chain:
             Diverged: x_0 is NaN or infinite.
         """
         noise = self.noise(numbers, "image")
-        for step in self.walk(self.start(noise), self.length, noise):
+        for step in self.walk(self.start(noise), self.length, noise, self.images.model_of(numbers)):
             yield step
         check_finite(step.x, numbers, self.subject.seed)
 
@@ -107,7 +113,7 @@ class Chain:
         for numbers in _batches(range(count), self.images.batch_size):
             noise = self.noise(numbers, "image")
             x = self.start(noise)
-            for step in self.walk(x, self.length, noise):
+            for step in self.walk(x, self.length, noise, self.images.model_of(numbers)):
                 if step.t in steps:
                     parts.setdefault(step.t, []).append(step._replace(x=x))
                 x = step.x

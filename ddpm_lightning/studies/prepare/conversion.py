@@ -1,7 +1,7 @@
 """Converts both splits of a data set into a folder of shards, in parallel. An interrupted conversion can be resumed."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,9 @@ BROKEN = "broken.txt"
 """The file that names the images that could not be read."""
 
 
-def convert(data: EncodedImagesDataModule, folder: Path, images_per_shard: int, workers: int) -> dict[str, int]:
+def convert(
+    data: EncodedImagesDataModule, folder: Path, images_per_shard: int, workers: int, labels: bool = False
+) -> dict[str, int]:
     """Writes the shards of both splits that the folder does not hold yet.
 
     Args:
@@ -34,24 +36,28 @@ def convert(data: EncodedImagesDataModule, folder: Path, images_per_shard: int, 
         folder: The folder of the shards.
         images_per_shard: The number of images in a shard.
         workers: The number of processes; 0 works in this one.
+        labels: Whether the shards keep the class of each image.
 
     Returns:
         The number of images of each split, without broken ones, which are logged and left out.
 
     Raises:
-        UserError: The folder holds other images, or a split has no image that can be read.
+        UserError: The folder holds other images, or a split has no image that can be read, or no labels.
     """
     splits = {split: data.load(split) for split in SPLITS}
+    names = list(data.class_names) if labels else None
+    classes = {split: data.labels(split).tolist() if labels else None for split in SPLITS}
     is_used = any(path.suffix != ".tmp" and not path.name.startswith(".") for path in folder.glob("*"))
-    open_folder(folder, recipe(data, splits, images_per_shard), "into=", holds_images=is_used)
-    shards = {split: plan(folder, split, splits[split], images_per_shard) for split in SPLITS}
+    made_of = {**recipe(data, splits, images_per_shard), **({"class_names": names} if labels else {})}
+    open_folder(folder, made_of, "into=", holds_images=is_used)
+    shards = {split: plan(folder, split, splits[split], images_per_shard, classes[split]) for split in SPLITS}
     write_missing([shard for split in SPLITS for shard in shards[split]], workers)
     indices = {split: {shard.tar.name: read_index(shard.tar) for shard in shards[split]} for split in SPLITS}
     report_broken(
         folder, [message for split in SPLITS for index in indices[split].values() for message in index.broken]
     )
     counts = {split: {name: len(index.offsets) for name, index in indices[split].items()} for split in SPLITS}
-    finish(folder, ShardList(side=data.side, channels=data.channels, splits=counts))
+    finish(folder, ShardList(side=data.side, channels=data.channels, splits=counts, class_names=names))
     return {split: sum(counts[split].values()) for split in SPLITS}
 
 
@@ -61,11 +67,13 @@ def recipe(data: EncodedImagesDataModule, splits: dict[str, EncodedImages], imag
     return {"side": data.side, "channels": data.channels, "images_per_shard": images_per_shard, **of_splits}
 
 
-def plan(folder: Path, split: str, images: EncodedImages, images_per_shard: int) -> list[Shard]:
-    """Returns the shards of a split, in the order of its images."""
+def plan(
+    folder: Path, split: str, images: EncodedImages, images_per_shard: int, labels: Sequence[int] | None = None
+) -> list[Shard]:
+    """Returns the shards of a split, in the order of its images. labels: their classes, if the shards keep them."""
     places = range(len(images))
     parts = [places[first : first + images_per_shard] for first in places[::images_per_shard]]
-    return [Shard(images, part, folder / f"{split}-{number:06d}.tar") for number, part in enumerate(parts)]
+    return [Shard(images, part, folder / f"{split}-{number:06d}.tar", labels) for number, part in enumerate(parts)]
 
 
 def write_missing(shards: list[Shard], workers: int) -> None:

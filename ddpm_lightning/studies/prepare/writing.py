@@ -18,11 +18,12 @@ from ddpm_lightning.studies.prepare.encoding import encode
 
 @dataclass(frozen=True)
 class Shard:
-    """A range of images of a split, and the tar file that holds them."""
+    """A range of images of a split, the tar file that holds them, and the classes of the split's images, if asked."""
 
     images: EncodedImages
     places: range
     tar: Path
+    labels: Sequence[int] | None = None
 
     def is_complete(self) -> bool:
         """Returns whether the shard was written whole."""
@@ -36,7 +37,7 @@ class Shard:
 
         The same images always give the same bytes.
         """
-        index = ShardIndex(offsets=[], lengths=[], crc32=[], broken=[])
+        index = ShardIndex(offsets=[], lengths=[], crc32=[], broken=[], labels=None if self.labels is None else [])
         with (
             atomic_write(self.tar, shared=True) as file,
             tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
@@ -53,6 +54,8 @@ class Shard:
                 index.offsets.append(file.tell() + tarfile.BLOCKSIZE)  # after the header
                 index.lengths.append(len(content))
                 index.crc32.append(zlib.crc32(content))
+                if index.labels is not None and self.labels is not None:
+                    index.labels.append(self.labels[place])
                 tar.addfile(_header(f"{place:09d}.{suffix}", len(content)), io.BytesIO(content))
         with atomic_write(index_path(self.tar), shared=True) as file:
             file.write(to_json(index))
