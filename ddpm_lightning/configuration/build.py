@@ -34,6 +34,9 @@ MODEL_PARTS = ("schedule", "parameterization", "variance", "network")
 UNCONDITIONAL = {"_target_": "ddpm_lightning.diffusion.conditional.conditioning.NoConditioning"}
 """The conditioning of a configuration that names none, as those of version 0.1."""
 
+STATIC = {"_target_": "ddpm_lightning.diffusion.conditional.thresholding.StaticClipping"}
+"""The clipping of a configuration that names none."""
+
 UNGUIDED = {"_target_": "ddpm_lightning.diffusion.conditional.guidance.NoGuidance"}
 """The guidance of a configuration that names none."""
 

@@ -14,6 +14,7 @@ CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path
 
 GROUPS = {
     "callbacks": "what happens between training steps: average, checkpoints, pictures, measurements",
+    "clipping": "how x̂_0 is clipped while sampling, if sampler.clip_x_0=true",
     "conditioning": "what the model is conditioned on: nothing, or the class of an image",
     "callbacks/ema": "the average of the weights that is sampled from and measured",
     "data": "the images, or two-dimensional points",

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ddpm_lightning.diffusion.conditional.conditioning import Conditioning, NoConditioning
+from ddpm_lightning.diffusion.conditional.thresholding import Clipping, StaticClipping
 from ddpm_lightning.diffusion.gaussian import Gaussian
 from ddpm_lightning.diffusion.parameterizations import Parameterization
 from ddpm_lightning.diffusion.process import GaussianDiffusion, at
@@ -76,6 +77,7 @@ class DenoisingDiffusion(nn.Module):
         self.levels = levels
         self.conditioning = conditioning or NoConditioning()
         self.condition: tuple[Classes, ...] = ()
+        self.clipping: Clipping = StaticClipping()
         variance.check(process)
         self.register_buffer("steps", torch.arange(process.T + 1), persistent=False)
 
@@ -120,7 +122,7 @@ class DenoisingDiffusion(nn.Module):
         """
         x_0_hat = self.parameterization.x_0(self.trained_process, output.f, x_t, self.trained_t(t))
         if clip_x_0:
-            x_0_hat = x_0_hat.clamp(-1, 1)
+            x_0_hat = self.clipping(x_0_hat)
         mean = self.process.mu_tilde(x_0_hat, x_t, t)
         return Denoised(x_0_hat, Gaussian(mean, self.variance.log_variance(self.process, t, x_t, output.v)))
 
@@ -195,6 +197,15 @@ class DenoisingDiffusion(nn.Module):
         parts = (self.network, self.process, self.parameterization, variance, self.levels, self.conditioning)
         view = DenoisingDiffusion(*parts)
         view.training, view.condition, view.steps = self.training, condition, self.steps
+        view.clipping = self.clipping
+        return view
+
+    def with_clipping(self, clipping: Clipping) -> "DenoisingDiffusion":
+        """Returns the same model, whose x̂_0 is clipped in another way where clipping is asked for."""
+        if clipping == self.clipping:
+            return self
+        view = self._view(self.variance, self.condition)
+        view.clipping = clipping
         return view
 
 
@@ -206,7 +217,7 @@ class _CoarseDiffusion(DenoisingDiffusion):
         process = GaussianDiffusion(CoarseSchedule(T=len(steps), alpha_bar=fine.process.alpha_bar[visited]))
         super().__init__(fine.network, process, fine.parameterization, fine.variance, fine.levels, fine.conditioning)
         self.fine = fine
-        self.training = fine.training
+        self.training, self.clipping = fine.training, fine.clipping
         self.register_buffer("steps", visited, persistent=False)
 
     def forward(self, x_t: Images, t: Timesteps) -> NetworkOutput:
@@ -227,3 +238,6 @@ class _CoarseDiffusion(DenoisingDiffusion):
 
     def with_variance(self, variance: Variance) -> DenoisingDiffusion:
         return self.fine.with_variance(variance).coarsen(self.steps[1:].tolist())
+
+    def with_clipping(self, clipping: Clipping) -> DenoisingDiffusion:
+        return self.fine.with_clipping(clipping).coarsen(self.steps[1:].tolist())

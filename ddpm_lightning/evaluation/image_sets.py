@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ddpm_lightning.configuration.build import ImageData
 from ddpm_lightning.diffusion.conditional.guidance import Guidance, NoGuidance
+from ddpm_lightning.diffusion.conditional.thresholding import Clipping, StaticClipping
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError, counted
@@ -98,6 +99,7 @@ class Generated(ImageSet):
         how_to_resume: advice that is logged when the command is interrupted.
         labels: the class of each image.
         guidance: guides the model.
+        clipping: how x̂_0 is clipped.
     """
 
     model: DenoisingDiffusion
@@ -113,10 +115,11 @@ class Generated(ImageSet):
     how_to_resume: str = "give the same command again"
     labels: Labelling = field(default_factory=NoLabels)
     guidance: Guidance = field(default_factory=NoGuidance)
+    clipping: Clipping = field(default_factory=StaticClipping)
 
     def model_of(self, numbers: Sequence[int]) -> DenoisingDiffusion:
         """Returns the model that generates the images of these numbers: given their classes, and guided."""
-        return self.guidance.guide(self.model.given(self.labels.of(numbers)))
+        return self.guidance.guide(self.model.with_clipping(self.clipping).given(self.labels.of(numbers)))
 
     def check(self) -> None:
         self.shards.check(self.recipe)

@@ -262,8 +262,7 @@ def from_checkpoint(
         seed=config["seed"],
         suffix=images_suffix(named, trained),
         origin={**origin_of_images(config, trained, sampler), **wanted.facts},
-        labels=wanted.labels,
-        guidance=wanted.guidance,
+        **wanted.choices,
     )
 
 

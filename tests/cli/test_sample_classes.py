@@ -67,7 +67,10 @@ def test_guidance_changes_images_but_not_at_scale_1(checkpoint: Path, tmp_path: 
     weak = sample(
         checkpoint, tmp_path / "weak", "labels=[3,7]", "guidance=autoguidance", f"guidance.checkpoint={checkpoint}"
     )
+    far = ["labels=[3,7]", "guidance=cfg", "guidance.scale=9"]
+    clipped, divided = (sample(checkpoint, tmp_path / name, *far, f"clipping={name}") for name in ("static", "dynamic"))
     assert np.array_equal(one, plain)
+    assert (divided == clipped).mean() < 0.95
     assert (two == plain).mean() < 0.95
     assert not np.array_equal(part, two)
     assert not np.array_equal(part, plain)
@@ -85,6 +88,8 @@ def test_guidance_changes_images_but_not_at_scale_1(checkpoint: Path, tmp_path: 
         ("guidance=autoguidance", "guidance.checkpoint is missing; add guidance.checkpoint="),
         ("guidance=autoguidance guidance.checkpoint=nowhere.ckpt", "there is no checkpoint"),
         ("guidance=cgf", "did you mean cfg?"),
+        ("clipping=dynamic sampler.clip_x_0=false", "clip_x_0=false clips nothing"),
+        ("clipping=dynamic clipping.percentile=2", "clipping.percentile=2"),
     ],
 )
 def test_what_cannot_be_asked_for(

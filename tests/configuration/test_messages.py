@@ -143,8 +143,8 @@ def test_every_group_of_other_commands_is_refused_with_the_groups_of_this_one(
 @pytest.mark.parametrize(
     ("script", "typed", "words"),
     [
-        ("evaluate", "logger=none", "this command takes no logger=; its groups are evaluation, "),
-        ("sample", "+data=fake", "this command takes no data=; its groups are guidance, output, sampler"),
+        ("evaluate", "logger=none", "this command takes no logger=; its groups are clipping, evaluation, "),
+        ("sample", "+data=fake", "this command takes no data=; its groups are clipping, guidance, output, sampler"),
         ("train", "schedule=3", "schedule=3 is no option; schedule= takes constant, cosine"),
         ("train", "variance/interpolation=sigmoid", "variance=learned_range or learned_sigmoid does"),
     ],

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from ddpm_lightning.diffusion.conditional.thresholding import Clipping
 from ddpm_lightning.diffusion.model import DenoisingDiffusion, NetworkOutput
 from ddpm_lightning.diffusion.variances import Variance
 from ddpm_lightning.errors import UserError, check_interval
@@ -130,6 +131,7 @@ class _Guided(DenoisingDiffusion):
         self.guidance = guidance
         self.others = nn.ModuleList(guidance.other_models)
         self.training, self.condition, self.steps = model.training, model.condition, model.steps
+        self.clipping = model.clipping
 
     def forward(self, x_t: Images, t: Timesteps) -> NetworkOutput:
         if self.guidance.is_idle(t):
@@ -143,6 +145,9 @@ class _Guided(DenoisingDiffusion):
 
     def with_variance(self, variance: Variance) -> DenoisingDiffusion:
         return self.guidance.guide(self.model.with_variance(variance))
+
+    def with_clipping(self, clipping: Clipping) -> DenoisingDiffusion:
+        return self.guidance.guide(self.model.with_clipping(clipping))
 
 
 @dataclass(frozen=True)

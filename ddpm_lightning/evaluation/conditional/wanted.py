@@ -1,10 +1,11 @@
-"""What is asked of generated images besides the sampler: their classes (labels=) and their guidance (guidance=)."""
+"""What is asked of generated images besides the sampler: their classes, their guidance, and how x̂_0 is clipped."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from ddpm_lightning.configuration.build import UNGUIDED, make_node
+from ddpm_lightning.configuration.build import STATIC, UNGUIDED, make_node
 from ddpm_lightning.diffusion.conditional.guidance import Guidance
+from ddpm_lightning.diffusion.conditional.thresholding import Clipping
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.evaluation.subject import Trained
 from ddpm_lightning.training.labelling import Labelling, default_labelling, in_turn
@@ -12,22 +13,29 @@ from ddpm_lightning.training.labelling import Labelling, default_labelling, in_t
 
 @dataclass(frozen=True)
 class Wanted:
-    """The classes and the guidance of generated images.
+    """The classes, the guidance and the clipping of generated images.
 
     Args:
         labels: the class of each image.
         guidance: guides the model.
+        clipping: how x̂_0 is clipped.
         facts: their options, for the recipe of a folder of images and for results.json; {} by default.
     """
 
     labels: Labelling
     guidance: Guidance
+    clipping: Clipping
     facts: dict[str, Any]
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """The arguments of `Generated` that they are."""
+        return {"labels": self.labels, "guidance": self.guidance, "clipping": self.clipping}
 
     @property
     def suffix(self) -> str:
         """The end of the names of results on these images."""
-        return self.labels.suffix + self.guidance.suffix
+        return self.labels.suffix + self.guidance.suffix + self.clipping.suffix
 
 
 def check_wanted(config: dict[str, Any]) -> None:
@@ -37,18 +45,20 @@ def check_wanted(config: dict[str, Any]) -> None:
 
 
 def wanted_of(config: dict[str, Any], trained: Trained) -> Wanted:
-    """Returns what the options labels= and guidance= ask for. Without labels=, classes are as frequent as in the data.
+    """Returns what labels=, guidance= and clipping= ask for. Without labels=, classes are as frequent as in the data.
 
     Raises:
-        UserError: the model has no such classes, or cannot be guided so.
+        UserError: the model has no such classes, cannot be guided so, or nothing is clipped.
     """
-    conditioning, guidance = (
-        trained.model.conditioning,
-        make_node({"guidance": UNGUIDED, **config}, "guidance", Guidance),
-    )
+    conditioning, config = trained.model.conditioning, {"guidance": UNGUIDED, "clipping": STATIC, **config}
+    guidance, clipping = make_node(config, "guidance", Guidance), make_node(config, "clipping", Clipping)
     guidance.check(trained.model)
+    if clipping.suffix and not config["sampler"].get("clip_x_0", True):
+        raise UserError("sampler.clip_x_0=false clips nothing, so clipping= has no effect; leave one of them out")
     if config.get("labels") is None:
         labels = default_labelling(trained.data, conditioning, config["seed"])
     else:
         labels = in_turn(config["labels"], conditioning)
-    return Wanted(labels, guidance, {**labels.facts, **({"guidance": config["guidance"]} if guidance.suffix else {})})
+    changed = {"guidance": guidance.suffix, "clipping": clipping.suffix}
+    facts = {**labels.facts, **{name: config[name] for name, suffix in changed.items() if suffix}}
+    return Wanted(labels, guidance, clipping, facts)
