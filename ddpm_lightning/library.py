@@ -71,11 +71,13 @@ from ddpm_lightning.diffusion.variances import (
     Variance,
 )
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.networks.adm import ADM
 from ddpm_lightning.networks.dit import DiT
 from ddpm_lightning.networks.mlp import MLP
 from ddpm_lightning.networks.unet import UNet
 
 __all__ = [
+    "ADM",
     "EDM",
     "ELBO",
     "MLP",

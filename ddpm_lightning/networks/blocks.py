@@ -130,15 +130,17 @@ class ResBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Residual self-attention over all pixels: one head, scale C^-½. q, k and v come from one 1×1 convolution.
+    """Residual self-attention over all pixels, scale (C/heads)^-½. q, k and v come from one 1×1 convolution.
 
     Args:
-        channels: C, a multiple of groups.
+        channels: C, a multiple of groups and of heads.
         groups: the groups of the GroupNorm.
+        heads: the heads; the paper has one.
     """
 
-    def __init__(self, channels: int, groups: int) -> None:
+    def __init__(self, channels: int, groups: int, heads: int = 1) -> None:
         super().__init__()
+        self.heads = heads
         self.norm = group_norm(groups, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.project = initialised(nn.Conv2d(channels, channels, 1), gain=NEARLY_ZERO)
@@ -148,9 +150,9 @@ class Attention(nn.Module):
     def forward(self, x: Features) -> Features:
         # Channels last in memory, because the fused kernels are faster with it.
         pixels = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).contiguous()
-        q, k, v = pixels[:, None].chunk(3, dim=3)
-        h = F.scaled_dot_product_attention(q, k, v)[:, 0]
-        return x + self.project(h.transpose(1, 2).unflatten(2, x.shape[2:]))
+        q, k, v = pixels.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        h = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).flatten(1, 2)
+        return x + self.project(h.unflatten(2, x.shape[2:]))
 
 
 class Downsample(nn.Module):
@@ -160,7 +162,7 @@ class Downsample(nn.Module):
         super().__init__()
         self.conv = initialised(nn.Conv2d(channels, channels, 3, stride=2))
 
-    def forward(self, x: Features) -> Features:
+    def forward(self, x: Features, *_: Tensor) -> Features:
         return self.conv(F.pad(x, (0, 1, 0, 1)))
 
 
@@ -171,5 +173,5 @@ class Upsample(nn.Module):
         super().__init__()
         self.conv = conv3x3(channels, channels)
 
-    def forward(self, x: Features) -> Features:
+    def forward(self, x: Features, *_: Tensor) -> Features:
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))

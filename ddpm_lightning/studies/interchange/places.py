@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ddpm_lightning.networks.blocks import Downsample, Upsample
-from ddpm_lightning.networks.unet import Stage, UNet
+from ddpm_lightning.networks.u_shape import Stage
+from ddpm_lightning.networks.unet import UNet
 
 
 class Way(Enum):
