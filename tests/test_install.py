@@ -156,6 +156,7 @@ def test_a_broken_environment_is_created_again(project: Path) -> None:
     assert "behind==1.0" in installed(project)
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_is_left_out(project: Path) -> None:
     """As in a read-only home, where pip fails to keep what it has built."""
     python = project / ".venv" / "bin" / "python"

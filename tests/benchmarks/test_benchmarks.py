@@ -32,10 +32,20 @@ from tests.commands import command
 LUCIDRAINS = pytest.mark.skipif(
     importlib.util.find_spec("denoising_diffusion_pytorch") is None, reason="the extra `bench` is not installed"
 )
-CHEAP = ["ema_update", "data_pipeline", "peak_share", "time_by_kind", "platform_cost_tiny"]
+CHEAP = ["ema_update", "data_pipeline"]
 WITH_PEER = ["training_step_16", "sampling_step"]
 WITH_MODEL = ["bound_estimate", "sample_quality"]
-LONGER = ["start", "memory", "growth", "wandb_cost", "shards", pytest.param("training_defaults", marks=LUCIDRAINS)]
+LONGER = [
+    "peak_share",
+    "time_by_kind",
+    "platform_cost_tiny",
+    "start",
+    "memory",
+    "growth",
+    "wandb_cost",
+    "shards",
+    pytest.param("training_defaults", marks=LUCIDRAINS),
+]
 
 
 @pytest.fixture(scope="module")

@@ -77,8 +77,12 @@ def test_eps_leads_from_x_0_to_x_t() -> None:
         (DDIMSampler(clip_x_0=False), 1000),
         # samplers/test_samplers.py has the same of a Gaussian, in closed form
         pytest.param(AncestralSampler(clip_x_0=False), 4000, marks=pytest.mark.slow),
-        (LangevinSampler(num_steps=100, spacing=QuadraticSpacing(), step_size=1.0, clip_x_0=False), 1000),
         # samplers/test_langevin.py has the same of a Gaussian
+        pytest.param(
+            LangevinSampler(num_steps=100, spacing=QuadraticSpacing(), step_size=1.0, clip_x_0=False),
+            1000,
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             PredictorCorrector(num_steps=200, spacing=QuadraticSpacing(), clip_x_0=False), 1000, marks=pytest.mark.slow
         ),

@@ -139,6 +139,7 @@ def test_random_signs_give_the_trace_without_bias() -> None:
     assert abs(float(drawn.mean() - exact.mean())) < 4 * float(drawn.std()) / math.sqrt(400)
 
 
+@pytest.mark.slow
 def test_a_compiled_network_gives_the_same_density() -> None:
     """In batches of two sizes too, for which the compiler makes the pass back before it is asked for."""
     network = nn.Sequential(nn.Conv2d(2, 8, 1), nn.SiLU(), nn.Conv2d(8, 2, 1)).requires_grad_(False)

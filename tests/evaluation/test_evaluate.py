@@ -83,6 +83,7 @@ def test_another_sampler_or_the_raw_weights_give_another_name(checkpoint: Path, 
     assert raw["fd_digits_70_train_raw"]["weights"] == "raw"
 
 
+@pytest.mark.slow
 def test_another_fixed_variance_is_that_of_a_model_that_was_trained_with_it(tmp_path: Path) -> None:
     """L_simple does not know of σ_t², so the weights are the same."""
     found = {}

@@ -15,6 +15,7 @@ from ddpm_lightning.launching.slurm import with_resources
 from tests.commands import SMALL, command, error_of
 
 
+@pytest.mark.slow
 def test_a_refused_job_leaves_the_runs_own_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = ("-m", f"hydra.sweep.dir={tmp_path}", *SMALL)
     command("train", *sweep, "seed=0,1")

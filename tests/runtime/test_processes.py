@@ -95,6 +95,7 @@ def test_torch_does_not_warn_of_the_options_that_it_gets() -> None:
     assert not [str(each.message) for each in heard]
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     began = time.monotonic()
     kill = [*at("backward", 3), "+callbacks.signal.rank=1"]

@@ -107,7 +107,7 @@ def test_a_run_may_go_on_with_another_number(before: int, after: int, tmp_path: 
 
 def test_a_batch_that_does_not_divide(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}", *SMALL, "trainer.accumulate_grad_batches=3")
-    assert "data.batch_size=4 does not divide among 1 processes × 3 accumulated batches" in said
+    assert "data.batch_size=4 does not divide among 1 process × 3 accumulated batches" in said
     assert "choose a multiple of 3" in said
     assert "parameters, in" not in (tmp_path / "train.log").read_text()  # told before a logger begins
 

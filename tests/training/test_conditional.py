@@ -58,6 +58,7 @@ def test_every_row_of_classes_is_learned_and_averaged(run: Path) -> None:
     assert checkpoint["ema"]["network.time.classes.weight"].shape == (11, 32)
 
 
+@pytest.mark.slow
 def test_two_parts_hide_the_classes_that_the_whole_batch_hides(run: Path, tmp_path: Path) -> None:
     whole = train(tmp_path / "whole", "network.dropout=0")
     parts = train(tmp_path / "parts", "network.dropout=0", "trainer.accumulate_grad_batches=2")

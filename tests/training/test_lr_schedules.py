@@ -92,6 +92,7 @@ def test_a_resume_in_the_middle_is_exact(run: Path, tmp_path: Path) -> None:
         same(whole[key], halves[key], key)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_gets_a_longer_schedule_if_that_is_allowed(run: Path, tmp_path: Path) -> None:
     train(tmp_path, *CHOICES, "trainer.max_steps=3")
     longer = ["lr_schedule.total_steps=6", "resume.allow=[lr_schedule.total_steps]"]

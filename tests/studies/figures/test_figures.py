@@ -268,6 +268,7 @@ def test_one_that_fails_while_it_is_drawn_costs_no_other(
     assert (tmp_path / "shared_latents.png").is_file()
 
 
+@pytest.mark.slow
 def test_copies_of_training_images_are_told(checkpoint: Path, tmp_path: Path) -> None:
     """A copy is at distance 0, nearer than any other image."""
     copies = sources(checkpoint, "train").permute(0, 2, 3, 1).numpy()

@@ -104,6 +104,7 @@ def test_what_is_encoded_and_decoded_is_distributed_as_the_data(tmp_path: Path) 
     )
 
 
+@pytest.mark.slow
 def test_there_and_back_gives_the_data(tmp_path: Path) -> None:
     """x_0 ~ N(0, S²), x_t ~ q(x_t | x_0), x_0' ~ p(x_0 | x_t): x_0' is distributed as x_0, and correlated with it by
     ᾱ_t S²/(ᾱ_t S² + 1 − ᾱ_t)."""
