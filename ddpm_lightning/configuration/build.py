@@ -274,9 +274,17 @@ def shape_lazy_weights(network: torch.nn.Module, data: ImageData) -> None:
 
 
 def check_network(config: Mapping[str, Any], shape: dict[str, Any]) -> None:
-    """Raises UserError if the network would fill the memory, without allocating it."""
-    with torch.device("meta"):
-        network = make_node(config, "network", torch.nn.Module, **shape)
+    """Raises UserError if the network takes no classes but is given some, or would fill the memory, unallocated."""
+    try:
+        with torch.device("meta"):
+            network = make_node(config, "network", torch.nn.Module, **shape)
+    except UserError as error:
+        if "'num_classes'" not in str(error):
+            raise
+        raise UserError(
+            f"{config['network']['_target_']} takes no num_classes, which conditioning=class gives it; add the "
+            "argument, and the classes y as a third input of its forward, or choose another network="
+        ) from error
     count = sum(parameter.numel() for parameter in network.parameters() if not is_lazy(parameter))
     if count > MAX_PARAMETERS:
         raise UserError(f"the network would have {count:,} parameters, more than fit in memory; lower network.channels")

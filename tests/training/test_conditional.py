@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
+from ddpm_lightning.configuration.build import build_model, make_node
 from ddpm_lightning.diffusion.conditional.conditioning import ClassConditioning
+from ddpm_lightning.errors import UserError
 from ddpm_lightning.training.checkpoint import CONFIG, load_model, read_checkpoint
 from ddpm_lightning.training.labelling import LabelsOfData
 from ddpm_lightning.training.loggers.media import MediaLogger
@@ -127,3 +130,17 @@ def test_samples_have_a_row_for_each_class(run: Path, tmp_path: Path, monkeypatc
     assert [picture.size for _, picture in rows] == [(3 * 50 + 2, 52)] * 3 + [(2 * 50 + 2, 52)] * 7
     assert len(seen) == 70
     assert len(set(seen)) > 7
+
+
+class WithoutClasses(nn.Module):
+    """A network of somebody else."""
+
+    def __init__(self, in_channels: int, out_channels: int, size: tuple[int, int]) -> None:
+        super().__init__()
+
+
+def test_a_network_that_takes_no_classes_is_named() -> None:
+    network = {"_target_": "tests.training.test_conditional.WithoutClasses"}
+    config = {**composed("conditioning=class"), "network": network}
+    with pytest.raises(UserError, match="WithoutClasses takes no num_classes, which conditioning=class gives it"):
+        build_model(config, make_node(config, "data"))
