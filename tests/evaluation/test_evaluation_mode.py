@@ -18,6 +18,7 @@ from ddpm_lightning.networks.dropout import Dropout
 from ddpm_lightning.training.generate import evaluating
 from tests.commands import SMALL, command
 from tests.studies.figures.test_plane import NO_IMAGES, TOY
+from tests.training.test_conditional import DIGITS
 
 FEW = ["trainer.max_steps=2", "network.dropout=0.5", "data.num_images=70", "data.size=[8,8]", "data.eval_batch_size=70"]
 QUALITY = ["quality=digits", "callbacks.quality.num_images=70", "callbacks.quality.every_n_steps=2"]
@@ -46,6 +47,14 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("images")
     with asked("train", f"hydra.run.dir={folder}", *SMALL, *FEW, *QUALITY, "metrics=[bpd_estimate]") as seen:
         assert seen == {(True, True), (False, False)}
+    return folder / "checkpoints" / "last.ckpt"
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of digits by their class."""
+    folder = tmp_path_factory.mktemp("classes")
+    command("train", f"hydra.run.dir={folder}", *DIGITS, "conditioning=class", "trainer.max_steps=1", *FEW[1:2])
     return folder / "checkpoints" / "last.ckpt"
 
 
@@ -102,8 +111,14 @@ def test_the_figure_that_needs_an_extractor(images: Path, tmp_path: Path) -> Non
         assert {training for training, _ in seen} == {False}
 
 
+def test_figures_of_guided_classes(classes: Path, tmp_path: Path) -> None:
+    few = ["figure=[guidance]", "figure.guidance.scales=[3]", "figure.guidance.guidances.interval.t_low=3"]
+    with asked("figure", *where(classes, tmp_path), *few, "extractor=digits", "num_images=70", *CPU) as seen:
+        assert {training for training, _ in seen} == {False}
+
+
 def test_every_figure_has_been_looked_at(root: Path) -> None:
-    assert {*FIGURES, "steps", "plane", "ema_length"} == {
+    assert {*FIGURES, "steps", "plane", "ema_length", "guidance"} == {
         path.stem for path in (root / "conf" / "figure").glob("*.yaml")
     }
 
