@@ -1,14 +1,13 @@
 """Measures how long a command takes to start."""
 
 import os
-import subprocess
 import sys
 from dataclasses import dataclass
 
 from benchmarks.benchmark import Benchmark
 from benchmarks.findings import Comparison, Figure, Findings, compare
 from benchmarks.measure import Side, spread, take_turns
-from benchmarks.places import ROOT
+from benchmarks.sides.runs import run_command
 
 COMPLETION = {"COMP_LINE": "python train.py sched", "COMP_POINT": "21"}
 """The environment that bash gives Hydra's completion after `python train.py sched` and Tab."""
@@ -42,6 +41,6 @@ class Start(Benchmark):
 def _command(arguments: list[str], environment: dict[str, str]) -> Side:
     def run() -> None:
         command = [sys.executable, *arguments]
-        subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, check=True)
+        run_command(command, {**os.environ, **environment})
 
     return run

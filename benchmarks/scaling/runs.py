@@ -1,16 +1,15 @@
 """Runs of train.py itself: their memory, and a step of the large networks."""
 
-import subprocess
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.places import ROOT
 from benchmarks.questions.growth import MIDDLE
 from benchmarks.questions.memory import MIB
 from benchmarks.scaling.formulas import NetworkCost, peak_of_run
 from benchmarks.scaling.images import write_images
-from benchmarks.sides.runs import QUIETLY, SHORTLY, as_command
+from benchmarks.sides.runs import QUIETLY, SHORTLY, as_command, run_command
 from ddpm_lightning.training.loggers.metrics_csv import read_rows
 
 Rows = list[dict[str, Any]]
@@ -47,8 +46,7 @@ STEPS = ("trainer.max_steps=2", "callbacks.metrics.every_n_steps=1", "logger=csv
 
 def last_row(run_dir: Path, *options: str) -> dict[str, str]:
     """Runs train.py with these options, and returns the last row of its metrics.csv."""
-    command = as_command([*options, f"hydra.run.dir={run_dir}"])
-    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    run_command(as_command([*options, f"hydra.run.dir={run_dir}"]), dict(os.environ))
     return [row for row in read_rows(run_dir / "metrics.csv") if row["train/loss"]][-1]
 
 
@@ -78,5 +76,6 @@ def large_step(name: str) -> dict[str, Any]:
 def large_options(name: str) -> list[str]:
     """Returns the options for a recipe at batch 1 with everything else off."""
     nothing = [f"callbacks.{part}=null" for part in ("bound", "grid", "strip", "progress", "loss_by_t")]
-    one = ["data.batch_size=1", "data.eval_batch_size=1", "data.num_workers=0", "module.test_strata=2"]
+    folder = ["data=image_folder", "data.side=256", "data.test_every=10"]
+    one = [*folder, "data.batch_size=1", "data.eval_batch_size=1", "data.num_workers=0", "module.test_strata=2"]
     return [f"experiment={name}", "network.activation_checkpointing=true", *one, *STEPS, *nothing]

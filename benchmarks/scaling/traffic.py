@@ -5,7 +5,6 @@ import os
 import socket
 import statistics
 import struct
-import subprocess
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -14,8 +13,8 @@ from typing import Any
 
 import lightning as L
 
-from benchmarks.places import ROOT
-from benchmarks.sides.runs import QUIETLY, SHORTLY, as_command
+from benchmarks.sides.runs import QUIETLY, SHORTLY, as_command, run_command
+from ddpm_lightning.configuration.allowed_targets import TRUST
 
 BYTES_ACKED = 120
 """The offset of tcpi_bytes_acked, a u64, in Linux' struct tcp_info."""
@@ -65,9 +64,9 @@ def bytes_a_step(processes: int, *options: str, turns: int = 1, steps: int = 6) 
             "+callbacks.traffic._target_=benchmarks.scaling.traffic.BytesSent",
             f"+callbacks.traffic.folder={folder}",
         ]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "DDPM_LIGHTNING_TRUST": "tests"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", TRUST: "benchmarks"}
         command = as_command([*options, "logger=none", *QUIETLY, *SHORTLY, *count])
-        subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
+        run_command(command, environment)
         notes = [json.loads(path.read_text()) for path in Path(folder).glob("*.json")]
     ends = [after[turns - 1 :: turns] for after in notes]
     of_steps = [[after - before for before, after in pairwise(each)] for each in ends]

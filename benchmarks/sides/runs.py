@@ -20,6 +20,18 @@ def as_command(options: list[str], before: str = "") -> list[str]:
     return [sys.executable, *(["-c", f"{before}\n{as_script}"] if before else ["train.py"]), *options]
 
 
+def run_command(command: list[str], environment: dict[str, str]) -> str:
+    """Runs a command in the checkout and returns what it printed.
+
+    Raises:
+        RuntimeError: if it fails, with the end of its error output.
+    """
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed: {done.stderr[-1000:]}")
+    return done.stdout
+
+
 def seconds_a_step(*options: str, steps: int, batch_size: int, processes: int = 1) -> list[float]:
     """Returns the seconds of a step in each eighth of the run but the first. batch_size: of each process."""
     with TemporaryDirectory() as run_dir:
@@ -31,8 +43,7 @@ def seconds_a_step(*options: str, steps: int, batch_size: int, processes: int = 
             f"hydra.run.dir={run_dir}",
         ]
         environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, threads() // processes))}
-        command = as_command([*options, *QUIETLY, *SHORTLY, *sizes])
-        subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
+        run_command(as_command([*options, *QUIETLY, *SHORTLY, *sizes]), environment)
         with (Path(run_dir) / "metrics.csv").open(newline="") as file:
             rates = [float(row["train/images_per_s"]) for row in csv.DictReader(file) if row["train/images_per_s"]]
     return [batch_size * processes / rate for rate in rates[1:]]

@@ -126,7 +126,7 @@ def _live(side: Side, common: tuple[str, ...]) -> Iterator[Live]:
         own = [f"hydra.run.dir={folder}/run", f"+callbacks.clock.path={folder}/steps", "trainer.max_steps=1000000"]
         own.append("+callbacks.clock._target_=benchmarks.sides.step_clock.StepClock")
         command = as_command([*side.options, *common, *QUIETLY, *SHORTLY, *own], side.before)
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads()), TRUST: "tests"}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads()), TRUST: "benchmarks"}
         with (folder / "said").open("wb") as said:
             process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=said, stderr=said)
         live = Live(process, folder, side.lone)
