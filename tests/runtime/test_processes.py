@@ -28,14 +28,15 @@ from tests.training.test_quality import NAME
 
 TWO = "trainer=ddp_cpu"
 OPTIONS = [*QUALITY, "data.batch_size=8", "data.flip=true", "callbacks.ema.decay=0.9", "trainer.max_steps=50"]
-OPTIONS += [f"callbacks.{name}.every_n_steps=25" for name in ("grid", "strip", "bound", "quality", "checkpoint")]
+OPTIONS += [f"callbacks.{name}.every_n_steps=25" for name in ("grid", "bound", "quality", "checkpoint")]
+WITH_STRIP = [*OPTIONS, "callbacks.strip.every_n_steps=25"]
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The same run in one process and in two."""
     folder = tmp_path_factory.mktemp("runs")
-    return train(folder / "one", *OPTIONS, plots=True), train(folder / "two", *OPTIONS, TWO, plots=True)
+    return train(folder / "one", *WITH_STRIP, plots=True), train(folder / "two", *WITH_STRIP, TWO, plots=True)
 
 
 def test_two_processes_have_the_loss_curve_of_one(runs: tuple[Path, Path]) -> None:
