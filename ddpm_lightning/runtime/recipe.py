@@ -21,7 +21,14 @@ class Differing(NamedTuple):
     ours: Any
 
     def __str__(self) -> str:
-        return f"another {self.key} ({shown(self.theirs)}) than this command's ({shown(self.ours)})"
+        theirs, ours = (shown(_named(value)) for value in (self.theirs, self.ours))
+        return f"another {self.key} ({theirs}) than this command's ({ours})"
+
+
+def _named(value: Any) -> Any:
+    """Returns the name of the class that a node of a configuration builds, or the value itself if it builds none."""
+    is_node = isinstance(value, dict) and "_target_" in value
+    return str(value["_target_"]).rpartition(".")[2] if is_node else value
 
 
 def check_same(
@@ -50,7 +57,7 @@ def _differing(key: str, theirs: Any, ours: Any) -> Iterator[Differing]:
         if theirs != ours:
             yield Differing(key, theirs, ours)
     elif theirs.get("_target_") != ours.get("_target_"):
-        yield Differing(key, *(str(each.get("_target_")).rpartition(".")[2] for each in (theirs, ours)))
+        yield Differing(key, theirs, ours)
     else:
         for name in {**ours, **theirs}:
             yield from _differing(f"{key}.{name}", theirs.get(name), ours.get(name))
