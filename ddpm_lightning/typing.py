@@ -116,7 +116,7 @@ class Examples(NamedTuple):
 
     Args:
         x_0: images in [−1, 1], [b, c, h, w].
-        indices: their places in the data set, [b].
+        indices: indices of the images in the data set, [b].
     """
 
     x_0: Images
@@ -132,7 +132,7 @@ class LabelledExamples(NamedTuple):
 
     Args:
         x_0: images in [−1, 1], [b, c, h, w].
-        indices: their places in the data set, [b].
+        indices: indices of the images in the data set, [b].
         y: their classes, [b].
     """
 

@@ -1,6 +1,7 @@
 """Plans of batches: an endless shuffled stream for training, and one pass in order for evaluation.
 
-A plan holds places in the data set and flips. A data set gathers a planned batch as a whole, without Python per image.
+A plan holds the indices of images and which of them to mirror. A data set reads all images of a plan at once, without
+a Python loop over them.
 """
 
 import hashlib
@@ -18,10 +19,10 @@ from ddpm_lightning.typing import Classes, Examples, Flags, Images, Indices, Lab
 
 
 class Plan(NamedTuple):
-    """A batch before it is read.
+    """The plan of a batch: which images to read, and which of them to mirror.
 
     Args:
-        indices: places in the data set, [b].
+        indices: indices of the images in the data set, [b].
         flip: which images to mirror, [b].
     """
 
@@ -30,12 +31,12 @@ class Plan(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """A batch as it was read.
+    """A batch as it was read: images that are not yet mirrored or converted to [−1, 1].
 
     Args:
-        images: integers in 0..levels−1, not mirrored yet, [b, c, h, w].
+        images: integers in 0..levels−1, [b, c, h, w].
         flip: which images to mirror, [b].
-        indices: their places in the data set, [b].
+        indices: indices of the images in the data set, [b].
     """
 
     images: Pixels
@@ -47,7 +48,11 @@ class Batch(NamedTuple):
         return Batch(*(part.to(device) for part in self))
 
     def examples(self, x_0: Images) -> Examples:
-        """Returns the batch with images on the model's scale, [b, c, h, w]."""
+        """Returns the batch with x_0 in place of its images, as the model takes it.
+
+        Args:
+            x_0: the batch's images, mirrored as `flip` says and converted to [−1, 1], [b, c, h, w].
+        """
         return Examples(x_0, self.indices)
 
 
@@ -69,7 +74,7 @@ class LabelledBatch(NamedTuple):
         return LabelledBatch(*(part.to(device) for part in self))
 
     def examples(self, x_0: Images) -> LabelledExamples:
-        """Returns the batch with images on the model's scale, [b, c, h, w]."""
+        """Returns the batch with x_0 in place of its images, and with its classes; see `Batch.examples`."""
         return LabelledExamples(x_0, self.indices, self.y)
 
 
@@ -79,7 +84,7 @@ AnyBatch = Batch | LabelledBatch
 
 @runtime_checkable
 class ImageDataset(Protocol):
-    """A data set that gathers planned batches.
+    """A data set that reads batches by plan.
 
     Example:
         >>> class GreyImages:
@@ -101,7 +106,7 @@ class ImageDataset(Protocol):
         ...
 
     def __getitem__(self, plan: Plan) -> Batch:
-        """Reads a planned batch."""
+        """Reads the images of a plan."""
         ...
 
     def fingerprint(self) -> str:
@@ -134,7 +139,7 @@ class LabelledImages(Dataset[LabelledBatch]):
     """A data set whose batches hold the classes of their images.
 
     Args:
-        images: the data set without them.
+        images: the data set without classes.
         labels: the class of each image, [n].
     """
 
@@ -190,7 +195,7 @@ class TrainingStream(Sampler[Plan]):
         return map(self.plan, count(self.start))
 
     def plan(self, number: int) -> Plan:
-        """Returns the plan of this process's batch of a number: [batch_size/(world_size · accumulated)]."""
+        """Returns the plan of this process's batch `number`: b = batch_size/(world_size · accumulated)."""
         mine = place_of(number, self.accumulated, self.share.rank, self.share.world_size)
         epoch, place = divmod(mine.step, self.n // self.batch_size)
         indices = _order(self.seed, epoch, self.n)[place * self.batch_size : (place + 1) * self.batch_size]

@@ -32,5 +32,5 @@ class PixelRange:
         return ((x.float() + 1) * ((self.levels - 1) / 2)).round().clamp(0, self.levels - 1).to(torch.uint8)
 
     def to_bytes(self, x: Images) -> Pixels:
-        """Converts [−1, 1] to 0..255 for picture files, rounded to the data's levels first."""
+        """Decodes x, [b, c, h, w], to the data's levels, and scales these to 0..255 for picture files."""
         return (self.decode(x).float() * (255 / (self.levels - 1))).round().to(torch.uint8)

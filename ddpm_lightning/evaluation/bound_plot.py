@@ -7,7 +7,13 @@ import numpy as np
 
 
 def draw_bound(arrays: dict[str, np.ndarray], path: Path, label: str) -> None:
-    """Draws the arrays of `BoundByStep.arrays` as a PNG. `label` names the variance."""
+    """Writes a PNG of three plots: the terms by t, rate and distortion along the chain, and rate against distortion.
+
+    Args:
+        arrays: the means that `BoundByStep.arrays` returns, in bits/dim, or 0..255 for "rmse".
+        path: where to write the PNG.
+        label: names the variance in the first plot.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 3.6), layout="constrained")

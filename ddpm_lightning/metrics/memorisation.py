@@ -19,7 +19,7 @@ def nearest(of: FeatureVectors, among: Iterable[SomeVectors], k: int) -> tuple[N
         k: how many neighbours; fewer are returned if there are not that many.
 
     Returns:
-        The distances, ascending, [n, k], and the neighbours' places in all batches together, [n, k].
+        The distances, ascending, [n, k], and the neighbours' indices in the concatenated batches, [n, k].
     """
     distances, places = torch.empty(len(of), 0, dtype=torch.float64), torch.empty(len(of), 0, dtype=torch.int64)
     first = 0

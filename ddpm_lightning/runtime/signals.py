@@ -67,7 +67,7 @@ def exiting_on_ctrl_c() -> Iterator[None]:
 
 
 def raise_on_ctrl_c() -> None:
-    """Makes Ctrl-C raise KeyboardInterrupt from now on, if `exiting_on_ctrl_c` made it exit the process."""
+    """Makes Ctrl-C raise KeyboardInterrupt again, where `exiting_on_ctrl_c` makes it exit the process."""
     if signal.getsignal(signal.SIGINT) is _exit:
         _set_handlers({signal.SIGINT: signal.default_int_handler})
 
@@ -118,9 +118,10 @@ STOP = StopRequest()
 
 
 def requeue(signum: int) -> None:
-    """Puts a Slurm job into the queue again if a cluster's warning stopped it. All must be saved before.
+    """Requeues this Slurm job if a cluster's warning stopped it. Call it when everything is saved.
 
-    If someone handled the signal before, such as submitit, it is sent again for their handler. Else scontrol is called.
+    If another handler of the signal is set, such as submitit's, the signal is raised again for that handler to requeue
+    the job. Otherwise `scontrol requeue` is called.
     """
     if signum not in CLUSTER_WARNINGS:
         return

@@ -34,7 +34,12 @@ class Pairs(NamedTuple):
 
 
 class Measurement(NamedTuple):
-    """The numbers of one t: the RMSE from x_0 to x̄_0 at λ = 0, and the distance of x̄_0 at λ = ½ to real images."""
+    """The results at one t.
+
+    Args:
+        error: The RMSE between x_0 and x̄_0 at λ = 0, over pairs.
+        distance: The Fréchet distance of x̄_0 at λ = ½ to real images. None without an extractor.
+    """
 
     error: MeanAndError
     distance: Value | None
@@ -177,5 +182,10 @@ class Interpolation(SingleProcessFigure):
 
 
 def rmse(images: Images, others: Images) -> PerExample:
-    """Returns the root mean squared difference of each image to its counterpart, in 0..255: [n]."""
+    """Returns the root mean squared error of each image, in units of 0..255: [n].
+
+    Args:
+        images: On the scale [−1, 1], to which they are clipped, [n, c, h, w].
+        others: The images that they are compared with, one by one, [n, c, h, w].
+    """
     return PIXEL_SCALE * (images.clamp(-1, 1) - others).square().flatten(1).mean(1).sqrt()

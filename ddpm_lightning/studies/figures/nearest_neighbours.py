@@ -25,7 +25,14 @@ Vectors = Callable[[SomePixels], FeatureVectors]
 
 
 class Space(NamedTuple):
-    """A space in which images have distances. unit: of the distance. extractor: of its features, if any."""
+    """A space in which distances between images are measured.
+
+    Args:
+        name: "pixels" or "features".
+        unit: The unit of the distance, for the axis of a plot.
+        vectors: Maps images to points of the space.
+        extractor: The extractor of the features. None for pixels.
+    """
 
     name: str
     unit: str
@@ -34,10 +41,13 @@ class Space(NamedTuple):
 
 
 class Nearest(NamedTuple):
-    """The result of a search in one space.
+    """The training images nearest to n generated and m test images in one space.
 
-    neighbours: places of the nearest training images of each generated image. generated, held_out: distance of each
-    generated and each test image to its nearest training image. share: the memorisation score.
+    Args:
+        neighbours: The indices of the k training images nearest to each generated image, nearest first, [n, k].
+        generated: The distance of each generated image to its nearest training image, [n].
+        held_out: The same for each test image, [m].
+        share: The memorisation score, as `share_nearer` computes it from these distances.
     """
 
     neighbours: Neighbours
@@ -52,7 +62,8 @@ class NearestNeighbours(Figure):
 
     Measured: a memorisation score, the share of generated images that are nearer to a training image than test images
     are. ½ means as new as test images, 1 means copies. If training mirrors its images, mirrored images count as
-    training images. All processes generate. One searches, with the generated images as float64 in memory.
+    training images. All processes generate images. The first one alone searches, and holds the vectors of generated and
+    test images in memory, in float64.
 
     Args:
         extractor: Computes the features. None leaves them out.
@@ -172,7 +183,7 @@ class NearestNeighbours(Figure):
         self.save_grid(subject, cells, titles, sentence, f"_in_{name}")
 
     def _pick(self, subject: Subject, places: set[int]) -> dict[int, Tensor]:
-        """Returns the training images at these places."""
+        """Returns the training images of these indices, by index."""
         images = enumerate(chain.from_iterable(self._training_images(subject)))
         return {place: image.cpu() for place, image in images if place in places}
 

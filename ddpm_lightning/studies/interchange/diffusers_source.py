@@ -17,7 +17,7 @@ from ddpm_lightning.studies.interchange.pretrained import Node, Pretrained, unet
 from ddpm_lightning.studies.interchange.source import SingleSource, required
 
 EMBEDDING = "class_embedding.weight"
-"""diffusers' name of the rows for classes."""
+"""diffusers' name of the class embedding's weight, which has a row for each class."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def find_folder(path: str) -> Path:
 
 
 def _component(folder: Path, name: str) -> Path:
-    """Returns the subfolder of a component. Google's models have none, and keep all files in the folder."""
+    """Returns the subfolder of a component, or the folder itself if it has no subfolders, as in Google's models."""
     return folder / name if (folder / name).is_dir() else folder
 
 

@@ -73,8 +73,8 @@ def _line(cells: list[str]) -> str:
 def records(rows: list[Row]) -> tuple[list[str], list[list[Any]]]:
     """Returns the column names and the unrounded rows, for a CSV file or a W&B table."""
     columns = ["prediction", "objective", *GROUPS, "IS, paper", "FID, paper"]
-    for title_ in heads(rows):
-        columns += [title_, f"{title_}: standard error", f"{title_}: seeds"]
+    for head in heads(rows):
+        columns += [head, f"{head}: standard error", f"{head}: seeds"]
     shown = columns_of(rows)
     return [*columns, "runs"], [_record(row, shown) for row in rows]
 

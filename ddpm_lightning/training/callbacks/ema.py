@@ -51,7 +51,7 @@ class WeightAverage(L.Callback):
 
     @abstractmethod
     def decay_of(self, n: int) -> float:
-        """Returns the decay of the n-th update, counted from 1; the copy at the first step is no update."""
+        """Returns β_n, the decay of the n-th update: n = 1 is the first one after θ̄ started as a copy of θ."""
 
     def state_dict(self) -> dict[str, Any]:
         return {"updates": self.updates}
@@ -80,7 +80,7 @@ class WeightAverage(L.Callback):
 
     @torch.no_grad()
     def _move(self, shadow: dict[str, Tensor], decay: float, skips: Tensor) -> None:
-        """Moves θ̄ towards θ, or, if the step is skipped, towards θ̄ itself: so the loop does not wait for the device."""
+        """Moves θ̄ towards θ, or keeps θ̄ if the step is skipped. The device decides, so that the loop need not wait."""
         average = [shadow[name] for name in self.weights]
         now = [torch.where(skips, old, new.float()) for old, new in zip(average, self.weights.values(), strict=True)]
         update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
