@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddpm_lightning.errors import UserError, check_boolean, check_whole
+from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.networks.blocks import NEARLY_ZERO, Attention, conv3x3, group_norm, initialised
 from ddpm_lightning.networks.dropout import Dropout
-from ddpm_lightning.networks.u_shape import Stage, UShape, check_u_shape
+from ddpm_lightning.networks.u_shape import Stage, UShape, check_u_shape, computed
 from ddpm_lightning.typing import Features
 
 
@@ -48,6 +48,26 @@ class ScaledResBlock(nn.Module):
         return self.shortcut(self.resample(x)) + h
 
 
+class ResamplingBlock(ScaledResBlock):
+    """A residual block that halves or doubles height and width. See `ScaledResBlock` for the equation.
+
+    Args:
+        channels: channels in and out, a multiple of groups.
+        c_time, dropout, groups: see `ScaledResBlock`.
+        resample: halves or doubles height and width.
+        checkpointed: whether the backward pass recomputes the activations inside instead of storing them.
+    """
+
+    def __init__(
+        self, channels: int, c_time: int, dropout: float, groups: int, resample: nn.Module, checkpointed: bool
+    ) -> None:
+        super().__init__(channels, channels, c_time, dropout, groups, resample)
+        self.checkpointed = checkpointed
+
+    def forward(self, x: Features, swish_temb: Tensor) -> Features:
+        return computed(super().forward, x, swish_temb, self.checkpointed)
+
+
 @dataclass(frozen=True)
 class ADMLayers:
     """The layers of ADM's U-Net. See `ADM` for the arguments.
@@ -64,16 +84,17 @@ class ADMLayers:
 
     def stage(self, c_in: int, c_out: int, attend: bool) -> Stage:
         attention = Attention(c_out, self.groups, heads=c_out // self.head_channels) if attend else None
-        return Stage(self._block(c_in, c_out), attention, self.checkpointed)
+        block = ScaledResBlock(c_in, c_out, self.c_time, self.dropout, self.groups)
+        return Stage(block, attention, self.checkpointed)
 
     def downsample(self, channels: int) -> nn.Module:
-        return self._block(channels, channels, nn.AvgPool2d(2))
+        return self._resampling(channels, nn.AvgPool2d(2))
 
     def upsample(self, channels: int) -> nn.Module:
-        return self._block(channels, channels, nn.Upsample(scale_factor=2.0, mode="nearest"))
+        return self._resampling(channels, nn.Upsample(scale_factor=2.0, mode="nearest"))
 
-    def _block(self, c_in: int, c_out: int, resample: nn.Module | None = None) -> ScaledResBlock:
-        return ScaledResBlock(c_in, c_out, self.c_time, self.dropout, self.groups, resample)
+    def _resampling(self, channels: int, resample: nn.Module) -> ResamplingBlock:
+        return ResamplingBlock(channels, self.c_time, self.dropout, self.groups, resample, self.checkpointed)
 
 
 class ADM(UShape):
@@ -111,8 +132,7 @@ class ADM(UShape):
         activation_checkpointing: bool = False,
         num_classes: int = 0,
     ) -> None:
-        check_u_shape(size, channels, multipliers, num_res_blocks, groups, dropout)
-        check_boolean("network.activation_checkpointing", activation_checkpointing, "true takes less memory, more time")
+        check_u_shape(size, channels, multipliers, num_res_blocks, groups, dropout, activation_checkpointing)
         attending = {channels * m for level, m in enumerate(multipliers) if max(size) // 2**level in attention}
         _check_heads(head_channels, attending | {channels * multipliers[-1]})
         layers = ADMLayers(4 * channels, dropout, groups, head_channels, activation_checkpointing)

@@ -1,6 +1,6 @@
 """The shape that U-Nets share: levels on the way down and up, and skips between them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ddpm_lightning.errors import UserError, check_interval, check_whole, counted
+from ddpm_lightning.errors import UserError, check_boolean, check_interval, check_whole, counted
 from ddpm_lightning.networks.blocks import NEARLY_ZERO, conv3x3, embedding_of, group_norm
 from ddpm_lightning.typing import Classes, Features, Indices
 
@@ -29,14 +29,21 @@ class Stage(nn.Module):
         self.checkpointed = checkpointed
 
     def forward(self, x: Features, swish_temb: Tensor) -> Features:
-        if self.checkpointed and torch.is_grad_enabled():
-            h: Features = checkpoint(self.compute, x, swish_temb, use_reentrant=False)
-            return h
-        return self.compute(x, swish_temb)
+        return computed(self.compute, x, swish_temb, self.checkpointed)
 
     def compute(self, x: Features, swish_temb: Tensor) -> Features:
         h = self.block(x, swish_temb)
         return h if self.attention is None else self.attention(h)
+
+
+def computed(
+    compute: Callable[[Features, Tensor], Features], x: Features, swish_temb: Tensor, checkpointed: bool
+) -> Features:
+    """Returns compute(x, swish_temb). If checkpointed, the backward pass recomputes the activations inside."""
+    if checkpointed and torch.is_grad_enabled():
+        h: Features = checkpoint(compute, x, swish_temb, use_reentrant=False)
+        return h
+    return compute(x, swish_temb)
 
 
 @runtime_checkable
@@ -125,7 +132,13 @@ class UShape(nn.Module):
 
 
 def check_u_shape(
-    size: Sequence[int], channels: int, multipliers: Sequence[int], num_res_blocks: int, groups: int, dropout: float
+    size: Sequence[int],
+    channels: int,
+    multipliers: Sequence[int],
+    num_res_blocks: int,
+    groups: int,
+    dropout: float,
+    activation_checkpointing: bool,
 ) -> None:
     """Raises UserError if an option of a U-Net is out of its range, or its levels do not divide the images."""
     check_whole("network.num_res_blocks", num_res_blocks, 1, "it counts the blocks of a level; the paper has 2", 100)
@@ -147,3 +160,4 @@ def check_u_shape(
             "GroupNorm; choose a common multiple"
         )
     check_interval("network.dropout", dropout, 0, 1, "it is the share of features left out; use 0.1", ends="[)")
+    check_boolean("network.activation_checkpointing", activation_checkpointing, "true takes less memory, more time")

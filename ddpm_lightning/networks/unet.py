@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ddpm_lightning.errors import check_boolean
 from ddpm_lightning.networks.blocks import Attention, Downsample, ResBlock, Upsample
 from ddpm_lightning.networks.u_shape import Stage, UShape, check_u_shape
 
@@ -50,8 +49,8 @@ class UNet(UShape):
             side. In the middle, there is always attention.
         dropout: the probability of dropout, in [0, 1).
         groups: the groups of every GroupNorm.
-        activation_checkpointing: stores only the input of each stage, and recomputes the rest in the backward pass.
-            The gradients are the same; it takes less memory and more time.
+        activation_checkpointing: stores only the input of each residual block with its attention, and recomputes the
+            rest in the backward pass. The gradients are the same; it takes less memory and more time.
         num_classes: the number of classes that the network is conditioned on; 0 for none.
 
     Raises:
@@ -73,8 +72,7 @@ class UNet(UShape):
         activation_checkpointing: bool = False,
         num_classes: int = 0,
     ) -> None:
-        check_u_shape(size, channels, multipliers, num_res_blocks, groups, dropout)
-        check_boolean("network.activation_checkpointing", activation_checkpointing, "true takes less memory, more time")
+        check_u_shape(size, channels, multipliers, num_res_blocks, groups, dropout, activation_checkpointing)
         layers = PaperLayers(4 * channels, dropout, groups, activation_checkpointing)
         super().__init__(
             *(in_channels, out_channels, size, layers),

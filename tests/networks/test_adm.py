@@ -8,7 +8,7 @@ from diffusers import UNet2DModel
 from torch import nn
 
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.networks.adm import ADM
+from ddpm_lightning.networks.adm import ADM, ScaledResBlock
 from ddpm_lightning.networks.u_shape import Stage
 from tests.networks.small import randomise
 
@@ -110,6 +110,23 @@ def test_recomputed_activations_have_the_same_gradients(size: tuple[int, int]) -
         network(x, t).square().sum().backward()
     for one, other in zip(*(network.parameters() for network in networks), strict=True):
         assert torch.equal(one.grad, other.grad)  # type: ignore[arg-type]
+
+
+def test_every_residual_block_is_recomputed() -> None:
+    network = ADM(1, 1, (8, 8), **OPTIONS, activation_checkpointing=True)  # type: ignore[arg-type]
+    blocks = [module for module in network.modules() if isinstance(module, ScaledResBlock)]
+    calls = [0] * len(blocks)
+
+    def counting(i: int) -> None:
+        def hook(*_: object) -> None:
+            calls[i] += 1
+
+        blocks[i].conv_0.register_forward_hook(hook)
+
+    for i in range(len(blocks)):
+        counting(i)
+    network(torch.randn(2, 1, 8, 8), torch.tensor([3, 700])).square().sum().backward()
+    assert calls == [2] * len(blocks)
 
 
 def test_heads_must_divide_the_channels() -> None:
