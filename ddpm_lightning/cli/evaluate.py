@@ -80,11 +80,18 @@ def results_so_far(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def recipe_of(config: dict[str, Any]) -> dict[str, Any]:
-    """Returns the options that every number in results.json follows from. The checkpoint is known by its content."""
-    path = None if config["checkpoint"] is None else Path(config["checkpoint"])
-    content = {"checkpoint_sha256": sha256_of(path) if path and path.is_file() else None}
+    """Returns the options that every number in results.json follows from. Checkpoints are known by their content."""
+    content: dict[str, Any] = {"checkpoint_sha256": _sha256_of_checkpoint(config)}
+    if "checkpoint" in (config.get("guidance") or {}):
+        content["guidance_sha256"] = _sha256_of_checkpoint(config["guidance"])
     content["precision"] = config["trainer"].get("precision")
     return {**content, **{key: config[key] for key in config if key not in NOT_MADE_OF}}
+
+
+def _sha256_of_checkpoint(node: dict[str, Any]) -> str | None:
+    """Returns the checksum of the checkpoint that a node names, or None if there is none."""
+    path = node["checkpoint"]
+    return sha256_of(Path(path)) if path and Path(path).is_file() else None
 
 
 def make_part(config: dict[str, Any]) -> None:

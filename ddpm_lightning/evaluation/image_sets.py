@@ -117,6 +117,18 @@ class Generated(ImageSet):
     guidance: Guidance = field(default_factory=NoGuidance)
     clipping: Clipping = field(default_factory=StaticClipping)
 
+    @property
+    def wanted(self) -> dict[str, str]:
+        """The given options among labels=, guidance= and clipping=, each with its part of the names of results."""
+        labels, guidance, clipping = self.labels.suffix, self.guidance.suffix, self.clipping.suffix
+        suffixes = {"labels": labels, "guidance": guidance, "clipping": clipping}
+        return {name: suffix for name, suffix in suffixes.items() if suffix}
+
+    @property
+    def wanted_suffix(self) -> str:
+        """The part of the names of results about labels=, guidance= and clipping=."""
+        return "".join(self.wanted.values())
+
     def model_of(self, numbers: Sequence[int]) -> DenoisingDiffusion:
         """Returns the model that generates the images of these numbers: given their classes, and guided."""
         return self.guidance.guide(self.model.with_clipping(self.clipping).given(self.labels.of(numbers)))

@@ -63,7 +63,7 @@ def test_guidance_changes_images_but_not_at_scale_1(checkpoint: Path, tmp_path: 
     plain = sample(checkpoint, tmp_path / "plain", "labels=[3,7]")
     one = sample(checkpoint, tmp_path / "one", "labels=[3,7]", "guidance=cfg", "guidance.scale=1")
     two = sample(checkpoint, tmp_path / "two", "labels=[3,7]", "guidance=cfg", "guidance.scale=2")
-    part = sample(checkpoint, tmp_path / "part", "labels=[3,7]", *["guidance=interval", "guidance.t_low=3"])
+    part = sample(checkpoint, tmp_path / "part", "labels=[3,7]", "guidance=interval")
     weak = sample(
         checkpoint, tmp_path / "weak", "labels=[3,7]", "guidance=autoguidance", f"guidance.checkpoint={checkpoint}"
     )
@@ -84,7 +84,8 @@ def test_guidance_changes_images_but_not_at_scale_1(checkpoint: Path, tmp_path: 
         ("labels=[three]", "names three, which is none of the 10 classes"),
         ("labels=3", "labels=3 is no list of classes; write it like labels=[0,1]"),
         ("guidance=cfg guidance.scale=-1", "guidance.scale=-1"),
-        ("guidance=interval guidance.t_low=9", "exceeds T=8"),
+        ("guidance=interval guidance.t_low=9", "guidance.t_low=9 exceeds T=8"),
+        ("guidance=interval guidance.t_high=0", "guidance.t_high=0"),
         ("guidance=autoguidance", "guidance.checkpoint is missing; add guidance.checkpoint="),
         ("guidance=autoguidance guidance.checkpoint=nowhere.ckpt", "there is no checkpoint"),
         ("guidance=cgf", "did you mean cfg?"),

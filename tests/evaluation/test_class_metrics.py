@@ -1,5 +1,6 @@
 """Metrics of images whose class was asked for, and what a training run shows of classes."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from ddpm_lightning.evaluation.generated_shards import GeneratedShards
 from ddpm_lightning.metrics.classifier import DataSetClassifier
 from ddpm_lightning.metrics.extractor import extract_all
 from ddpm_lightning.metrics.reference import frechet_distance, statistics_of
+from ddpm_lightning.training.checkpoint import read_checkpoint
 from ddpm_lightning.training.labelling import LabelsOfData, labels_like
 from tests.cli.test_sample_classes import checkpoint  # noqa: F401  # a fixture
 from tests.commands import command, error_of, results
@@ -100,3 +102,19 @@ def test_what_cannot_be_measured(
 ) -> None:
     given = [f"checkpoint={checkpoint}", f"hydra.run.dir={tmp_path}", f"generated={tmp_path}/images", *SMALL]
     assert words in error_of(capsys, "evaluate", *given, *options.split())
+
+
+def test_a_weaker_model_is_known_by_its_content(
+    checkpoint: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    weaker = tmp_path / "weaker.ckpt"
+    shutil.copy(checkpoint, weaker)
+    given = ["guidance=autoguidance", f"guidance.checkpoint={weaker}", "num_images=4", f"generated={tmp_path}/images"]
+    evaluated(checkpoint, tmp_path / "results", *given, "metrics=[class_accuracy]")
+    found = read_checkpoint(weaker)
+    next(iter(found["ema"].values())).add_(1)
+    torch.save(found, weaker)
+    again = [f"checkpoint={checkpoint}", f"hydra.run.dir={tmp_path}/results", *SMALL, *given]
+    assert "another guidance_sha256" in error_of(capsys, "evaluate", *again, "metrics=[class_accuracy]")

@@ -112,7 +112,7 @@ def test_the_figure_that_needs_an_extractor(images: Path, tmp_path: Path) -> Non
 
 
 def test_figures_of_guided_classes(classes: Path, tmp_path: Path) -> None:
-    few = ["figure=[guidance]", "figure.guidance.scales=[3]", "figure.guidance.guidances.interval.t_low=3"]
+    few = ["figure=[guidance]", "figure.guidance.scales=[3]"]
     with asked("figure", *where(classes, tmp_path), *few, "extractor=digits", "num_images=70", *CPU) as seen:
         assert {training for training, _ in seen} == {False}
 

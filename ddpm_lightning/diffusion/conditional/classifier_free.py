@@ -1,18 +1,18 @@
 """Classifier-free guidance: moves p(x | y) away from p(x), at all steps or in an interval of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from ddpm_lightning.diffusion.conditional.conditioning import NO_CLASS
-from ddpm_lightning.diffusion.conditional.guidance import Extrapolation, TwoOutputs, check_scale
+from ddpm_lightning.diffusion.conditional.guidance import ConstantExtrapolation, TwoOutputs
 from ddpm_lightning.diffusion.model import DenoisingDiffusion, NetworkOutput
 from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.typing import Classes, Images, PerExample, Timesteps
 
 
 @dataclass(frozen=True)
-class ClassifierFreeGuidance(Extrapolation):
+class ClassifierFreeGuidance(ConstantExtrapolation):
     """Moves p(x | y) away from p(x): its samples show their class more clearly, and vary less.
 
         ε̂ = ε_θ(x_t, t) + w (ε_θ(x_t, t, y) − ε_θ(x_t, t)),  the score of p(x_t | y)^w p(x_t)^{1−w}
@@ -32,9 +32,6 @@ class ClassifierFreeGuidance(Extrapolation):
 
     scale: float = 2.0
 
-    def __post_init__(self) -> None:
-        check_scale(self.scale)
-
     @property
     def suffix(self) -> str:  # type: ignore[override]
         return f"_cfg{self.scale:g}"
@@ -49,11 +46,9 @@ class ClassifierFreeGuidance(Extrapolation):
         (f_given, f_free), (v_given, v_free) = f.chunk(2), (None, None) if v is None else v.chunk(2)
         return TwoOutputs(NetworkOutput(f_given, v_given), NetworkOutput(f_free, v_free))
 
-    def scale_at(self, t: Timesteps) -> PerExample:
-        return torch.full_like(t, self.scale, dtype=torch.float64)
 
-    def is_idle(self, t: Timesteps) -> bool:
-        return self.scale == 1
+DEFAULT_SHARES = (0.05, 0.35)
+"""The default first and last guided step of an interval, as shares of T."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +59,9 @@ class IntervalGuidance(ClassifierFreeGuidance):
 
     Args:
         scale: w, from 0 to 1000.
-        t_low, t_high: the first and the last guided step, in 1..T of the chain that the network was trained on.
+        t_low: the first guided step, in 1..T of the chain that the network was trained on. None means T/20, or t_high
+            if that is smaller.
+        t_high: the last guided step. None means 7 T/20, or t_low if that is larger.
 
     Raises:
         UserError: an argument is out of its range.
@@ -74,23 +71,33 @@ class IntervalGuidance(ClassifierFreeGuidance):
         Diffusion Models".
     """
 
-    t_low: int = 50
-    t_high: int = 350
+    t_low: int | None = None
+    t_high: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_whole("guidance.t_low", self.t_low, 1, "it is the first guided step; use 1")
-        check_whole("guidance.t_high", self.t_high, self.t_low, "it is the last guided step, and not before t_low")
+        low = 1 if self.t_low is None else self.t_low
+        check_whole("t_low", low, 1, "it is the first guided step; use 1")
+        if self.t_high is not None:
+            check_whole("t_high", self.t_high, low, "it is the last guided step, and not before t_low")
 
     @property
     def suffix(self) -> str:  # type: ignore[override]
         return f"{super().suffix}_t{self.t_low}-{self.t_high}"
 
+    def for_chain(self, T: int) -> "IntervalGuidance":
+        low, high = (max(round(share * T), 1) for share in DEFAULT_SHARES)
+        t_low = min(low, self.t_high or low) if self.t_low is None else self.t_low
+        return replace(self, t_low=t_low, t_high=self.t_high or max(high, t_low))
+
     def check(self, model: DenoisingDiffusion) -> None:
         model.conditioning.check_both("guidance=interval")
-        T = int(model.steps[-1])
-        if self.t_low > T:
-            raise UserError(f"guidance.t_low={self.t_low} exceeds T={T}, so no step is guided; choose a smaller one")
+        T = model.trained_process.T
+        if self.t_low is not None and self.t_low > T:
+            raise UserError(f"t_low={self.t_low} exceeds T={T}, so no step is guided; choose a smaller one")
+
+    def guide(self, model: DenoisingDiffusion) -> DenoisingDiffusion:
+        return super(IntervalGuidance, self.for_chain(model.trained_process.T)).guide(model)
 
     def scale_at(self, t: Timesteps) -> PerExample:
         return torch.where(self._is_inside(t), super().scale_at(t), 1.0)
@@ -99,6 +106,8 @@ class IntervalGuidance(ClassifierFreeGuidance):
         return super().is_idle(t) or not bool(self._is_inside(t).any())
 
     def _is_inside(self, t: Timesteps) -> torch.Tensor:
+        if self.t_low is None or self.t_high is None:
+            raise UserError("the guided steps follow from T; guide a model, or call for_chain(T)")
         return (t >= self.t_low) & (t <= self.t_high)
 
 

@@ -74,6 +74,10 @@ class Conditioning(ABC):
     def check_both(self, asker: str) -> None:
         """Raises UserError unless the model knows both p_θ(x) and p_θ(x | y). `asker` is the option that needs both."""
 
+    def check_free(self, asker: str) -> None:
+        """Raises UserError unless the model knows p_θ(x). `asker` is the option that needs it."""
+        self.check_both(asker)
+
 
 @dataclass(frozen=True)
 class NoConditioning(Conditioning):
@@ -92,6 +96,9 @@ class NoConditioning(Conditioning):
             f"{asker} needs a model of classes, and this one was trained with conditioning=none; leave it out, or "
             "train with conditioning=class"
         )
+
+    def check_free(self, asker: str) -> None:
+        """Accepts every asker, for p_θ(x) is what the model knows."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -10,11 +11,13 @@ from torch import nn
 
 from ddpm_lightning.diffusion.conditional.thresholding import Clipping
 from ddpm_lightning.diffusion.model import DenoisingDiffusion, NetworkOutput
+from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.variances import Variance
 from ddpm_lightning.errors import UserError, check_interval
 from ddpm_lightning.typing import Classes, Images, PerExample, Timesteps
 
 MAX_SCALE = 1000.0
+"""The largest scale of guidance that is accepted."""
 
 
 class Guidance(ABC):
@@ -42,6 +45,10 @@ class Guidance(ABC):
         Args:
             model: the model on all T steps, given the classes of its batch if it is conditioned on them.
         """
+
+    def for_chain(self, T: int) -> "Guidance":
+        """Returns this guidance with the defaults that follow from the T steps of the model's chain."""
+        return self
 
     def check(self, model: DenoisingDiffusion) -> None:
         """Raises UserError if the model cannot be guided so."""
@@ -150,8 +157,43 @@ class _Guided(DenoisingDiffusion):
         return self.guidance.guide(self.model.with_clipping(clipping))
 
 
+class ConstantExtrapolation(Extrapolation):
+    """Guidance with one scale w at all steps.
+
+    Attributes:
+        scale: w, from 0 to 1000.
+
+    Raises:
+        UserError: the scale is out of its range.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class AwayFromNoise(ConstantExtrapolation):
+        ...     '''Moves away from the prediction for another x_t.'''
+        ...
+        ...     scale: float = 2.0
+        ...     suffix = "_away_from_noise"
+        ...
+        ...     def outputs(self, model, x_t, t):
+        ...         return TwoOutputs(model(x_t, t), model(torch.randn_like(x_t), t))
+        >>> AwayFromNoise(1).is_idle(torch.tensor([3]))
+        True
+    """
+
+    scale: float
+
+    def __post_init__(self) -> None:
+        check_scale(self.scale)
+
+    def scale_at(self, t: Timesteps) -> PerExample:
+        return torch.full_like(t, self.scale, dtype=torch.float64)
+
+    def is_idle(self, t: Timesteps) -> bool:
+        return self.scale == 1
+
+
 @dataclass(frozen=True)
-class AutoGuidance(Extrapolation):
+class AutoGuidance(ConstantExtrapolation):
     """Moves a model away from a weaker version of itself, which makes the same errors, but larger.
 
         ε̂ = ε_weak(x_t, t, y) + w (ε_θ(x_t, t, y) − ε_weak(x_t, t, y))
@@ -169,11 +211,8 @@ class AutoGuidance(Extrapolation):
         Karras et al. (2024), "Guiding a Diffusion Model with a Bad Version of Itself".
     """
 
-    weaker: DenoisingDiffusion
+    weaker: DenoisingDiffusion = field(repr=False)
     scale: float = 2.0
-
-    def __post_init__(self) -> None:
-        check_scale(self.scale)
 
     @property
     def suffix(self) -> str:  # type: ignore[override]
@@ -185,11 +224,11 @@ class AutoGuidance(Extrapolation):
 
     def check(self, model: DenoisingDiffusion) -> None:
         ours, theirs = model.parameterization, self.weaker.parameterization
-        same_chain = torch.equal(model.trained_process.alpha_bar.cpu(), self.weaker.process.alpha_bar.cpu())
+        same_chain = _is_same_chain(model.trained_process, self.weaker.process)
         same_classes = list(model.conditioning.class_names) == list(self.weaker.conditioning.class_names)
         if ours != theirs or not same_chain or not same_classes:
             raise UserError(
-                "guidance.checkpoint= is of a model with another schedule, parameterization or classes, so its "
+                "checkpoint= is of a model with another schedule, parameterization or classes, so its "
                 "predictions do not compare; choose an earlier or smaller checkpoint of the same kind"
             )
 
@@ -201,13 +240,13 @@ class AutoGuidance(Extrapolation):
         weaker = self.weaker.given(*model.condition_of(x_t)) if model.condition else self.weaker
         return TwoOutputs(model(x_t, t), weaker(x_t, t))
 
-    def scale_at(self, t: Timesteps) -> PerExample:
-        return torch.full_like(t, self.scale, dtype=torch.float64)
 
-    def is_idle(self, t: Timesteps) -> bool:
-        return self.scale == 1
+@lru_cache(maxsize=1)
+def _is_same_chain(process: GaussianDiffusion, other: GaussianDiffusion) -> bool:
+    """Returns whether two chains have the same noise levels. Cached, because every batch is checked."""
+    return torch.equal(process.alpha_bar.cpu(), other.alpha_bar.cpu())
 
 
-def check_scale(scale: float) -> None:
-    """Raises UserError unless a scale is in 0..1000."""
-    check_interval("guidance.scale", scale, 0, MAX_SCALE, "1 is without guidance; use 2")
+def check_scale(scale: float, name: str = "scale") -> None:
+    """Raises UserError unless a scale is in 0..1000. `name` is its option."""
+    check_interval(name, scale, 0, MAX_SCALE, "1 is without guidance; use 2")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddpm_lightning.configuration.build import STATIC, UNGUIDED, make_node
+from ddpm_lightning.configuration.full_keys import naming_options
 from ddpm_lightning.diffusion.conditional.guidance import Guidance
 from ddpm_lightning.diffusion.conditional.thresholding import Clipping
 from ddpm_lightning.errors import UserError
@@ -51,8 +52,10 @@ def wanted_of(config: dict[str, Any], trained: Trained) -> Wanted:
         UserError: the model has no such classes, cannot be guided so, or nothing is clipped.
     """
     conditioning, config = trained.model.conditioning, {"guidance": UNGUIDED, "clipping": STATIC, **config}
-    guidance, clipping = make_node(config, "guidance", Guidance), make_node(config, "clipping", Clipping)
-    guidance.check(trained.model)
+    clipping = make_node(config, "clipping", Clipping)
+    with naming_options("guidance", config["guidance"] or ()):
+        guidance = make_node(config, "guidance", Guidance).for_chain(trained.model.process.T)
+        guidance.check(trained.model)
     if clipping.suffix and not config["sampler"].get("clip_x_0", True):
         raise UserError("sampler.clip_x_0=false clips nothing, so clipping= has no effect; leave one of them out")
     if config.get("labels") is None:

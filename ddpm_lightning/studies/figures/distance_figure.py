@@ -1,6 +1,7 @@
 """The base of figures that measure how far samples are from the data."""
 
 import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -8,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from ddpm_lightning.diffusion.samplers import end_of
-from ddpm_lightning.errors import UserError, check_whole
+from ddpm_lightning.errors import UserError, check_whole, counted
 from ddpm_lightning.evaluation.subject import Subject
 from ddpm_lightning.metrics.energy import energy_distance
 from ddpm_lightning.metrics.extractor import Extractor, extract_all
@@ -50,7 +51,7 @@ class DistanceFigure(SingleProcessFigure):
         if are_points(trained):
             self._check_points(images.n)
         else:
-            self._check_pictures(subject, images.n)
+            self.check_pictures(subject, images.n)
         self.check_count("num_draws", 2, 1000)
 
     def _check_points(self, n: int) -> None:
@@ -58,7 +59,8 @@ class DistanceFigure(SingleProcessFigure):
         if self.extractor is not None:
             raise UserError("the distance of points needs no features, and extractor= computes them; leave it out")
 
-    def _check_pictures(self, subject: Subject, n: int) -> None:
+    def check_pictures(self, subject: Subject, n: int) -> None:
+        """Raises UserError if the Fréchet distance of n samples cannot be measured."""
         self.check_model(subject)
         if self.extractor is None:
             raise UserError(
@@ -80,17 +82,38 @@ class DistanceFigure(SingleProcessFigure):
             chain: Generates the samples; each set has chain.images.n.
             bar: Moves on by one for each step of each image.
         """
-        draws = torch.split(torch.arange(self.num_draws * chain.images.n), chain.images.n)
-        found = [judge.distance(self._sampled(judge, chain, numbers, bar)) for numbers in draws]
+        found = [
+            judge.distance(torch.cat([judge.see(chain, x_0) for x_0 in self.sampled(chain, numbers, bar)]))
+            for numbers in self.draws(chain)
+        ]
         for each in found:
             if each.warning:
                 log.warning("A distance of %s is %s", chain.images.sampler, each.warning)
         return MeanAndError.of(torch.tensor([each.value for each in found], dtype=torch.float64))
 
-    def _sampled(self, judge: "Judge", chain: Chain, numbers: Indices, bar: "tqdm[Any]") -> FeatureVectors:
-        """Generates the samples with these numbers, and returns the judge's features of them, or the points."""
-        batches = [part.tolist() for part in torch.split(numbers, chain.images.batch_size)]
-        return torch.cat([judge.see(chain, end_of(with_progress(chain.whole(b), bar, len(b)))) for b in batches])
+    def draws(self, chain: Chain) -> Sequence[Indices]:
+        """Returns the numbers of the images of each draw."""
+        return torch.split(torch.arange(self.num_draws * chain.images.n), chain.images.n)
+
+    def sampled(self, chain: Chain, numbers: Indices, bar: "tqdm[Any]") -> Iterator[Images]:
+        """Generates the images of these numbers, and yields them in batches. See `mean_distance` for the bar."""
+        for part in torch.split(numbers, chain.images.batch_size):
+            yield end_of(with_progress(chain.whole(part.tolist()), bar, len(part)))
+
+    def record(self, subject: Subject, each: MeanAndError) -> dict[str, Any]:
+        """Returns a mean over draws as a record of results.json."""
+        errors = {"standard_error_over_draws": each.standard_error, "num_draws": self.num_draws}
+        return {"value": each.mean, **errors, "num_images": self.generated(subject).n}
+
+    def over_draws(self, compared: str) -> str:
+        """Returns the part of a caption about means over draws. `compared` is what is compared, in the plural."""
+        draws = counted(self.num_draws, "draw")
+        return f"means and standard errors over {draws}, each from the same noise for all {compared}."
+
+    def caption(self, subject: Subject, by: str, compared: str) -> str:
+        """Returns the sentence below a figure of distances by something. See `over_draws` for `compared`."""
+        samples = counted(self.generated(subject).n, "sample is", "samples are")
+        return f"How far {samples} from the data, by {by}; {self.over_draws(compared)}"
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
-from ddpm_lightning.errors import UserError, counted
+from ddpm_lightning.errors import UserError
 from ddpm_lightning.evaluation.subject import Subject
 from ddpm_lightning.runtime.plots import new_figure
 from ddpm_lightning.runtime.progress_bars import progress_bar
@@ -68,26 +68,18 @@ class EMALength(DistanceFigure):
     def _draw(self, judge: Judge, subject: Subject, found: dict[float, MeanAndError]) -> None:
         figure, axes = new_figure()
         draw_errors(axes, found, label="samples")
-        n = self.generated(subject).n
         axes.set(xlabel="length of the average, as a share of the training")
-        judge.scale(axes, n)
+        judge.scale(axes, self.generated(subject).n)
         axes.legend(fontsize="x-small")
-        sentence = (
-            f"How far {counted(n, 'sample is', 'samples are')} from the data, by the length of the average of the "
-            f"weights, all rebuilt from one run; means and standard errors over {counted(self.num_draws, 'draw')}, "
-            "each from the same noise for all lengths."
-        )
-        self.save_curves(subject, figure, sentence)
+        by = "the length of the average of the weights, all rebuilt from one run"
+        self.save_curves(subject, figure, self.caption(subject, by, "lengths"))
 
     def _records(self, judge: Judge, subject: Subject, found: dict[float, MeanAndError]) -> Records:
-        images, trained = self.generated(subject), self.trained(subject)
-        suffix = judge.suffix + trained.variance_suffix_of(images.sampler) + trained.suffix
+        images = self.generated(subject)
+        suffix = judge.suffix + images.suffix
         return {
             metric_name(f"{self.name}_{length:g}_{judge.name}", images.n, judge.against, suffix): {
-                "value": each.mean,
-                "standard_error_over_draws": each.standard_error,
-                "num_draws": self.num_draws,
-                "num_images": images.n,
+                **self.record(subject, each),
                 **judge.origin,
                 **self.origin(subject),
                 "weights": f"ema_{length:g}",

@@ -6,7 +6,7 @@ from itertools import product
 
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import Sampler
-from ddpm_lightning.errors import UserError, check_whole, counted
+from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.evaluation.subject import Subject
 from ddpm_lightning.runtime.plots import new_figure
 from ddpm_lightning.runtime.progress_bars import progress_bar
@@ -96,31 +96,24 @@ class Steps(DistanceFigure):
         figure, axes = new_figure()
         for name, by_calls in found.items():
             draw_errors(axes, by_calls, label=name.replace("_", " "))
-        n = self.generated(subject).n
         axes.set(xscale="log", xlabel="network calls a sample")
-        judge.scale(axes, n)
+        judge.scale(axes, self.generated(subject).n)
         mark(axes, self._calls(self.trained(subject).model))
         axes.legend(fontsize="x-small")
-        sentence = (
-            f"How far {counted(n, 'sample is', 'samples are')} from the data, by network calls; means and standard "
-            f"errors over {counted(self.num_draws, 'draw')}, each from the same noise for all samplers."
-        )
-        self.save_curves(subject, figure, sentence)
+        self.save_curves(subject, figure, self.caption(subject, "network calls", "samplers"))
 
     def _records(self, judge: Judge, subject: Subject, found: Distances) -> Records:
-        trained, n = self.trained(subject), self.generated(subject).n
+        trained, images = self.trained(subject), self.generated(subject)
+        asked = {name: images.origin.get(name) for name in images.wanted}
         records: Records = {}
         for name, calls, sampler in self._all(trained.model):
-            each = found[name][calls]
-            suffix = judge.suffix + trained.variance_suffix_of(sampler) + trained.suffix
-            records[metric_name(f"{self.name}_{name}_{calls}_{judge.name}", n, judge.against, suffix)] = {
-                "value": each.mean,
-                "standard_error_over_draws": each.standard_error,
-                "num_draws": self.num_draws,
-                "num_images": n,
+            suffix = judge.suffix + trained.variance_suffix_of(sampler) + images.wanted_suffix + trained.suffix
+            records[metric_name(f"{self.name}_{name}_{calls}_{judge.name}", images.n, judge.against, suffix)] = {
+                **self.record(subject, found[name][calls]),
                 "sampler": str(sampler),
                 "network_calls": sampler.calls(trained.model),
                 **judge.origin,
                 **trained.origin,
+                **asked,
             }
         return records

@@ -57,6 +57,25 @@ def test_in_an_interval_only_its_steps_are_guided() -> None:
     torch.testing.assert_close(guided.score(X_T, T).flatten(1), expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize(("T", "low", "high"), [(1000, 50, 350), (100, 5, 35), (8, 1, 3), (1, 1, 1)])
+def test_the_default_interval_is_a_share_of_the_chain(T: int, low: int, high: int) -> None:
+    assert IntervalGuidance().for_chain(T) == IntervalGuidance(2.0, low, high)
+
+
+def test_the_default_end_of_an_interval_does_not_cross_the_given_one() -> None:
+    assert IntervalGuidance(t_low=500).for_chain(1000) == IntervalGuidance(2.0, 500, 500)
+    assert IntervalGuidance(t_high=20).for_chain(1000) == IntervalGuidance(2.0, 20, 20)
+    assert IntervalGuidance(2.0, 60, 300).for_chain(8) == IntervalGuidance(2.0, 60, 300)
+
+
+def test_the_default_interval_guides_the_steps_of_its_shares() -> None:
+    guided, expected = (
+        each.guide(best(PROCESS).given(Y)) for each in (IntervalGuidance(3.0), IntervalGuidance(3.0, 2, 18))
+    )
+    for t in (1, 2, 18, 19):
+        assert torch.equal(guided(X_T, torch.full((4,), t)).f, expected(X_T, torch.full((4,), t)).f)
+
+
 def test_a_weaker_model_guides_away_from_itself() -> None:
     blurred = Mixture(MIXTURE.means, 0.3)
     weaker = best(PROCESS)
@@ -66,6 +85,16 @@ def test_a_weaker_model_guides_away_from_itself() -> None:
     (2 * log_density(MIXTURE, x, T) - log_density(blurred, x, T)).sum().backward()  # type: ignore[no-untyped-call]
     assert x.grad is not None
     torch.testing.assert_close(guided.score(X_T, T).flatten(1), x.grad, rtol=1e-6, atol=1e-6)
+
+
+def test_the_chain_of_a_weaker_model_is_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[Tensor] = []
+    cpu = Tensor.cpu
+    monkeypatch.setattr(Tensor, "cpu", lambda self: compared.append(self) or cpu(self))
+    guidance, model = AutoGuidance(best(PROCESS), 2.0), best(PROCESS)
+    for _ in range(3):
+        guidance.guide(model.given(Y))
+    assert len(compared) <= 2
 
 
 class Counted(nn.Module):
@@ -165,7 +194,7 @@ def test_what_cannot_be_guided_says_why() -> None:
     with pytest.raises(UserError, match="another schedule, parameterization or classes"):
         AutoGuidance(best(GaussianDiffusion(LinearSchedule(T=50))), 2.0).guide(model)
     for wrong in (-1.0, 1001.0, float("nan")):
-        with pytest.raises(UserError, match=r"guidance\.scale"):
+        with pytest.raises(UserError, match=r"^scale="):
             replace(ClassifierFreeGuidance(), scale=wrong)
-    with pytest.raises(UserError, match=r"guidance\.t_high"):
+    with pytest.raises(UserError, match=r"^t_high=8"):
         IntervalGuidance(2.0, 9, 8)
