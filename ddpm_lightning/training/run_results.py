@@ -48,7 +48,7 @@ def read_results(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def has_all_steps(results: dict[str, Any], max_steps: int) -> bool:
-    """Returns whether the results hold numbers, all of a model that was trained for at least `max_steps` steps."""
+    """Returns whether there are metrics, and all were measured after at least `max_steps` optimizer steps."""
     try:
         return bool(min(record["step"] for record in results["metrics"].values()) >= max_steps)
     except (ValueError, TypeError, KeyError, AttributeError):
@@ -107,7 +107,7 @@ def report(config: dict[str, Any], module: DDPM, trainer: L.Trainer, kept: dict[
         config: the run's configuration.
         module: the tested module.
         trainer: the trainer that has tested it.
-        kept: results of the same model from before, as {"metrics": {...}, ...}.
+        kept: earlier results of the same model, as {"metrics": {...}, ...}; they replace new ones of the same name.
 
     Returns:
         The results, with those that were kept.
@@ -165,7 +165,7 @@ def send_files(trainer: L.Trainer) -> None:
 
 
 def test_result(module: DDPM, trainer: L.Trainer) -> Records:
-    """Returns the tested bits/dim as a record of results.json, by its name."""
+    """Returns the estimated bound of the test split in bits/dim as {name: record}, for results.json."""
     variance = module.model.variance.name
     record = {
         **module.bound.stated(),
@@ -184,12 +184,17 @@ def test_result(module: DDPM, trainer: L.Trainer) -> Records:
 
 
 def test_name(module: DDPM, averaged: bool) -> str:
-    """Returns the name of the tested bits/dim in results.json. `averaged`: whether it is of averaged weights."""
+    """Returns the name of the test split's bits/dim in results.json, such as test/bpd_beta_estimate.
+
+    Args:
+        module: the tested module.
+        averaged: whether it ran on averaged weights; else the name says "raw".
+    """
     return f"test/bpd_{module.model.label}{'' if averaged else '_raw'}_estimate"
 
 
 def last_measured(trainer: L.Trainer) -> Records:
-    """Returns the newest results of the measuring callbacks, by name."""
+    """Returns the newest records of all callbacks that measure during training, by name."""
     found: Records = {}
     for callback in callbacks_of(trainer, PeriodicMeasurement):  # type: ignore[type-abstract]
         found |= callback.records

@@ -17,14 +17,25 @@ CHECK_EVERY = 10
 
 
 class SeenBatch(NamedTuple):
-    """The indices of a batch's images in the data set, and the t that was drawn for each."""
+    """What identifies a training batch in an error message.
+
+    Args:
+        indices: indices of the images in the data set, [b].
+        t: the t that was drawn for each image, [b].
+    """
 
     indices: Indices
     t: Timesteps
 
 
 class SeenStep(NamedTuple):
-    """An optimizer step: its number, how many steps in a row up to it were skipped, and its accumulated batches."""
+    """An optimizer step that has not been checked yet.
+
+    Args:
+        number: its number.
+        skipped_in_a_row: how many steps in a row were skipped up to this one; 0 if it was not. Scalar on the device.
+        batches: the batches that it accumulated.
+    """
 
     number: int
     skipped_in_a_row: Tensor

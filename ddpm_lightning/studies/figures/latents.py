@@ -73,15 +73,19 @@ class Chain:
         return NoisePerImage(self.subject.seed, numbers, self.device, purpose)
 
     def start(self, noise: NoisePerImage) -> Images:
-        """Draws x_T ~ N(0, I): [count, c, h, w]."""
+        """Draws x_T ~ N(0, I) for the n images of the noise: [n, c, h, w]."""
         return noise.randn(self.images.data.channels, *self.images.data.size)
 
     def walk(
         self, x_t: Images, start: int, noise: NoisePerImage, model: DenoisingDiffusion | None = None
     ) -> Iterator[Step]:
-        """Yields the steps from x_t, which belongs to the visited step `start`, to x_0.
+        """Yields the sampler's steps from x_t to x_0.
 
-        model: The model that is walked, such as one of the classes of the images; None stands for p(x).
+        Args:
+            x_t: [n, c, h, w].
+            start: The visited step that x_t belongs to, in 1..length.
+            noise: The noise of the n images.
+            model: The model, such as one conditioned on classes. None for `images.model`, without classes or guidance.
         """
         model = self.images.model if model is None else model
         steps = walk_from(model, self.images.sampler, x_t, noise, start)
@@ -93,7 +97,7 @@ class Chain:
             yield step
 
     def whole(self, numbers: Sequence[int]) -> Iterator[Step]:
-        """Yields every step of a batch: the images that sample.py numbers `numbers`. The last step has x_0.
+        """Yields all steps from x_T to x_0 of the images to which sample.py gives these numbers, as one batch.
 
         Raises:
             Diverged: x_0 is NaN or infinite.
@@ -104,7 +108,7 @@ class Chain:
         check_finite(step.x, numbers, self.subject.seed)
 
     def along(self, count: int, steps: Collection[int]) -> dict[int, Step]:
-        """Returns x_t and x̂_0 of sample.py's first `count` images at the given visited steps.
+        """Returns x_t and x̂_0 of sample.py's first `count` images at the given visited steps, by step.
 
         In the result `Step.x` is x_t, where the sampler has x_{t−1}. If the sampler corrects x_t, this is x_t before
         the correction, and x̂_0 comes from x_t after it.
@@ -124,16 +128,23 @@ class Chain:
         }
 
     def encode(self, x_0: Images, t: int, numbers: Sequence[int], purpose: str) -> Images:
-        """Draws x_t ~ q(x_t | x_0), Eq. 4. The noise depends on (seed, purpose, number), and is the same at every t."""
+        """Draws x_t ~ q(x_t | x_0)  (Eq. 4) for each x_0, with the same noise at every t: [n, c, h, w].
+
+        Args:
+            x_0: [n, c, h, w].
+            t: The step, in 0..T.
+            numbers: n numbers; the noise depends on (seed, purpose, number).
+            purpose: A name for this use of the noise.
+        """
         eps = self.noise(numbers, purpose).randn_like(x_0)
         return self.images.model.process.q_sample(x_0, torch.full((len(x_0),), t, device=x_0.device), eps)
 
     def decode(self, x_t: Images, t: int, numbers: Sequence[int], purpose: str) -> Images:
-        """Draws x_0 ~ p_θ(x_0 | x_t) for each x_t.
+        """Draws x_0 ~ p_θ(x_0 | x_t) for each x_t: [n, c, h, w].
 
         Args:
             x_t: [n, c, h, w].
-            t: Its step, in 0..T; t = 0 returns x_t.
+            t: Its step, in 0..T. The sampler starts at the nearest step that it visits. t = 0 returns x_t itself.
             numbers: n numbers; the noise depends on (seed, purpose, number).
             purpose: A name for this use of the noise.
 

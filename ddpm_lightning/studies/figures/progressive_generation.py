@@ -68,7 +68,10 @@ class ProgressiveGeneration(Figure):
         return {name: self._record(chain, extractor, found)}
 
     def _features(self, chain: Chain, extractor: Extractor, moments: list[int]) -> list[FeatureVectors]:
-        """Returns the features of every image's x̂_0 at each moment, gathered from all processes."""
+        """Returns the features of x̂_0 of all images, a tensor [n, d] for each visited step in `moments`.
+
+        Each process computes those of its own images. Every process gets all.
+        """
         images, fabric = chain.images, chain.subject.fabric
         found = torch.zeros(len(moments), images.n, extractor.num_features)
         mine = torch.split(torch.arange(images.n), images.batch_size)[fabric.global_rank :: fabric.world_size]

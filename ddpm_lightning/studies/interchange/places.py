@@ -10,7 +10,7 @@ from ddpm_lightning.networks.unet import UNet
 
 
 class Way(Enum):
-    """The three parts of the U."""
+    """The part of the U-Net that a layer belongs to: the way down, the middle, or the way up."""
 
     DOWN = "down"
     MIDDLE = "middle"
@@ -23,9 +23,9 @@ class Place:
 
     Args:
         ours: The name of the layer in our network.
-        way: On the way down, in the middle, or on the way up.
-        level: The level; 0 has the most pixels.
-        index: The index of the block in its level.
+        way: The part of the U-Net.
+        level: The level of resolution; 0 has the most pixels.
+        index: The index of the block among those of the same way and level.
     """
 
     ours: str
@@ -35,7 +35,7 @@ class Place:
 
 
 def stages(network: UNet) -> Iterator[tuple[Place, Stage]]:
-    """Yields every ResBlock with its attention, and its place."""
+    """Yields the place of every stage (a ResBlock and its attention, if any), and the stage."""
     for place, layer in _layers(network):
         if isinstance(layer, Stage):
             yield place, layer

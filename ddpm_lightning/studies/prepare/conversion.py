@@ -62,7 +62,7 @@ def convert(
 
 
 def recipe(data: EncodedImagesDataModule, splits: dict[str, EncodedImages], images_per_shard: int) -> dict[str, Any]:
-    """Returns all values that the bytes of the shards follow from."""
+    """Returns all settings and fingerprints that determine the bytes of the shards, except for the labels."""
     of_splits = {f"{split} split": images.fingerprint() for split, images in splits.items()}
     return {"side": data.side, "channels": data.channels, "images_per_shard": images_per_shard, **of_splits}
 
@@ -70,14 +70,22 @@ def recipe(data: EncodedImagesDataModule, splits: dict[str, EncodedImages], imag
 def plan(
     folder: Path, split: str, images: EncodedImages, images_per_shard: int, labels: Sequence[int] | None = None
 ) -> list[Shard]:
-    """Returns the shards of a split, in the order of its images. labels: their classes, if the shards keep them."""
+    """Returns the shards of a split, in the order of its images.
+
+    Args:
+        folder: The folder of the shards.
+        split: The name of the split, with which the names of the tar files begin.
+        images: The images of the split.
+        images_per_shard: The number of images in a shard.
+        labels: The class of each image, if the shards keep it.
+    """
     places = range(len(images))
     parts = [places[first : first + images_per_shard] for first in places[::images_per_shard]]
     return [Shard(images, part, folder / f"{split}-{number:06d}.tar", labels) for number, part in enumerate(parts)]
 
 
 def write_missing(shards: list[Shard], workers: int) -> None:
-    """Writes the shards that are missing, several at once, and shows the names of broken images."""
+    """Writes the shards that are missing, one per worker process at a time, and prints the names of broken images."""
     missing = [shard for shard in shards if not shard.is_complete()]
     total, left = (sum(len(shard.places) for shard in some) for some in (shards, missing))
     loader = DataLoader(ShardWriting(missing), batch_size=None, num_workers=workers, generator=torch.Generator())
@@ -90,7 +98,11 @@ def write_missing(shards: list[Shard], workers: int) -> None:
 
 @contextmanager
 def saying_how_to_resume() -> Iterator[None]:
-    """Says how to resume if the block is interrupted, or if one of its processes is killed."""
+    """Logs how to resume if Ctrl-C interrupts the block.
+
+    Raises:
+        UserError: A process of the DataLoader was killed; the message says how to resume.
+    """
     try:
         yield
     except KeyboardInterrupt:

@@ -117,8 +117,9 @@ class Preview(Periodic):
 class SampleGrid(Preview):
     """Draws samples as one grid, and logs how their brightness and contrast differ from those of training images.
 
-    The arguments are those of `Preview`. The difference shows a shift of all colours before it is visible. A model that
-    is conditioned on classes gets a row for each class, and at the end a table of them.
+    The arguments are those of `Preview`. The difference shows a shift of all colours before it is visible. If the model
+    is conditioned on classes, the grid has a row for each class, and at the end of training the loggers that show
+    tables get one with the samples of each class.
     """
 
     name = "grid"
@@ -174,7 +175,12 @@ class DenoisingStrip(Preview):
 
 
 def in_columns(trainer: L.Trainer, moments: list[Images]) -> Image.Image:
-    """Returns a picture with one column per moment and one row per image."""
+    """Returns a picture with one column per moment and one row per image.
+
+    Args:
+        trainer: the trainer, whose data define the pixels.
+        moments: the n images at each moment, in [−1, 1], [n, c, h, w] each.
+    """
     rows = torch.stack(moments, dim=1)
     return picture(to_bytes(trainer, rows.flatten(0, 1)), columns=len(moments))
 
@@ -197,7 +203,7 @@ def compare_pixels(trainer: L.Trainer, ours: PixelStatistics, theirs: PixelStati
 
 
 def brightness_and_contrast(images: Pixels) -> PixelStatistics:
-    """Returns the mean and the standard deviation of each image's pixels."""
+    """Returns the mean and the standard deviation of each image over all its pixels and channels, [n] each."""
     flat = images.cpu().float().flatten(1)
     return flat.mean(1).numpy(), flat.std(1).numpy()
 
@@ -209,5 +215,5 @@ def image_shape(trainer: L.Trainer) -> tuple[int, ...]:
 
 
 def to_bytes(trainer: L.Trainer, x: torch.Tensor) -> torch.Tensor:
-    """Returns images on the model's scale as pixels in 0..255, converted as the trainer's data are."""
+    """Converts images in [−1, 1] to pixels in 0..255, as the trainer's data define it: [n, c, h, w]."""
     return data_of(trainer).pixels.to_bytes(x)
