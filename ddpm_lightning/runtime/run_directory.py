@@ -24,14 +24,21 @@ from ddpm_lightning.runtime.command_line import started_in
 log = logging.getLogger(__name__)
 
 
+RECORDS = ("multirun.yaml", "plan.json")
+"""The files that record the command of a sweep: Hydra's, and the report's."""
+
+
 class RunDirectoryCheck(Callback):
     """Makes the run directory before Hydra writes to it. Ends the command with one sentence if it cannot.
 
-    If the command is refused before its work begins, the folder that was made for it is removed.
+    If the command is refused before its work begins, the folder that was made for it is removed. If all jobs of a sweep
+    are refused, its records stay those of the command before.
     """
 
     def __init__(self) -> None:
         self.made: Path | None = None
+        self.records: dict[Path, bytes] = {}  # of the sweep's command before this one
+        self.restored = False  # then `records` are those of this command
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         check_not_typed(config, "hydra.sweep.dir", "this is a single run; use hydra.run.dir=PATH, or add -m")
@@ -42,10 +49,26 @@ class RunDirectoryCheck(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         check_not_typed(config, "hydra.run.dir", "this is a sweep; use hydra.sweep.dir=PATH for all runs")
         make_folder(config.hydra.sweep, "hydra.sweep.dir")
+        paths = [Path(config.hydra.sweep.dir).absolute() / name for name in RECORDS]
+        self.records = {path: path.read_bytes() for path in paths if path.is_file()}
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        if self.made is not None and isinstance(error_of(job_return), CompactHydraException):
+        is_refused = isinstance(error_of(job_return), CompactHydraException)
+        if is_refused and self.made is not None:
             remove_unused(self.made, config)
+        if self.records and is_refused != self.restored:
+            self.records = exchange(self.records)
+            self.restored = is_refused
+        if not is_refused:
+            self.records = {}
+
+
+def exchange(files: dict[Path, bytes]) -> dict[Path, bytes]:
+    """Writes files, and returns what they held before."""
+    before = {path: path.read_bytes() for path in files if path.is_file()}
+    for path, content in files.items():
+        path.write_bytes(content)
+    return before
 
 
 def check_not_typed(config: DictConfig, name: str, advice: str) -> None:

@@ -28,6 +28,17 @@ def test_a_refused_job_leaves_the_runs_own_configuration(tmp_path: Path, capsys:
     assert {path: path.read_bytes() for path in tmp_path.glob("*/.hydra/*.yaml")} == before
 
 
+def test_a_refused_command_leaves_the_record_of_the_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Hydra's multirun.yaml, from which report.py reads what was asked for. If one job trains, it is that command's."""
+    record, sweep = tmp_path / "multirun.yaml", ("-m", f"hydra.sweep.dir={tmp_path}", *SMALL, "trainer.max_steps=1")
+    command("train", *sweep, "seed=0")
+    before = record.read_bytes()
+    error_of(capsys, "train", *sweep, "seed=0", "loss=min_snr")
+    assert record.read_bytes() == before
+    error_of(capsys, "train", *sweep, "seed=0,1", "loss=min_snr")  # seed 1 is new, and trains
+    assert "loss=min_snr" in record.read_text()
+
+
 def test_options_that_no_folder_can_be_named_by(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Before the first job."""
     named = ["-m", "hydra.sweep.subdir=${hydra:job.override_dirname}", f"hydra.sweep.dir={tmp_path}", *SMALL]

@@ -315,6 +315,13 @@ def test_a_sweeps_folder_is_noted_from_where_the_command_was_given(tmp_path: Pat
     assert jobs == (("seed=0",), ("seed=1",))
 
 
+def test_a_refused_command_is_not_planned(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {name: (copy / name).read_bytes() for name in ("plan.json", "multirun.yaml")}
+    refused = options(copy, "seed=0", "row=epsilon_beta_simple", "optimizer.lr=0.5")
+    assert "another optimizer.lr" in error_of(capsys, "train", *refused)
+    assert {name: (copy / name).read_bytes() for name in before} == before
+
+
 @pytest.mark.slow
 def test_a_glob_is_planned_for(tmp_path: Path) -> None:
     with patch.object(Simple, "__call__", side_effect=UserError("no training here")), pytest.raises(SystemExit):
