@@ -74,8 +74,15 @@ def check_boolean(name: str, value: object, advice: str) -> None:
 def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
     """Returns "did you mean …?" with at most three of the names, the nearest first; if none is near, all of them."""
     known = list(names)
-    near = get_close_matches(name, known, n=3, cutoff=cutoff)
+    near = near_names(name, known, cutoff)
     return f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(known)}"
+
+
+def near_names(name: str, names: Iterable[str], cutoff: float = 0.6) -> list[str]:
+    """Returns at most three of the names: those most like `name`, then those that start with it."""
+    known = list(names)
+    longer = [each for each in known if name and each.startswith(name)]
+    return list(dict.fromkeys([*get_close_matches(name, known, n=3, cutoff=cutoff), *longer]))[:3]
 
 
 def shown(value: object) -> str:

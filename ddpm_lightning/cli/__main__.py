@@ -1,9 +1,9 @@
 """The program `ddpm`: `ddpm train schedule=cosine` does what `python train.py schedule=cosine` does, in any folder."""
 
 import sys
-from difflib import get_close_matches
 
 from ddpm_lightning import __version__
+from ddpm_lightning.errors import near_names
 
 COMMANDS = {
     "train": "train a model, or resume its training",
@@ -30,8 +30,11 @@ def main() -> None:
 
         run_command(name)
     else:
-        near = get_close_matches(name, COMMANDS, n=1)
-        sys.exit(f"Error: ddpm has no command {name!r}" + (f"; did you mean {near[0]}?" if near else f"\n\n{usage()}"))
+        near = near_names(name, COMMANDS)
+        sys.exit(
+            f"Error: ddpm has no command {name!r}"
+            + (f"; did you mean {' or '.join(near)}?" if near else f"\n\n{usage()}")
+        )
 
 
 def usage() -> str:

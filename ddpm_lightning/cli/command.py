@@ -13,6 +13,7 @@ from ddpm_lightning.configuration.checked_loader import guarded
 from ddpm_lightning.configuration.groups import CONF
 from ddpm_lightning.launching.failures import recording_failures
 from ddpm_lightning.launching.sweeper import list_failures_at_the_end
+from ddpm_lightning.runtime.quiet_libraries import quiet_matplotlib
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Command:
     name: str
 
     def __call__(self, cfg: DictConfig) -> Any:
+        quiet_matplotlib()
         with recording_failures():
             return import_module(f"ddpm_lightning.cli.{self.name}").run(cfg)
 

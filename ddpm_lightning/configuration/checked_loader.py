@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
+from itertools import chain
 from typing import Any, cast
 
 from hydra.core.default_element import GroupDefault
@@ -25,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ddpm_lightning.configuration.allowed_targets import check_buildable
 from ddpm_lightning.configuration.flags import check_flags
-from ddpm_lightning.configuration.groups import misplaced_group, no_such_option
+from ddpm_lightning.configuration.groups import added_twice, misplaced_group, no_such_option
 from ddpm_lightning.configuration.help import asks_for_help, help_template
 from ddpm_lightning.configuration.option_names import check_names, unknown_option
 from ddpm_lightning.configuration.quoting import check_named, how_to_quote
@@ -126,12 +127,18 @@ class CheckedLoader(ConfigLoaderImpl):
             check_names(str(config_name), overrides, config, self._known(config_name), self._groups(config_name))
 
     def _known(self, config_name: str | None, overrides: Sequence[str] = ()) -> dict[Any, Any]:
-        """Returns the configuration with these options, or without options if they cannot be composed."""
+        """Returns the configuration with these options, or only with the choices of groups if one cannot be set."""
         try:
             cfg = super().load_configuration(config_name, list(overrides), RunMode.RUN)
         except CompactHydraException:
-            cfg = super().load_configuration(config_name, [], RunMode.RUN)
+            cfg = super().load_configuration(config_name, self._choices_in(overrides), RunMode.RUN)
         return cast(dict[Any, Any], OmegaConf.to_container(cfg, resolve=False))
+
+    def _choices_in(self, overrides: Sequence[str]) -> list[str]:
+        """Returns those options that choose from a group, and have one value."""
+        typed = OverridesParser.create().parse_overrides(list(overrides))
+        chosen = (each for each in typed if not each.is_sweep_override())
+        return [str(each.input_line) for each in chosen if self.repository.group_exists(each.key_or_group)]
 
     def _groups(self, config_name: str | None) -> set[str]:
         """Returns the groups that the command's own file names, including those without a chosen option."""
@@ -146,12 +153,14 @@ class CheckedLoader(ConfigLoaderImpl):
         if not path:
             options = self.get_group_options, self._options_with
             mistakes = (misplaced_group(str(config_name), each, *options) for each in typed)
-            return f"Error: {next(filter(None, mistakes), error)}"
+            again = (added_twice(each) for each in typed if f"prefix: '{each.key_or_group}=" in str(error))
+            return f"Error: {next(filter(None, chain(mistakes, again)), error)}"
         if not str(error).startswith("Could not override"):
             return f"Error: {error}\n{error.__cause__}"
         others = [each for each in overrides if not f"{each.partition('=')[0]}.".startswith(f"{path}.")]
         is_null = any(each.key_or_group == path and each.value() is None for each in typed)
-        return f"Error: {unknown_option(path, self._known(config_name, others), is_null)}"
+        whole = next((each.key_or_group for each in typed if each.key_or_group.startswith(f"{path}.")), "")
+        return f"Error: {unknown_option(path, self._known(config_name, others), is_null, whole)}"
 
     def _options_with(self, group: str) -> list[str]:
         """Returns the options of a group's parent that choose from the group: those of sampler for sampler/spacing."""

@@ -1,12 +1,13 @@
 """The groups of configurations, what each is for, and which of them a command takes."""
 
 from collections.abc import Callable, Iterator
-from difflib import get_close_matches
 from pathlib import Path
 
 from hydra.core.override_parser.types import Override
 from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
+
+from ddpm_lightning.errors import near_names
 
 PACKAGE = Path(__file__).parents[1]
 CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir())
@@ -66,7 +67,9 @@ def _groups_in(name: str) -> Iterator[str]:
             yield from _groups_in(entry)
         elif not isinstance(entry, str):
             (group,) = map(str, entry)
-            yield group.rpartition(" ")[2].partition("@")[0]  # without "optional" and the package
+            name, _, package = group.rpartition(" ")[2].partition("@")  # without "optional"
+            if package != "_global_":  # else one part of this command's own options, which nobody chooses
+                yield name
 
 
 def no_such_group(command: str, group: str) -> str:
@@ -94,10 +97,17 @@ def misplaced_group(
     if not isinstance(override.value(), str | list | None):
         return f"{override.input_line} is no option; {group}= takes {', '.join(sorted(options_of(group)))}"
     if override.is_add():
-        return f"{group}= has a value already, which {override.input_line} cannot be added to; leave out the +"
+        return added_twice(override)
     if parent and not override.package:
         return f"the chosen {parent}= takes no {group}=; {parent}={' or '.join(options_with(group))} does"
     return None
+
+
+def added_twice(override: Override) -> str:
+    """Returns a sentence about an option with + whose key has a value already."""
+    return (
+        f"{override.key_or_group}= has a value already, which {override.input_line} cannot be added to; leave out the +"
+    )
 
 
 def no_such_option(error: MissingConfigException, options_of: Callable[[str], list[str]]) -> str:
@@ -106,6 +116,6 @@ def no_such_option(error: MissingConfigException, options_of: Callable[[str], li
     options = sorted(options_of(group)) if group else []
     if not options:
         return str(error)
-    near = get_close_matches(name, options)
+    near = near_names(name, options)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return f"{group}={name} is no option; {hint}{group}= takes {', '.join(options)}"

@@ -1,7 +1,6 @@
 """Refuses options that a command does not read, and suggests the nearest names that it does."""
 
 from collections.abc import Collection, Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -10,8 +9,8 @@ from hydra.core.override_parser.types import Override
 
 from ddpm_lightning.configuration.full_keys import full_key
 from ddpm_lightning.configuration.groups import GROUPS, no_such_group
-from ddpm_lightning.configuration.other_names import note_on, options_named
-from ddpm_lightning.errors import UserError
+from ddpm_lightning.configuration.other_names import has, note_on, options_named
+from ddpm_lightning.errors import UserError, near_names
 
 Node = Mapping[Any, Any]
 
@@ -47,29 +46,43 @@ def is_typed(key: str) -> bool:
     return any(each.lstrip("+").partition("=")[0] == key for each in typed)
 
 
-def unknown_name(path: str, siblings: Iterable[Any], known: Node) -> UserError:
+def chosen_option(path: str, composed: Node) -> str:
+    """Returns the option of a group in which a key lies, such as "network=dit"; "this command" if it lies in none."""
+    keys = path.split(".")
+    groups = ("/".join(keys[:depth]) for depth in range(len(keys) - 1, 0, -1))
+    choices = composed["hydra"]["runtime"]["choices"]
+    return next((f"{group}={choices[group]}" for group in groups if choices.get(group)), "this command")
+
+
+def unknown_name(
+    path: str, siblings: Iterable[Any], known: Node, place: str = "this command", typed: str = ""
+) -> UserError:
     """Returns the error for a name that the command does not read.
 
     Args:
         path: The whole name.
         siblings: The names that the command reads in its place.
         known: The configuration of the command.
+        place: What lacks the name, such as "network=dit".
+        typed: The key that was typed, if it leads to a name inside `path`, as evaluation.num_images does.
     """
     above, _, name = path.rpartition(".")
-    elsewhere = options_named(name, known)
-    near = [full_key(above, each) for each in get_close_matches(name, map(str, siblings))]
+    inside = typed.removeprefix(f"{path}.")
+    elsewhere = [*options_named(name, known), *([inside] if has(known, inside) else [])]
+    near = [full_key(above, each) for each in near_names(name, map(str, siblings))]
     likely = list(dict.fromkeys([*elsewhere, *near]))[:3]
     hint = f"did you mean {' or '.join(likely)}?" if likely else "leave it out"
-    return UserError(f"{path} is no option of this command; {hint} (--help lists them){note_on(likely)}")
+    return UserError(f"{typed or path} is no option of {place}; {hint} (--help lists them){note_on(likely)}")
 
 
-def unknown_option(path: str, known: Node, is_null: bool) -> UserError:
+def unknown_option(path: str, known: Node, is_null: bool, typed: str = "") -> UserError:
     """Returns the error for a value of a name that the command does not read.
 
     Args:
         path: The whole name.
         known: The configuration of the command.
         is_null: Whether the value is null, which leaves out a callback or another part.
+        typed: The key that was typed, if it leads to a name inside `path`.
     """
     above, _, name = path.rpartition(".")
     siblings: Any = known
@@ -80,17 +93,19 @@ def unknown_option(path: str, known: Node, is_null: bool) -> UserError:
     names = siblings if isinstance(siblings, dict) else {}
     if is_null and above and "_target_" not in names:
         return UserError(f"{path}=null leaves nothing out: {above} has no {name}, but {', '.join(names) or 'nothing'}")
-    return unknown_name(path, names, known)
+    return unknown_name(path, names, known, chosen_option(path, known), typed)
 
 
-def _check_added(path: list[str], composed: Any, command: Node) -> None:
+def _check_added(path: list[str], whole: Node, command: Node) -> None:
     known: Any = command
+    composed: Any = whole
     for depth, name in enumerate(path):
         if not isinstance(known, dict) or "_target_" in known or name.endswith("_logging"):
             return  # a class checks its own arguments, and users name loggers
         composed = composed.get(name) if isinstance(composed, dict) else None
         if name not in known and (depth == 0 or not _is_part(composed)):
-            raise unknown_name(".".join(path[: depth + 1]), known, command)
+            unknown = ".".join(path[: depth + 1])
+            raise unknown_name(unknown, known, command, chosen_option(unknown, whole), ".".join(path))
         known = known.get(name)
 
 

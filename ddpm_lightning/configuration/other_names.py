@@ -34,12 +34,14 @@ OTHER_NAMES = {
 }
 """For each option, its names elsewhere."""
 
-_NOTES = {"init_from": "it starts a new run with those weights; the options of a run with hydra.run.dir=RUN resume it"}
+_NOTES = {
+    "init_from": "it starts a new run with those weights; to resume a run, repeat its options with hydra.run.dir=RUN"
+}
 
 
 def options_named(name: str, known: Mapping[Any, Any]) -> list[str]:
     """Returns the options of a command that other projects call `name`. known: the command's configuration."""
-    return [key for key, names in OTHER_NAMES.items() if name in names and _has(known, key)]
+    return [key for key, names in OTHER_NAMES.items() if name in names and has(known, key)]
 
 
 def note_on(options: list[str]) -> str:
@@ -47,6 +49,7 @@ def note_on(options: list[str]) -> str:
     return "".join(f": {_NOTES[each]}" for each in options if each in _NOTES)
 
 
-def _has(node: Any, key: str) -> bool:
+def has(node: Any, key: str) -> bool:
+    """Returns whether a node of a configuration holds a key, such as trainer.max_steps."""
     name, _, rest = key.partition(".")
-    return isinstance(node, Mapping) and name in node and (not rest or _has(node[name], rest))
+    return isinstance(node, Mapping) and name in node and (not rest or has(node[name], rest))

@@ -191,7 +191,8 @@ class Generated(ImageSet):
             left = sum(len(numbers) for numbers in self.shards.missing(wanted, self.batch_size))
             done, folder = len(wanted) - left, relative(self.shards.folder)
             log.info("Stopped with %d of %s done", done, counted(len(wanted), "image"))
-            log.info("The finished images are in %s; to resume, %s", folder, self.how_to_resume)
+            if done:
+                log.info("The finished images are in %s; to resume, %s", folder, self.how_to_resume)
             raise
 
     def batches(self) -> Iterator[Pixels]:

@@ -16,11 +16,17 @@ NOT_APPLICABLE = (
 """Messages of warnings, as regular expressions."""
 
 
+def quiet_matplotlib() -> None:
+    """Hides what matplotlib says of its cache of fonts. Libraries import it, so call this before their import."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where HOME is read-only, it takes a temporary folder
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)
+
+
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
     """Hides Lightning's advertisements and the warnings that do not apply, inside the block."""
-    for name in ("lightning.pytorch", "matplotlib.font_manager"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    quiet_matplotlib()
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for name in ("profilers", "callbacks.model_summary"):  # only users who asked for these have them
         logging.getLogger(f"lightning.pytorch.{name}").setLevel(logging.INFO)
     with warnings.catch_warnings():

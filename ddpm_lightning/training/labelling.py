@@ -3,13 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import torch
 
 from ddpm_lightning.diffusion.conditional.conditioning import NO_CLASS, Conditioning
-from ddpm_lightning.errors import UserError, shown
+from ddpm_lightning.errors import UserError, near_names, shown
 from ddpm_lightning.seeding import NoisePerImage
 from ddpm_lightning.typing import Classes, Labels
 
@@ -140,7 +139,7 @@ def _class_of(asked: Any, names: list[str]) -> int:
         return asked
     if asked in names:
         return names.index(asked)
-    near = get_close_matches(asked, names, n=3) if isinstance(asked, str) else []
+    near = near_names(asked, names) if isinstance(asked, str) else []
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise UserError(
         f"labels= names {shown(asked)}, which is none of the {len(names)} classes; {hint}choose a number in "

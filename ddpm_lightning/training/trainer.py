@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
 from ddpm_lightning.configuration.option_names import unknown_name
-from ddpm_lightning.errors import UserError, check_at_most, check_whole
+from ddpm_lightning.errors import UserError, check_at_most, check_whole, near_names
 from ddpm_lightning.runtime.devices import check_precision, choose_accelerator
 from ddpm_lightning.runtime.private_parts import leave_signals_alone
 from ddpm_lightning.training.callbacks.stop import TimeLimit
@@ -116,9 +116,12 @@ def check_trainer(config: Mapping[str, Any]) -> None:
     """Raises UserError if the trainer of a configuration has an option that does not work here."""
     for name in config["trainer"] if isinstance(config["trainer"], dict) else ():
         if name in REFUSED:
-            raise UserError(f"trainer.{name} has no effect here: {REFUSED[name]}")
+            raise UserError(f"trainer.{name} has no effect here; {REFUSED[name]}")
         if name not in OWN_OPTIONS | PASSED_ON:
-            raise unknown_name(f"trainer.{name}", OWN_OPTIONS | PASSED_ON | REFUSED.keys(), config)
+            meant = next(iter(near_names(name, sorted(OWN_OPTIONS | PASSED_ON | REFUSED.keys()))), name)
+            if meant in REFUSED:
+                raise UserError(f"trainer.{name} is no option of this command; {REFUSED[meant]}")
+            raise unknown_name(f"trainer.{name}", OWN_OPTIONS | PASSED_ON, config)
 
 
 def check_counts(max_steps: int, accumulated: int) -> None:

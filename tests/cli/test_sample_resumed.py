@@ -77,6 +77,14 @@ def test_a_stopped_command_says_how_to_resume_and_resumes_to_the_same_bytes(
     assert files(tmp_path / "stopped") == files(tmp_path / "whole")
 
 
+def test_a_command_that_stopped_before_its_first_batch_names_no_finished_images(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped_at(0, monkeypatch, *options(checkpoint, tmp_path))
+    assert "Stopped with 0 of 7 images done" in (said := capsys.readouterr().out)
+    assert "finished images" not in said
+
+
 def test_pictures_are_there_while_others_are_made(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,7 +35,7 @@ WITHOUT_DATA = [override for override in SMALL if not override.startswith("data"
         ("trainer.precision=bf17", "trainer.precision=bf17 is none of auto, 32-true, bf16-mixed"),
         ("trainer.precision=16-mixed", "trainer.precision=16-mixed is none of"),
         ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0"),
-        ("+trainer.limit_train_batches=2", "trainer.limit_train_batches has no effect here: training counts steps"),
+        ("+trainer.limit_train_batches=2", "trainer.limit_train_batches has no effect here; training counts steps"),
         ("+trainer.nonsense=2", "nonsense"),
         ("trainer.strategy=fsdp", "trainer.strategy=fsdp divides the weights among the processes"),
         (
@@ -55,7 +55,7 @@ WITHOUT_DATA = [override for override in SMALL if not override.startswith("data"
         ("module.warmup_steps=-1", "warmup_steps=-1"),
         ("module.max_grad_norm=0", "max_grad_norm=0"),
         ("module.test_strata=0", "test_strata=0"),
-        ("callbacks.ema.decay=1", "callbacks.ema.decay=1 lies outside [0, 1)"),
+        ("callbacks.ema.decay=1", "Error: callbacks.ema.decay=1 lies outside [0, 1)"),
         ("callbacks.metrics.every_n_steps=0", "every_n_steps=0 is not a whole number of at least 1"),
         ("callbacks.grid.num_images=0", "num_images=0 is not a whole number of at least 1"),
         ("callbacks.grid.num_steps=0", "num_steps=0 is not a whole number of at least 1"),

@@ -61,6 +61,7 @@ def test_help_shows_the_values_of_what_is_chosen(capsys: pytest.CaptureFixture[s
 )
 def test_a_misspelt_option_is_told_with_the_nearest(typed: str, near: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"did you mean {near}" in error_of(capsys, "train", typed)
+    assert "did you mean lossy_coding?" in error_of(capsys, "figure", "figure=lossy")
 
 
 def test_an_option_without_a_value_is_told_with_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -122,6 +122,7 @@ def test_annotations_in_words(hint: Any, words: str) -> None:
 
 def test_at_most_three_names_are_near_the_nearest_first() -> None:
     assert nearest("step", ["stop", "steep", "stem", "steps"]) == "did you mean steps or steep or stop?"
+    assert nearest("lossy", ["glossy", "lossy_coding"]) == "did you mean glossy or lossy_coding?"
     assert nearest("x", ["steps", "stop"]) == "choose one of steps, stop"
 
 
@@ -143,7 +144,9 @@ def test_every_group_of_other_commands_is_refused_with_the_groups_of_this_one(
 @pytest.mark.parametrize(
     ("script", "typed", "words"),
     [
-        ("evaluate", "logger=none", "this command takes no logger=; its groups are clipping, evaluation, "),
+        ("evaluate", "logger=none", "this command takes no logger=; its groups are clipping, guidance, "),
+        ("evaluate", "evaluation=default", "this command takes no evaluation=; its groups are clipping, guidance, "),
+        ("figure", "+evaluation=default", "this command takes no evaluation=; its groups are clipping, extractor, "),
         ("sample", "+data=fake", "this command takes no data=; its groups are clipping, guidance, output, sampler"),
         ("train", "schedule=3", "schedule=3 is no option; schedule= takes constant, cosine"),
         ("train", "variance/interpolation=sigmoid", "variance=learned_range or learned_sigmoid does"),
@@ -200,7 +203,7 @@ def test_commands_know_the_names_of_other_projects(tmp_path: Path, capsys: pytes
     assert "trainer.gpus is no option of this command; did you mean trainer.devices?" in said
     said = error_of(capsys, "train", "+ckpt_path=X")
     assert "did you mean init_from? " in said
-    assert "hydra.run.dir=RUN resume it" in said
+    assert "to resume a run, repeat its options with hydra.run.dir=RUN" in said
 
 
 def test_every_option_that_is_suggested_can_be_typed(composed: Composed) -> None:

@@ -71,6 +71,23 @@ def test_a_name_that_no_command_reads(
         ("evaluate", "+data.rot=x", "did you mean data.root?"),
         ("evaluate", "metric=[bpd]", "did you mean metrics?"),
         ("figure", "figure=[steps] figure.steps.draw=1", "did you mean figure.steps.num_draws?"),
+        ("train", "network=dit network.channels=8 network.groups=4", "network.channels is no option of network=dit; "),
+        (
+            "train",
+            "schedule=cosine schedule.beta_T=0.1 schedule.beta_1=0.01",
+            "schedule.beta_T is no option of schedule=cosine; leave it out",
+        ),
+        ("train", "data=image_folder data.size=[4,4]", "data.size is no option of data=image_folder; "),
+        ("train", "logger=csv +logger.mine=3", "logger.mine is no option of logger=csv; "),
+        ("train", "sampler=ddim sampler.spacing.step=3", "is no option of sampler/spacing=uniform; "),
+        (
+            "evaluate",
+            "evaluation.num_images=3",
+            "evaluation.num_images is no option of this command; did you mean num_",
+        ),
+        ("figure", "+evaluation.num_images=3", "evaluation.num_images is no option of this command; did you mean num_"),
+        ("train", "+compile=true", "Error: compile= has a value already, which +compile=true cannot be added to"),
+        ("train", "+trainer.max_steps=3 sampler=ddim", "trainer.max_steps= has a value already, which +trainer."),
     ],
 )
 def test_the_nearest_names_are_told(script: str, typed: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,7 +69,7 @@ def composed() -> Any:
 
 @pytest.mark.parametrize("option", sorted(REFUSED))
 def test_an_option_without_effect_is_refused_and_the_option_that_has_it_exists(option: str, composed: Any) -> None:
-    with pytest.raises(UserError, match=rf"trainer\.{option} has no effect here: ") as refused:
+    with pytest.raises(UserError, match=rf"trainer\.{option} has no effect here; ") as refused:
         check_trainer({"trainer": {option: 1}})
     for key in re.findall(r"\b(?:trainer|module|callbacks|logger|hydra)\.[a-z][a-z_.]+", str(refused.value)):
         known = key.startswith("callbacks.summary") or key.removeprefix("trainer.") in {*PASSED_ON, option}
@@ -81,6 +81,13 @@ def test_an_option_without_effect_is_refused_and_the_option_that_has_it_exists(o
 def test_an_unknown_option_is_told_with_the_near_ones() -> None:
     with pytest.raises(UserError, match=r"trainer\.max_step is no option .*; did you mean trainer\.max_steps or "):
         check_trainer({"trainer": {"max_step": 1}})
+
+
+@pytest.mark.parametrize("option", sorted(REFUSED))
+def test_a_misspelt_option_is_not_told_with_one_that_is_refused(option: str) -> None:
+    with pytest.raises(UserError, match=rf"trainer\.{option[:-1]} is no option of this command; ") as refused:
+        check_trainer({"trainer": {option[:-1]: 1}})
+    assert not re.search(rf"\btrainer\.({'|'.join(REFUSED)})\b", str(refused.value))
 
 
 def test_what_the_profiler_and_the_summary_say_can_be_read(tmp_path: Path) -> None:

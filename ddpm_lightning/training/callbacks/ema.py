@@ -156,7 +156,7 @@ class EMA(WeightAverage):
         super().__init__()
         if not 0 <= decay < 1:
             raise UserError(
-                f"the EMA's decay={decay} lies outside [0, 1): at 1 the average would never move; the paper uses 0.9999"
+                f"decay={decay} lies outside [0, 1): at 1 the average would never move; the paper uses 0.9999"
             )
         check_boolean("callbacks.ema.warmup", warmup, "false is the paper's constant decay")
         self.decay = decay

@@ -369,6 +369,7 @@ def test_online_the_server_hears_of_everything(heard: Heard) -> None:
     """Even where the home folder cannot be written, in which W&B keeps its own log and the artifacts."""
     assert "handleInform" not in heard.ended.stderr
     assert "in trouble" not in heard.ended.stdout
+    assert "matplotlib" not in heard.ended.stdout + heard.ended.stderr
     assert list((heard.folder / "wandb" / "files" / "artifacts" / "staging").iterdir())
     assert [row["trainer/global_step"] for row in heard.history if "train/loss" in row] == [1, 2, 3, 4]
 
