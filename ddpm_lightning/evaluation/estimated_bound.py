@@ -39,6 +39,8 @@ class EstimatedBound(Metric):
     pilot_images: int = 16
     pilot_steps: int = 64
 
+    generates = False
+
     def check(self, subject: Subject) -> None:
         """Raises UserError if there is no model or no such split, or if a number is out of bounds."""
         check_split(self.split)

@@ -109,6 +109,8 @@ class ExactBound(Metric):
     clip_x_0: bool = True
     num_images: int | None = None
 
+    generates = False
+
     def check(self, subject: Subject) -> None:
         """Raises UserError if there is no model or no such split, or if the split has fewer than num_images images."""
         check_split(self.split)

@@ -58,6 +58,8 @@ class FlowLikelihood(Metric):
     num_probes: int | None = None
     name: str = "bpd_ode"
 
+    generates = False
+
     def option(self, key: str) -> str:
         """Returns the full name of an option of this metric, as the user types it."""
         return f"metrics.{self.name}.{key}"

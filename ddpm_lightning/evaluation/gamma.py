@@ -30,6 +30,8 @@ class Gamma(Metric):
     split: str = "train"
     num_images: int | None = 500
 
+    generates = False
+
     def check(self, subject: Subject) -> None:
         """Raises UserError if there is no model or no such split, or if the split has fewer than num_images images."""
         check_split(self.split)

@@ -10,16 +10,10 @@ from typing import Any
 
 from lightning.fabric import Fabric
 
-from ddpm_lightning.configuration.build import (
-    check_compile,
-    compile_network,
-    make,
-    make_node,
-    make_sampler,
-)
+from ddpm_lightning.configuration.build import check_compile, compile_network, make, make_node, make_sampler
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.errors import UserError, check_boolean, check_whole
-from ddpm_lightning.evaluation.conditional.wanted import Wanted, check_wanted, wanted_of
+from ddpm_lightning.evaluation.conditional.wanted import Wanted, check_effect, check_wanted, wanted_of
 from ddpm_lightning.evaluation.generated_shards import GeneratedShards, check_whole_set, digest
 from ddpm_lightning.evaluation.image_sets import Generated, Given, ImageSet
 from ddpm_lightning.evaluation.split_share import check_split
@@ -57,6 +51,10 @@ def measure_all(config: dict[str, Any], results: dict[str, Any], after_each: Cal
     if config.get("parts") is not None and isinstance(subject.images, Generated):
         check_whole_set(subject.images.shards, config["num_images"], config["parts"], config["batch_size"])
     failed: Failed = {} if config.get("one_by_one") else None
+    if (
+        failed is None and not results["evaluated"]
+    ):  # else a metric that is measured already may be the one that depends
+        check_effect(metrics, subject.images)
     metrics = check_metrics(metrics, subject, failed)
     fabric.launch()
     if subject.trained is not None:
@@ -143,6 +141,8 @@ def check_metrics(metrics: dict[str, Any], subject: Subject, failed: Failed = No
     """
     for name, metric in metrics.items():
         with leaving_out(name, failed):
+            if failed is not None:
+                check_effect({name: metric}, subject.images)
             metric.check(subject)
     possible = {name: metric for name, metric in metrics.items() if name not in (failed or {})}
     if not possible:

@@ -1,6 +1,7 @@
 """The base class of the metrics that evaluate.py measures."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from ddpm_lightning.evaluation.subject import Subject
 from ddpm_lightning.runtime.results import Records
@@ -9,6 +10,9 @@ from ddpm_lightning.runtime.results import Records
 class Metric(ABC):
     """Base class of metrics, which evaluate.py calls in the order `check`, `check_images`, `measure`.
 
+    Attributes:
+        generates: whether the results depend on how images are generated: on labels=, guidance= and clipping=.
+
     Example:
         >>> class Parameters(Metric):
         ...     def measure(self, subject: Subject) -> Records:
@@ -16,6 +20,8 @@ class Metric(ABC):
         ...         count = sum(weight.numel() for weight in trained.model.parameters())
         ...         return {"parameters": {"value": float(count), **trained.origin}}
     """
+
+    generates: ClassVar[bool] = True
 
     def check(self, subject: Subject) -> None:
         """Raises UserError if the metric cannot be measured. Must be quick: it is called for all metrics first."""

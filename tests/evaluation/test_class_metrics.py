@@ -90,7 +90,10 @@ def test_names_of_results_say_how_images_were_guided(checkpoint: Path, tmp_path:
         ("metrics=[class_accuracy] labels=[null] num_images=70", "labels= has null"),
         ("metrics=[fd_digits_by_class] num_images=200", "image of class"),
         ("metrics=[class_accuracy_fashion_mnist16] num_images=70", "cannot be judged by classifier_fashion_mnist16"),
-        ("metrics=[class_accuracy] images=. labels=[3]", "leave one of them out"),
+        ("metrics=[class_accuracy] images=. labels=[3]", "labels= is for images that are generated"),
+        ("metrics=[class_accuracy] images=. guidance=cfg", "guidance= is for images that are generated"),
+        ("metrics=[bpd_estimate] guidance=cfg", "guidance= would have no effect on bpd_estimate"),
+        ("metrics=[bpd,gamma] labels=[3] clipping=dynamic", "labels= and clipping= would have no effect on bpd, gamma"),
     ],
 )
 def test_what_cannot_be_measured(

@@ -1,5 +1,6 @@
 """What is asked of generated images besides the sampler: their classes, their guidance, and how x̂_0 is clipped."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,8 @@ from ddpm_lightning.configuration.full_keys import naming_options
 from ddpm_lightning.diffusion.conditional.guidance import Guidance
 from ddpm_lightning.diffusion.conditional.thresholding import Clipping
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.evaluation.image_sets import Generated, ImageSet
+from ddpm_lightning.evaluation.metric import Metric
 from ddpm_lightning.evaluation.subject import Trained
 from ddpm_lightning.training.labelling import Labelling, default_labelling, in_turn
 
@@ -40,9 +43,18 @@ class Wanted:
 
 
 def check_wanted(config: dict[str, Any]) -> None:
-    """Raises UserError if labels= is given, and nothing is generated."""
-    if config["images"] is not None and config.get("labels") is not None:
-        raise UserError("labels= chooses what is generated, but images= gives existing ones; leave one of them out")
+    """Raises UserError if labels=, guidance= or clipping= is given, and nothing is generated."""
+    usual = {"labels": None, "guidance": UNGUIDED, "clipping": STATIC}
+    for name, node in usual.items() if config["images"] is not None else ():
+        if config.get(name, node) != node:
+            raise UserError(f"{name}= is for images that are generated, but images= gives some; leave one of them out")
+
+
+def check_effect(metrics: Mapping[str, Metric], images: ImageSet) -> None:
+    """Raises UserError if labels=, guidance= or clipping= is given, and no metric depends on generated images."""
+    if isinstance(images, Generated) and images.wanted and not any(metric.generates for metric in metrics.values()):
+        given = " and ".join(f"{name}=" for name in images.wanted)
+        raise UserError(f"{given} would have no effect on {', '.join(metrics)}; leave {given} out")
 
 
 def wanted_of(config: dict[str, Any], trained: Trained) -> Wanted:

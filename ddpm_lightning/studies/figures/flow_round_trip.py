@@ -63,9 +63,11 @@ class Flow(SingleProcessFigure):
     num_rows: int = 6
 
     name = "probability_flow"
+    generates = False
 
     def check(self, subject: Subject) -> None:
         trained = self.trained(subject)
+        trained.model.conditioning.check_free(self.name)
         self.generated(subject)
         if not are_points(trained):
             self.check_model(subject)

@@ -72,11 +72,13 @@ class Interpolation(SingleProcessFigure):
     num_pairs: int = 128
 
     name = "interpolation"
+    generates = False
     usual = (0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1)
     measures_distance = True
 
     def check(self, subject: Subject) -> None:
         trained, n = self.check_model(subject), len(self.trained(subject).data.images(SPLIT))
+        trained.model.conditioning.check_free(self.name)
         self.generated(subject)
         self.check_steps("t", self.times(subject), trained, least=0)
         self.check_steps("shown_t", [self._shown(trained)], trained, least=0)

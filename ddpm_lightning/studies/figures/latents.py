@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import repeat
 
 import torch
 
@@ -139,7 +140,9 @@ class Chain:
         eps = self.noise(numbers, purpose).randn_like(x_0)
         return self.images.model.process.q_sample(x_0, torch.full((len(x_0),), t, device=x_0.device), eps)
 
-    def decode(self, x_t: Images, t: int, numbers: Sequence[int], purpose: str) -> Images:
+    def decode(
+        self, x_t: Images, t: int, numbers: Sequence[int], purpose: str, owners: Sequence[int] | None = None
+    ) -> Images:
         """Draws x_0 ~ p_θ(x_0 | x_t) for each x_t: [n, c, h, w].
 
         Args:
@@ -147,6 +150,7 @@ class Chain:
             t: Its step, in 0..T. The sampler starts at the nearest step that it visits. t = 0 returns x_t itself.
             numbers: n numbers; the noise depends on (seed, purpose, number).
             purpose: A name for this use of the noise.
+            owners: The numbers of n images, whose classes, guidance and clipping apply. None for `images.model` alone.
 
         Raises:
             Diverged: Some x_0 is NaN or infinite.
@@ -154,11 +158,13 @@ class Chain:
         if t == 0:
             return x_t
         start, size = self.place(t), self.images.batch_size
-        parts = zip(torch.split(x_t, size), _batches(numbers, size), strict=True)
+        models = repeat(None) if owners is None else map(self.images.model_of, _batches(owners, size))
+        parts = zip(torch.split(x_t, size), _batches(numbers, size), models, strict=False)
         doing, total = f"{self.doing}, t = {t}", start * len(x_t)
         with progress_bar(total=total, desc=doing, unit="image step", unit_scale=True, leave=False) as bar:
             walks = (
-                with_progress(self.walk(part, start, self.noise(of, purpose)), bar, len(part)) for part, of in parts
+                with_progress(self.walk(part, start, self.noise(of, purpose), model), bar, len(part))
+                for part, of, model in parts
             )
             x_0 = torch.cat([end_of(steps) for steps in walks])
         check_finite(x_0, numbers, self.subject.seed)

@@ -40,10 +40,12 @@ class LossyCoding(Figure):
     bound: ExactBound = field(default_factory=ExactBound)
 
     name = "lossy_coding"
+    generates = False
     usual = (0.75, 0.5, 0.25, 0.1, 0.05, 0.01)
 
     def check(self, subject: Subject) -> None:
         trained = self.check_model(subject)
+        trained.model.conditioning.check_free(self.name)
         self.generated(subject)
         self.check_steps("t", self.times(subject), trained)
         self.bound.check(subject)

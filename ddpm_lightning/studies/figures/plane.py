@@ -73,6 +73,7 @@ class Plane(SingleProcessFigure):
 
     def check(self, subject: Subject) -> None:
         trained = self.check_model(subject)
+        trained.model.conditioning.check_free(self.name)
         self.check_steps("t", self.times(subject), trained)
         self.check_count("num_paths", 1, 10_000)
         fewest = min(self.generated(subject).n, *(len(trained.data.images(split)) for split in ("train", "test")))
@@ -163,9 +164,10 @@ class Plane(SingleProcessFigure):
         self.save_curves(chain.subject, figure, sentence)
 
     def _draw_paths(self, chain: Chain) -> None:
-        noise = chain.noise(range(self.num_paths), "image")
+        numbers = range(self.num_paths)
+        noise, model = chain.noise(numbers, "image"), chain.images.model_of(numbers)
         start = chain.start(noise)
-        paths = torch.stack([start, *(step.x for step in chain.walk(start, chain.length, noise))])
+        paths = torch.stack([start, *(step.x for step in chain.walk(start, chain.length, noise, model))])
         sentence = (
             f"The ways of {counted(self.num_paths, 'point')} from x_T to x_0 "
             f"({chain.images.sampler.label(chain.images.model)})."

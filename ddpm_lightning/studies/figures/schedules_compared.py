@@ -47,6 +47,7 @@ class Schedules(SingleProcessFigure):
     num_images: int = 128
 
     name = "schedules"
+    generates = False
 
     def check(self, subject: Subject) -> None:
         data = self.trained(subject).data

@@ -79,10 +79,11 @@ class SharedLatents(SingleProcessFigure):
         steps = {t: chain.place(t) for t in chain.nearest_of(self.times(chain.subject))}
         along = chain.along(self.num_latents, steps.values())
         numbers = range(self.num_latents * self.num_samples)
+        owners = [number // self.num_samples for number in numbers]
         families = {}
         for t, step in steps.items():
             x_t = along[step].x
-            x_0 = chain.decode(x_t.repeat_interleave(self.num_samples, 0), t, numbers, f"shared x_{t}")
+            x_0 = chain.decode(x_t.repeat_interleave(self.num_samples, 0), t, numbers, f"shared x_{t}", owners)
             sets = chain.to_bytes(x_0).reshape(-1, self.num_samples, *x_0.shape[1:])
             families[t] = Family(chain.to_bytes(x_t), sets)
         return families

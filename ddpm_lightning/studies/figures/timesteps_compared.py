@@ -45,6 +45,7 @@ class TimestepsCompared(SingleProcessFigure):
     num_pairs: int = 100
 
     name = "timesteps"
+    generates = False
 
     def check(self, subject: Subject) -> None:
         trained = self.trained(subject)
