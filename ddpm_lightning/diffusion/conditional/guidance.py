@@ -167,17 +167,15 @@ class ConstantExtrapolation(Extrapolation):
         UserError: the scale is out of its range.
 
     Example:
-        >>> @dataclass(frozen=True)
-        ... class AwayFromNoise(ConstantExtrapolation):
+        >>> class AwayFromNoise(ConstantExtrapolation):
         ...     '''Moves away from the prediction for another x_t.'''
         ...
-        ...     scale: float = 2.0
-        ...     suffix = "_away_from_noise"
+        ...     scale, suffix = 2.0, "_away_from_noise"
         ...
         ...     def outputs(self, model, x_t, t):
         ...         return TwoOutputs(model(x_t, t), model(torch.randn_like(x_t), t))
-        >>> AwayFromNoise(1).is_idle(torch.tensor([3]))
-        True
+        >>> AwayFromNoise().is_idle(torch.tensor([3]))
+        False
     """
 
     scale: float
