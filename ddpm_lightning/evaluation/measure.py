@@ -111,9 +111,10 @@ def leaving_out(name: str, failed: Failed) -> Iterator[None]:
 
 
 def raise_failed(failed: Failed) -> None:
-    """Raises one UserError for all metrics that were left out, if any."""
+    """Raises one UserError for all metrics that were left out, if any, with each reason once."""
     if failed:
-        raise UserError("; ".join(f"{name} is left out: {error}" for name, error in failed.items()))
+        same = {str(e): [name for name in failed if str(failed[name]) == str(e)] for e in failed.values()}
+        raise UserError("; ".join(f"{', '.join(n)} {'are' if n[1:] else 'is'} left out: {e}" for e, n in same.items()))
 
 
 def options_of_metric(config: dict[str, Any], name: str) -> dict[str, Any]:

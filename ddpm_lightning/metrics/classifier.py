@@ -72,7 +72,7 @@ class DataSetClassifier(Extractor):
         if tuple(images.shape[1:]) != expected:
             raise UserError(
                 f"images of {tuple(images.shape[1:])} (channels, height, width) cannot be judged by {self.name}, which "
-                f"knows {expected}; choose the metrics of their own data set, or fid"
+                f"knows {expected}; choose the metrics (or, for a figure, the extractor=) of their own data set"
             )
         return Extracted(*self.network(images))
 

@@ -256,6 +256,16 @@ def test_a_figure_that_cannot_be_drawn_costs_no_other(
     assert list(results(tmp_path)["metrics"]) == ["lossy_coding_test_beta"]
 
 
+def test_what_is_wrong_with_several_figures_is_told_once(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = ["figure=[progressive_generation,shared_latents]", "extractor=fashion_mnist"]
+    said = error_of(capsys, "figure", *options(checkpoint, tmp_path, *wrong))
+    assert said.count("cannot be judged by") == 1
+    assert "Error: progressive_generation, shared_latents are left out: " in said
+    assert "extractor=" in said
+
+
 def test_one_that_fails_while_it_is_drawn_costs_no_other(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
