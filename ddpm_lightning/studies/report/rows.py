@@ -87,7 +87,7 @@ class Row:
         objective: The loss and the variance, as the table names them.
         runs: The runs, by seed.
         missing: Seeds whose runs have not begun.
-        left_out: Seeds whose runs cannot be read.
+        left_out: Seeds whose runs are left out.
         published: The row of the paper, if it has one.
     """
 
@@ -124,7 +124,7 @@ class Row:
         for progress in dict.fromkeys(run.progress for run in unfinished):
             parts.append(f"{_seeds([run.seed for run in unfinished if run.progress == progress])} unfinished{progress}")
         if self.left_out:
-            parts.append(f"{', '.join(self.left_out)} left out, because the files cannot be read")
+            parts.append(f"{', '.join(self.left_out)} left out, because files are damaged or disagree")
         if self.missing:
             parts.append(f"{', '.join(self.missing)} not begun")
         return "; ".join(parts)

@@ -115,7 +115,7 @@ class Sweep:
     Args:
         folder: Its directory.
         runs: The runs that have begun.
-        damaged: The runs that are left out because they cannot be read, each with the reason.
+        damaged: The runs that are left out, each with the reason: it cannot be read, or its files are of two runs.
         left_out: The overrides of those runs, where they are known.
         commands: The commands that started or resumed the sweep.
         planned: The overrides of all planned jobs, in order; None if they are unknown.
@@ -159,7 +159,7 @@ class Sweep:
 
 
 def read_sweep(folder: Path) -> Sweep:
-    """Reads the sweep in a directory. Runs that cannot be read are listed as damaged.
+    """Reads the sweep in a directory. Runs that cannot be read, or whose files disagree, are listed as damaged.
 
     Raises:
         UserError: The directory holds no run of a sweep.

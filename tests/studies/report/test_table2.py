@@ -21,7 +21,7 @@ from ddpm_lightning.runtime.command_line import command_for
 from ddpm_lightning.runtime.results import with_warnings
 from ddpm_lightning.studies.report.dashboard import TABLE
 from ddpm_lightning.studies.report.plan import add_to_plan, read_plan
-from ddpm_lightning.studies.report.rows import BITS, COLUMNS, DISTANCE, Cell, rows_of, with_error
+from ddpm_lightning.studies.report.rows import BITS, COLUMNS, DISTANCE, Cell, Row, rows_of, with_error
 from ddpm_lightning.studies.report.runs import read_run, read_sweep
 from ddpm_lightning.studies.report.sample_strips import samples
 from ddpm_lightning.studies.report.sweep_plots import drawn
@@ -214,6 +214,12 @@ def test_what_is_no_sweep_is_told_in_a_sentence(tmp_path: Path, capsys: pytest.C
     assert "holds no run of a sweep" in error_of(capsys, "report", f"sweep={tmp_path}/none", "logger=none")
 
 
+def test_a_row_says_of_runs_left_out_only_what_holds_of_all() -> None:
+    """Their files may be damaged, or of two runs."""
+    state = Row(("epsilon", "beta", "simple"), "", "", (), (), ("seed 0", "seed 1"), None).state
+    assert state == "0 of 2 finished; seed 0, seed 1 left out, because files are damaged or disagree"
+
+
 def test_a_damaged_run_is_left_out_and_named(swept: Swept, copy: Path) -> None:
     (copy / f"{ROWS[0]}_seed0" / "results.json").write_text("{")
     (copy / f"{ROWS[1]}_seed0" / ".hydra" / "hydra.yaml").write_text("")
@@ -221,7 +227,7 @@ def test_a_damaged_run_is_left_out_and_named(swept: Swept, copy: Path) -> None:
     page = (copy / "report.html").read_text()
     assert "12 runs: 8 finished, 2 diverged, 2 left out" in page
     assert "not begun" not in page
-    assert page.count("; seed 0 left out, because the files cannot be read") == 2
+    assert page.count("; seed 0 left out, because files are damaged or disagree") == 2
     assert f"{ROWS[0]}_seed0/results.json is damaged" in page
     assert f"{ROWS[1]}_seed0" in page
 
