@@ -15,7 +15,7 @@ Features = Float[Tensor, "b _ _ _"]
 """Activations inside a network; channels, height and width may differ from layer to layer."""
 
 Noise = Float[Tensor, "b ..."]
-"""What a loss draws for each example: ε, and more if it needs more."""
+"""The noise that a loss draws for each example: ε alone, or several draws."""
 
 NoisePairs = Float[Tensor, "b 2 *d"]
 """Two draws of noise for each example."""

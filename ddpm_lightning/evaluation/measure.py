@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,7 @@ def measure_all(config: dict[str, Any], results: dict[str, Any], after_each: Cal
     if config.get("parts") is not None and isinstance(subject.images, Generated):
         check_whole_set(subject.images.shards, config["num_images"], config["parts"], config["batch_size"])
     failed: Failed = {} if config.get("one_by_one") else None
-    if (
-        failed is None and not results["evaluated"]
-    ):  # else a metric that is measured already may be the one that depends
+    if failed is None and not results["evaluated"]:  # or a metric that is measured already may depend on them
         check_effect(metrics, subject.images)
     metrics = check_metrics(metrics, subject, failed)
     fabric.launch()
@@ -205,7 +203,8 @@ def make_subject(config: dict[str, Any], fabric: Fabric) -> Subject:
         background=background,
     )
     if trained is not None:
-        subject.images_within = partial(images_within, config, trained, fabric.device.type)
+        # cached, because each set of images takes a checksum of all weights
+        subject.images_within = cache(partial(images_within, config, trained, fabric.device.type))
     return subject
 
 
@@ -223,7 +222,7 @@ def options_within(node: dict[str, Any], model: DenoisingDiffusion, calls: int) 
         UserError: if a single step needs more.
     """
     traits = make_sampler(node, model).traits
-    num_steps = min((calls + traits.calls_saved) // traits.calls_per_step, model.process.T)
+    num_steps = min(traits.steps_within(calls), model.process.T)
     if num_steps < 1:
         raise UserError(f"{calls} network calls are too few for a step of this sampler; allow {traits.calls_per_step}")
     return {**node, "num_steps": num_steps}

@@ -242,7 +242,7 @@ class DDPM(L.LightningModule):
 
 
 class Draws(NamedTuple):
-    """What a training step draws: t in 1..T, [b]; its importance weight, [b]; and ε, or what else the loss draws."""
+    """The draws of a training step: t in 1..T, [b]; its importance weight, [b]; and the noise that the loss needs."""
 
     t: Timesteps
     weight: PerExample

@@ -17,7 +17,7 @@ CHECK_EVERY = 10
 
 
 class SeenBatch(NamedTuple):
-    """What identifies a training batch in an error message.
+    """A training batch, as an error message identifies it.
 
     Args:
         indices: indices of the images in the data set, [b].

@@ -1,4 +1,4 @@
-"""What commands say of options that cannot be: the whole key, what is allowed, and what to type instead."""
+"""Messages about wrong options name the whole key, the allowed values, and what to type instead."""
 
 import re
 import subprocess

@@ -89,7 +89,7 @@ def choices(draw: DrawFn) -> list[str]:
 
 @st.composite
 def spoiled(draw: DrawFn, most: int) -> list[str]:
-    """The same, with up to `most` values replaced by extreme ones."""
+    """Draws an option of every group at tiny sizes, with up to `most` values replaced by extreme ones."""
     chosen = draw(choices())
     config = composed(*(override.format(root="x") for override in chosen))
     keys: SearchStrategy[str] = st.sampled_from(sorted(set(leaves(config)) - MAY_BE_LONG - PLACES))

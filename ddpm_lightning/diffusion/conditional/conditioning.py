@@ -1,4 +1,4 @@
-"""What a model is conditioned on: nothing, or the class y of an image."""
+"""Conditionings of a model: on nothing, or on the class y of an image."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ NO_CLASS = -1
 
 
 class Conditioning(ABC):
-    """What p_θ is conditioned on.
+    """Base class of conditionings of p_θ, such as on the class of an image.
 
     Attributes:
         suffix: part of the names of bits/dim, because those of p_θ(x) and p_θ(x | y) do not compare.

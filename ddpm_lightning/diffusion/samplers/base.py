@@ -46,6 +46,10 @@ class Traits(NamedTuple):
     calls_saved: int = 0
     suffix: str = ""
 
+    def steps_within(self, calls: int) -> int:
+        """Returns the largest number of steps that need at most `calls` network calls per image."""
+        return (calls + self.calls_saved) // self.calls_per_step
+
 
 def end_of(steps: Iterable[Step]) -> Images:
     """Returns x of the last step of a trajectory: [b, *d]. It keeps no other step in memory."""

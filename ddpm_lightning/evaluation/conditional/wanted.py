@@ -1,4 +1,4 @@
-"""What is asked of generated images besides the sampler: their classes, their guidance, and how x̂_0 is clipped."""
+"""The options of generated images besides the sampler: their classes, their guidance, and the clipping of x̂_0."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

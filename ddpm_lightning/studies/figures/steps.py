@@ -86,11 +86,7 @@ class Steps(DistanceFigure):
         """Yields every sampler with every number of calls."""
         kept = {name: sampler for name, sampler in self.samplers.items() if sampler is not None}
         for (name, sampler), calls in product(kept.items(), self._calls(model)):
-            yield (
-                name,
-                calls,
-                replace(sampler, num_steps=(calls + sampler.traits.calls_saved) // sampler.traits.calls_per_step),
-            )
+            yield name, calls, replace(sampler, num_steps=sampler.traits.steps_within(calls))
 
     def _draw(self, judge: Judge, subject: Subject, found: Distances) -> None:
         figure, axes = new_figure()

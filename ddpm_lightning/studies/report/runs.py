@@ -78,7 +78,7 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run has finished its training and measured all its metrics."""
+        """True if the run has trained all its steps and measured all its metrics."""
         measured_all = metrics_after_training(self.config) <= set(self.outcome.get("evaluated") or ())
         return measured_all and has_all_steps(self.outcome, self.steps)
 

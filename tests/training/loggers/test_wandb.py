@@ -319,7 +319,7 @@ def steps_in(path: Path) -> list[int]:
 
 
 def has_rows(run_dir: Path) -> bool:
-    """Whether W&B has written a row of a run that is not finished."""
+    """Returns whether W&B has written a row of metrics, which it may do while the run trains."""
     try:
         return any(run.values("train/loss") for run in read_run(run_dir))
     except (subprocess.CalledProcessError, ValueError, KeyError):  # half a file

@@ -32,7 +32,7 @@ QUANTITIES = {
     "recall": "recall ↑",
     "agreement": "share of the class asked for ↑",
 }
-"""What is measured, and how the figure calls it."""
+"""The measured quantities by name, each with its label in the figure."""
 
 Measured = dict[str, dict[float, dict[str, MeanAndError]]]
 """The mean over draws of each quantity, by guidance and scale."""
