@@ -75,6 +75,9 @@ def guarded(main: Callable[[], None]) -> Callable[[], None]:
 class CheckedLoader(ConfigLoaderImpl):
     """Hydra's loader, with errors for configurations that hold secrets, run foreign code or have unknown options."""
 
+    _composed: tuple[list[str], DictConfig | None] = [], None
+    """Options, and the configuration that was composed of them to learn its mode."""
+
     def get_group_options(
         self,
         group_name: str,
@@ -100,7 +103,11 @@ class CheckedLoader(ConfigLoaderImpl):
         try:
             check_named(overrides)
             check_typed(overrides)  # first, because Hydra's own errors repeat the options
-            cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+            if not validate_sweep_overrides:  # Hydra wants to know hydra.mode, and ignores errors
+                return self._composed_for_mode(config_name, overrides)
+            cfg = self._composed_before(overrides) or super().load_configuration(
+                config_name, overrides, run_mode, from_shell
+            )
             self._check(cfg, config_name, overrides)
             if config_name and asks_for_help():
                 cfg.hydra.help.template = help_template(config_name, cfg, self.get_group_options)
@@ -114,6 +121,25 @@ class CheckedLoader(ConfigLoaderImpl):
             raise CompactHydraException(f"Error: {error}") from error
         except (ConfigCompositionException, ValueError) as error:  # ValueError: as on `experiment=null`
             raise CompactHydraException(self._explained(error, config_name, overrides)) from error
+        return cfg
+
+    def _composed_for_mode(self, config_name: str | None, overrides: list[str]) -> DictConfig:
+        """Returns the configuration, and keeps it: without it, Hydra would compose it again to run the command."""
+        cfg = super().load_configuration(config_name, overrides, RunMode.MULTIRUN, validate_sweep_overrides=False)
+        sweeps = any(each.is_sweep_override() for each in OverridesParser.create().parse_overrides(overrides))
+        if not sweeps and not OmegaConf.missing_keys(cfg.hydra.runtime.choices):  # a run must have them all
+            self._composed = list(overrides), cfg
+        return cfg
+
+    def _composed_before(self, overrides: list[str]) -> DictConfig | None:
+        """Returns the configuration that was kept, if it is that of these options: Hydra adds hydra.mode to them."""
+        before, cfg = self._composed
+        self._composed = [], None  # once, because the caller may change it
+        if cfg is None or overrides not in (before, [*before, "hydra.mode=RUN"]):
+            return None
+        for each in overrides[len(before) :]:
+            cfg.hydra.mode = RunMode.RUN
+            cfg.hydra.overrides.hydra.append(each)
         return cfg
 
     def _check(self, cfg: DictConfig, config_name: str | None, overrides: list[str]) -> None:

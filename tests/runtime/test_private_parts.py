@@ -12,7 +12,10 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import RunMode
 from lightning.pytorch.loggers import WandbLogger
+from omegaconf import OmegaConf
 
 from ddpm_lightning.configuration.checked_loader import CheckedLoader
 from ddpm_lightning.runtime.private_parts import (
@@ -22,6 +25,7 @@ from ddpm_lightning.runtime.private_parts import (
     leave_out_anonymous,
     leave_signals_alone,
 )
+from tests.commands import ROOT
 
 
 @pytest.mark.parametrize("method", ["load_configuration", "load_sweep_config", "get_group_options"])
@@ -40,6 +44,40 @@ def test_hydra_composes_with_the_loader_that_it_is_given() -> None:
         GlobalHydra.instance().clear()
         hydra = Hydra.create_main_hydra2("test", create_config_search_path(None))
         assert type(hydra.config_loader) is ConfigLoaderImpl
+    finally:
+        GlobalHydra.instance().clear()
+
+
+@pytest.mark.parametrize("mode", [RunMode.RUN, RunMode.MULTIRUN])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("train", []),
+        ("train", ["schedule=cosine", "seed=3", "hydra.run.dir=x"]),
+        ("train", ["hydra.mode=RUN"]),
+        ("train", ["experiment=table2_digits"]),
+        ("train", ["seed=1,2"]),
+        ("convert", ["source=pesser", "source.path=x"]),
+        ("convert", ["source=pesser", "variance@source.variance=beta"]),
+    ],
+)
+def test_what_is_composed_once_is_what_hydra_composes_twice(name: str, options: list[str], mode: RunMode) -> None:
+    theirs, ours = (_composed(loader, name, options, mode) for loader in (ConfigLoaderImpl, CheckedLoader))
+    assert ours == theirs
+
+
+def _composed(loader: type[ConfigLoaderImpl], name: str, options: list[str], mode: RunMode) -> Any:
+    """The configuration of a command, after Hydra asked for its mode; or the error's class."""
+    GlobalHydra.instance().clear()
+    try:
+        with composing_with(loader):
+            hydra = Hydra.create_main_hydra_file_or_module(str(ROOT / "train.py"), None, "conf", "train")
+        options = list(options)
+        if hydra.get_mode(name, options) is None:
+            options.append(f"hydra.mode={mode.name}")
+        return OmegaConf.to_container(hydra.compose_config(name, options, mode), resolve=False)
+    except Exception as error:
+        return isinstance(error, HydraException)
     finally:
         GlobalHydra.instance().clear()
 
