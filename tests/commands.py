@@ -66,6 +66,11 @@ def command(script: str, *overrides: str) -> None:
         sys.argv = before
 
 
+def slow(*cases: Any) -> list[Any]:
+    """Cases of a test that repeat what the others show, and wait for `make test-slow`."""
+    return [pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow) for case in cases]
+
+
 def train(run_dir: Path, *overrides: str, plots: bool = False) -> Path:
     """A small run; returns its directory."""
     command("train", f"hydra.run.dir={run_dir}", *(WITH_PLOTS if plots else SMALL), *overrides)

@@ -35,6 +35,7 @@ def test_it_brings_neither_lightning_nor_hydra() -> None:
     assert found.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_it_takes_less_than_three_tenths_of_a_second_beyond_torch() -> None:
     """The processor's time, not the clock's, for other tests run beside this one."""
     code = f"import torch, time\nstart = time.process_time()\n{EVERYTHING}\nprint(time.process_time() - start)"

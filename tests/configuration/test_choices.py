@@ -1,7 +1,8 @@
 """Every option of every group, found by glob; and every combination of schedule, parameterization, variance, loss."""
 
+from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import product
+from itertools import cycle, islice, product
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +75,15 @@ def is_legal(variance: str, loss: str) -> bool:
     return loss != "hybrid"
 
 
+def each_once(some: Sequence[Any], others: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    """Pairs in which each of either occurs."""
+    return zip(*(islice(cycle(each), max(len(some), len(others))) for each in (some, others)), strict=True)
+
+
+@pytest.mark.parametrize("pairs", [each_once, pytest.param(product, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("loss", options("loss"))
 @pytest.mark.parametrize("variance", sorted(set(options("variance")) - NEEDS_A_FILE))
-def test_every_combination_trains_or_says_why_not(variance: str, loss: str) -> None:
+def test_every_combination_trains_or_says_why_not(variance: str, loss: str, pairs: Any) -> None:
     """One network for all schedules and parameterizations, of which neither it nor what is legal depends."""
     config = composed(*SMALL_MODEL, "network.multipliers=[1]", f"loss={loss}", f"variance={variance}")
     x_0 = torch.randint(0, 17, (4, 1, 4, 4)) / 8 - 1
@@ -86,7 +93,8 @@ def test_every_combination_trains_or_says_why_not(variance: str, loss: str) -> N
         return
     model = build_model(config, make(config["data"]))
     module = make_module(config, model)
-    for process, parameterization in product(every("schedule"), every("parameterization")):
+    processes, parameterizations = every("schedule"), every("parameterization")
+    for process, parameterization in pairs(processes, parameterizations):
         parts = (model.network, process, parameterization, model.variance, model.levels)
         take_step(module, DenoisingDiffusion(*parts), x_0)
 

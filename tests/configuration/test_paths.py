@@ -75,7 +75,7 @@ def test_a_python_without_the_package_is_told_the_path_of_the_script(
     assert shlex.split(command_for("sample.py")) == ["bin/ddpm", "sample"]
 
 
-@pytest.mark.parametrize("chdir", ["true", "false"])
+@pytest.mark.parametrize("chdir", ["true", pytest.param("false", marks=pytest.mark.slow)])
 def test_the_told_command_runs_where_the_user_stands(
     chdir: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

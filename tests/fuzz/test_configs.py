@@ -107,6 +107,7 @@ def check(runner: Runner, root: Path, overrides: list[str]) -> None:
 QUICK = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
 
+@pytest.mark.slow
 @settings(QUICK, max_examples=5)
 @given(overrides=spoiled(most=3))
 def test_extreme_values_give_a_result_or_an_error(runner: Runner, root: Path, overrides: list[str]) -> None:

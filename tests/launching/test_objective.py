@@ -132,7 +132,9 @@ MEASURED = (
 )
 
 
-@pytest.mark.parametrize("more", [("callbacks.quality.raw=true",), ("callbacks.ema=null",)], ids=["averaged", "raw"])
+@pytest.mark.parametrize(
+    "more", [("callbacks.quality.raw=true",), pytest.param(("callbacks.ema=null",), marks=pytest.mark.slow)]
+)
 def test_the_names_told_before_training_are_those_in_the_results(more: tuple[str, ...], tmp_path: Path) -> None:
     known = "objective=test/bpd_beta_raw" if "callbacks.ema=null" in more else "objective=test/bpd_beta"
     with patch.object(objective, "check_name", wraps=objective.check_name) as check:

@@ -175,6 +175,7 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
     assert "Stopped at once" in said
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_is_resumed_by_its_own_folder(tmp_path: Path) -> None:
     sweep = ("-m", f"hydra.sweep.dir={tmp_path}", *SMALL, "seed=0")
     with pytest.raises(SystemExit):
@@ -203,6 +204,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120, every: float =
         time.sleep(every)
 
 
+@pytest.mark.slow
 def test_what_was_measured_before_a_kill_stands_in_the_results(tmp_path: Path) -> None:
     """At the last step, whose checkpoint is there; killed while testing."""
     even = [option for option in OPTIONS if "max_steps" not in option] + ["trainer.max_steps=6"]

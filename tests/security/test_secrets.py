@@ -74,6 +74,7 @@ def test_what_is_no_secret_passes(option: str, tmp_path: Path, capsys: pytest.Ca
     assert "variance=beta is fixed" in said
 
 
+@pytest.mark.slow
 def test_the_key_of_the_environment_is_nowhere(tmp_path: Path) -> None:
     """By wandb offline, in every byte of the run directory, W&B's own files included, and of the output."""
     run = tmp_path / "run"

@@ -39,6 +39,7 @@ def test_the_gradient_is_the_same(option: str, whole_gradient: torch.Tensor, tmp
     assert (divided - whole_gradient).norm() < 1e-6 * whole_gradient.norm()
 
 
+@pytest.mark.slow
 def test_so_is_every_number_by_optimizer_step(tmp_path: Path) -> None:
     whole, divided = train(tmp_path / "whole", *OPTIONS), train(tmp_path / "divided", *OPTIONS, FOUR_TURNS)
     ours, theirs = (read_rows(run / "metrics.csv") for run in (whole, divided))

@@ -147,7 +147,9 @@ def test_a_chain_of_fewer_steps_is_guided_at_the_steps_of_training() -> None:
     assert again.variance == BetaTildeVariance()
 
 
-@pytest.mark.parametrize("scale", [0.0, 1.0, 2.0, 4.0])
+@pytest.mark.parametrize(
+    "scale", [pytest.param(0.0, marks=pytest.mark.slow), 1.0, pytest.param(2.0, marks=pytest.mark.slow), 4.0]
+)
 def test_guided_samples_of_gaussians_have_the_spread_that_the_flow_leads_to(scale: float) -> None:
     """q(x) = N(0, S²), q(x | y) = N(0, s²). With σ² the noise, the guided flow
 

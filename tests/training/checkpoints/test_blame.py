@@ -11,7 +11,7 @@ import torch
 
 from ddpm_lightning.runtime.run_directory import alone_in
 from ddpm_lightning.training.callbacks.resuming import check_shapes
-from tests.commands import SMALL, command, error_of, train
+from tests.commands import SMALL, command, error_of, slow, train
 from tests.training.checkpoints.test_kept import failing
 
 FEW = ["callbacks.grid=null", "callbacks.strip=null", "callbacks.bound=null", "callbacks.checkpoint.every_n_steps=1"]
@@ -42,7 +42,8 @@ class FailsAt(L.Callback):
 
 
 @pytest.mark.parametrize(
-    "hook", ["setup", "on_fit_start", "on_train_start", "on_train_batch_start", "on_after_backward"]
+    "hook",
+    ["setup", *slow("on_fit_start", "on_train_start", "on_train_batch_start"), "on_after_backward"],
 )
 def test_a_bug_of_the_users_own_is_shown_where_it_is(
     checkpoint: dict[str, Any], tmp_path: Path, hook: str, capsys: pytest.CaptureFixture[str]
@@ -94,7 +95,9 @@ def forget_the_window(checkpoint: dict[str, Any]) -> None:
     checkpoint["callbacks"]["TrainingMetrics"]["losses"] = "low"
 
 
-@pytest.mark.parametrize("spoil", [forget_moments, cut_a_moment, repeat_the_step, forget_progress, forget_the_window])
+@pytest.mark.parametrize(
+    "spoil", [cut_a_moment, forget_progress, *slow(forget_moments, repeat_the_step, forget_the_window)]
+)
 def test_a_state_that_does_not_fit_is_the_checkpoints(
     checkpoint: dict[str, Any], tmp_path: Path, spoil: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
