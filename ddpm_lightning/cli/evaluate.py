@@ -12,6 +12,7 @@ from ddpm_lightning.errors import UserError
 from ddpm_lightning.evaluation.generated_shards import check_parts, part_of
 from ddpm_lightning.evaluation.image_sets import Generated
 from ddpm_lightning.evaluation.measure import check_options, make_subject, measure_all
+from ddpm_lightning.evaluation.sample_metrics import check_extractor
 from ddpm_lightning.metrics.extractor import sha256_of
 from ddpm_lightning.runtime.command_line import relative
 from ddpm_lightning.runtime.processes import in_processes, is_first
@@ -29,6 +30,7 @@ OPTIONS = "options"
 
 NOT_MADE_OF = (
     "metrics",
+    "extractor",
     "batch_size",
     "compile",
     "generated",
@@ -53,6 +55,7 @@ def evaluate(config: dict[str, Any]) -> None:
     commit()  # remembers the commit that runs, even if files change meanwhile
     with quiet_libraries():
         check_options(config)
+        check_extractor(config)
         if check_parts(config):
             make_part(config)
         else:

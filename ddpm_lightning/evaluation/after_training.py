@@ -23,6 +23,7 @@ from ddpm_lightning.evaluation.measure import (
     options_of_metric,
     options_within,
 )
+from ddpm_lightning.evaluation.sample_metrics import check_extractor
 from ddpm_lightning.evaluation.subject import Subject, Trained, weights_suffix
 from ddpm_lightning.training.callbacks.checkpoints import last_checkpoint
 from ddpm_lightning.training.callbacks.stop import stop_if_asked
@@ -114,6 +115,7 @@ def check_evaluation(config: dict[str, Any], model: DenoisingDiffusion, data: Ev
     Raises:
         UserError: if a metric cannot be measured.
     """
+    check_extractor(config)
     options = options_of(config)
     with naming_options("evaluation", [*config["evaluation"], "trainer.precision"]):
         check_options(options)

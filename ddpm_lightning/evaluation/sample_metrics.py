@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ddpm_lightning.configuration.build import INCEPTION
 from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.evaluation.metric import Metric
 from ddpm_lightning.evaluation.subject import Subject
@@ -20,7 +21,8 @@ class SampleMetric(Metric):
     Args:
         score: computes the values from features.
         extractor: computes the features.
-        names: names of the score's values with this extractor, in their order.
+        names: names of the score's values with this extractor, in their order; [] takes the score's own names with the
+            extractor's label, such as density_digits.
     """
 
     score: Score
@@ -50,7 +52,8 @@ class SampleMetric(Metric):
 
     def result_names(self, subject: Subject) -> list[str]:
         """Returns the names of the results in results.json."""
-        return [self._full_name(name, subject) for name in self.names]
+        names = self.names or [f"{name}_{self.extractor.label}" for name in self.score.names]
+        return [self._full_name(name, subject) for name in names]
 
     def _real(self, subject: Subject) -> Reference:
         return subject.reference_features(self.extractor) if self.score.compares else Reference()
@@ -120,3 +123,19 @@ class WithinCalls(Metric):
 
 def _named(name: str, calls: int) -> str:
     return f"{name}_within{calls}"
+
+
+def check_extractor(config: dict[str, Any]) -> None:
+    """Raises UserError if extractor= is given, and no metric takes it."""
+    chosen = config.get("extractor")
+    metrics = {name: node for name, node in config["metrics"].items() if node is not None}
+    if metrics and chosen and chosen["_target_"] != INCEPTION["_target_"] and not _has(metrics, chosen):
+        raise UserError(
+            f"extractor= would have no effect on {', '.join(metrics)}; leave it out, or choose a metric of any "
+            "features, such as metrics=[prdc]"
+        )
+
+
+def _has(node: Any, part: Any) -> bool:
+    """Returns whether a node of the configuration is a part, or has it inside."""
+    return node == part or (isinstance(node, dict) and any(_has(inner, part) for inner in node.values()))

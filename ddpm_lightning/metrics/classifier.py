@@ -67,6 +67,10 @@ class DataSetClassifier(Extractor):
         self.requires_grad_(False)
         self.eval()
 
+    @property
+    def label(self) -> str:
+        return self.name.removeprefix("classifier_")
+
     def extract(self, images: Pixels) -> Extracted:
         expected = (self.network.channels, *self.network.size)
         if tuple(images.shape[1:]) != expected:

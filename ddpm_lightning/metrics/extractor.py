@@ -63,6 +63,11 @@ class Extractor(nn.Module, ABC):
         """
 
     @property
+    def label(self) -> str:
+        """The end of the names of scores of its features, as in fd_digits."""
+        return self.name
+
+    @property
     def device(self) -> torch.device:
         """The device of its weights."""
         return next(self.parameters()).device

@@ -29,6 +29,7 @@ class Inception(Extractor):
     """
 
     name = "inception-v3-compat"
+    label = "inception"
     num_features = 2048
 
     def __init__(self, weights: str | None = None) -> None:

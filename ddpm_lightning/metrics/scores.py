@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
@@ -45,6 +45,7 @@ class Score(ABC):
     Attributes:
         compares: whether it needs real images.
         needs_features: whether it needs the features of each real image, not only their mean and covariance.
+        names: the names of its numbers, in order; a result has the extractor's label in its name, too.
 
     Example:
         >>> class MeanDistance(Score):
@@ -57,6 +58,7 @@ class Score(ABC):
 
     compares = True
     needs_features = False
+    names: ClassVar[Sequence[str]] = ()
 
     @abstractmethod
     def __call__(self, generated: Extracted, real: Reference) -> Sequence[Value]:
@@ -99,6 +101,8 @@ class FrechetDistance(Score):
         Heusel et al. (2017), "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium".
     """
 
+    names = ("fd",)
+
     def __call__(self, generated: Extracted, real: Reference) -> Sequence[Value]:
         value = frechet_distance(statistics_of(generated.features), real.statistics)
         return [Value(value, warning=suspicion(value, real.floor(len(generated.features))))]
@@ -139,6 +143,7 @@ class ClassifierScore(Score):
 
     splits: int = 10
     compares = False
+    names = ("score",)
 
     def __post_init__(self) -> None:
         check_whole("splits", self.splits, 1, "the usual number is 10")
@@ -170,6 +175,7 @@ class KernelDistance(Score):
     subsets: int = 100
     subset_size: int = 1000
     needs_features = True
+    names = ("kd_of_subsets",)
 
     def __post_init__(self) -> None:
         check_whole("subsets", self.subsets, 1, "the usual number is 100")
@@ -204,6 +210,7 @@ class PrecisionRecall(Score):
 
     k: int = 3
     needs_features = True
+    names: ClassVar[Sequence[str]] = ("precision", "recall")
 
     def __post_init__(self) -> None:
         check_whole("k", self.k, 1, "the usual number is 3")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ddpm_lightning.configuration.arguments import default_arguments
-from ddpm_lightning.configuration.build import MODEL_PARTS, UNCONDITIONAL
+from ddpm_lightning.configuration.build import INCEPTION, MODEL_PARTS, UNCONDITIONAL
 from ddpm_lightning.errors import UserError, shown
 from ddpm_lightning.runtime.command_line import option
 from ddpm_lightning.runtime.devices import check_precision, choose_accelerator
@@ -34,7 +34,8 @@ _ANOTHER_RUN = (
     *("conditioning", "callbacks.ema", "trainer.precision", "trainer.sync_batchnorm", "init_from", "init_use_ema"),
 )
 _MAY_CHANGE = (
-    *("sampler", "metrics", "evaluation", "inception_weights", "compile", "optimizer.fused", "optimizer.foreach"),
+    *("sampler", "metrics", "evaluation", "extractor", "inception_weights", "compile"),
+    *("optimizer.fused", "optimizer.foreach"),
     *("module.max_skipped", "module.test_strata", "callbacks.ema.every_n_steps", "callbacks.ema.max_snapshots"),
     *("callbacks.metrics", "callbacks.loss_by_t", "callbacks.bound", "callbacks.quality", "callbacks.grid"),
     *("callbacks.strip", "callbacks.schedule_plot", "callbacks.loss_curve", "callbacks.checkpoint"),
@@ -53,6 +54,7 @@ _CANNOT_MATTER = (
 ADDED = {
     "conditioning": UNCONDITIONAL,
     "lr_schedule": {"_target_": "ddpm_lightning.training.lr_schedules.ConstantLR"},
+    "extractor": INCEPTION,
 }
 """Groups that old checkpoints lack, and the options that do what was done before. No hash depends on these options."""
 

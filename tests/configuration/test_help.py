@@ -11,8 +11,8 @@ from ddpm_lightning.configuration.groups import CONF, GROUPS, groups_of
 from tests.commands import ROOT, command, error_of
 
 FOREIGN = {
-    "train": {"figure", "output", "source", "target", "study", "extractor"},
-    "sample": {"loss", "optimizer", "trainer", "figure", "metrics", "source"},
+    "train": {"figure", "output", "source", "target", "study"},
+    "sample": {"loss", "optimizer", "trainer", "figure", "metrics", "source", "extractor"},
     "evaluate": {"loss", "optimizer", "figure", "output", "schedule"},
     "figure": {"loss", "optimizer", "output", "schedule", "source"},
     "report": {"schedule", "data", "sampler"},

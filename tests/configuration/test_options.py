@@ -62,7 +62,7 @@ def test_a_name_that_no_command_reads(
         ("sample", "+schedule@elsewhere=linear", "this command takes no schedule="),
         ("sample", "+hydra.run.dri=x", "did you mean hydra.run.dir?"),
         ("sample", "num_image=3", "did you mean num_images?"),
-        ("train", "+extractor=digits", "this command takes no extractor="),
+        ("sample", "+extractor=digits", "this command takes no extractor="),
         ("train", "+evaluation.num_image=3", "did you mean evaluation.num_images?"),
         ("train", "evaluation.num_image=3", "did you mean evaluation.num_images?"),
         ("train", "+callbacks.quick=3", "callbacks.quick is no option"),
