@@ -40,9 +40,6 @@ STATIC = {"_target_": "ddpm_lightning.diffusion.conditional.thresholding.StaticC
 UNGUIDED = {"_target_": "ddpm_lightning.diffusion.conditional.guidance.NoGuidance"}
 """The guidance of a configuration that names none."""
 
-INCEPTION = {"_target_": "ddpm_lightning.metrics.inception.Inception"}
-"""The extractor of a configuration that names none."""
-
 
 @runtime_checkable
 class PixelScale(Protocol):

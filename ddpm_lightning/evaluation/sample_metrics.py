@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ddpm_lightning.configuration.build import INCEPTION
 from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.evaluation.metric import Metric
 from ddpm_lightning.evaluation.subject import Subject
-from ddpm_lightning.metrics.extractor import Extractor
+from ddpm_lightning.metrics.extractor import INCEPTION, Extractor
 from ddpm_lightning.metrics.reference import Reference
 from ddpm_lightning.metrics.scores import Score, Value
 from ddpm_lightning.runtime.results import Records, metric_name

@@ -11,6 +11,9 @@ from torch import nn
 
 from ddpm_lightning.typing import FeatureVectors, Logits, Pixels, SomePixels
 
+INCEPTION = {"_target_": "ddpm_lightning.metrics.inception.Inception"}
+"""The extractor of a configuration that names none."""
+
 
 class Extracted(NamedTuple):
     """A classifier's output for n images.

@@ -41,7 +41,7 @@ class PrecisionRecallDensityCoverage(PrecisionRecall):
         assert real.features is not None
         ours, theirs = generated.features, real.features
         radii = nearest(theirs, [theirs], self.k + 1)[0][:, self.k] * STRICTLY  # the first one is itself
-        balls = [(torch.cdist(some.double(), theirs.double()) < radii).sum(1) for some in ours.split(AT_ONCE)]
+        balls = [(torch.cdist(some.double(), theirs.double()) < radii).sum(1) for some in torch.split(ours, AT_ONCE)]
         holds_one = nearest(theirs, [ours], 1)[0][:, 0] < radii
         density, coverage = torch.cat(balls).double().mean() / self.k, holds_one.double().mean()
         return [*super().__call__(generated, real), Value(float(density)), Value(float(coverage))]

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ddpm_lightning.configuration.arguments import default_arguments
-from ddpm_lightning.configuration.build import INCEPTION, MODEL_PARTS, UNCONDITIONAL
+from ddpm_lightning.configuration.build import MODEL_PARTS, UNCONDITIONAL
 from ddpm_lightning.errors import UserError, shown
+from ddpm_lightning.metrics.extractor import INCEPTION
 from ddpm_lightning.runtime.command_line import option
 from ddpm_lightning.runtime.devices import check_precision, choose_accelerator
 from ddpm_lightning.training.checkpoint import CONFIG
