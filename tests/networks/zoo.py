@@ -93,3 +93,15 @@ class Compiled(Plain):
 
 class Everything(Lazy, Compiled, ChannelsLast, Tied, Buffered, BatchNormed):
     """All of these in one."""
+
+
+class CountsFromZero(Plain):
+    """Takes `y` in 0..num_classes−1, as improved-diffusion's U-Net does; class 0 of it stands for no class."""
+
+    def __init__(self, in_channels: int, out_channels: int, size: Sequence[int], num_classes: int = 0) -> None:
+        super().__init__(in_channels, out_channels, size)
+        self.label = nn.Embedding(num_classes + 1, in_channels)
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        shift = self.label(torch.zeros_like(t) if y is None else y + 1)
+        return super().forward(x + shift[:, :, None, None], t)

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -144,3 +145,19 @@ def test_a_network_that_takes_no_classes_is_named() -> None:
     config = {**composed("conditioning=class"), "network": network}
     with pytest.raises(UserError, match="WithoutClasses takes no num_classes, which conditioning=class gives it"):
         build_model(config, make_node(config, "data"))
+
+
+@pytest.mark.slow
+def test_a_network_of_the_users_own_that_counts_classes_from_zero(tmp_path: Path) -> None:
+    (tmp_path / "conf" / "network").mkdir(parents=True)
+    (tmp_path / "conf" / "network" / "mine.yaml").write_text("_target_: tests.networks.zoo.CountsFromZero")
+    chosen = [option for option in OPTIONS if not option.startswith("network")]
+    command("train", f"--config-dir={tmp_path}/conf", f"hydra.run.dir={tmp_path}/run", "network=mine", *chosen)
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    asked = ["labels=[3,7]", "num_images=4", "output=npz"]
+    plain, guided = (tmp_path / name for name in ("plain", "guided"))
+    for folder, more in ((plain, []), (guided, ["guidance=cfg", "guidance.scale=3"])):
+        command("sample", f"checkpoint={checkpoint}", f"hydra.run.dir={folder}", *asked, *more)
+    plain_images, guided_images = (np.load(folder / "samples.npz")["images"] for folder in (plain, guided))
+    assert plain_images.shape == guided_images.shape == (4, 8, 8, 1)
+    assert (plain_images != guided_images).any()
