@@ -28,9 +28,10 @@ from ddpm_lightning.diffusion.parameterizations import EDM, X0, Epsilon, Mu, Par
 from ddpm_lightning.diffusion.probability_flow import ProbabilityFlow, every_direction, random_signs
 from ddpm_lightning.diffusion.process import GaussianDiffusion
 from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler, Traits
-from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver
+from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver, DPMSolverSDE
 from ddpm_lightning.diffusion.samplers.edm import EulerSampler, HeunSampler
 from ddpm_lightning.diffusion.samplers.langevin import LangevinSampler, PredictorCorrector
+from ddpm_lightning.diffusion.samplers.restart import RestartSampler
 from ddpm_lightning.diffusion.samplers.spacing import (
     KarrasSpacing,
     LeadingSpacing,
@@ -96,6 +97,7 @@ __all__ = [
     "CosineSchedule",
     "DDIMSampler",
     "DPMSolver",
+    "DPMSolverSDE",
     "DenoisingDiffusion",
     "DiT",
     "EDMLoss",
@@ -133,6 +135,7 @@ __all__ = [
     "QuadraticSchedule",
     "QuadraticSpacing",
     "RectifiedSchedule",
+    "RestartSampler",
     "Sampler",
     "Schedule",
     "Sigmoid",

@@ -224,7 +224,7 @@ def options_within(node: dict[str, Any], model: DenoisingDiffusion, calls: int) 
     traits = make_sampler(node, model).traits
     num_steps = min(traits.steps_within(calls), model.process.T)
     if num_steps < 1:
-        raise UserError(f"{calls} network calls are too few for a step of this sampler; allow {traits.calls_per_step}")
+        raise UserError(f"{calls} network calls are too few for a step of this sampler; allow {traits.calls(1)}")
     return {**node, "num_steps": num_steps}
 
 

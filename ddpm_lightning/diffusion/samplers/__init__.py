@@ -3,9 +3,10 @@
 from ddpm_lightning.diffusion.samplers.ancestral import AncestralSampler
 from ddpm_lightning.diffusion.samplers.base import RandnLike, Sampler, Step, Traits, end_of
 from ddpm_lightning.diffusion.samplers.ddim import DDIMSampler
-from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver
+from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver, DPMSolverSDE
 from ddpm_lightning.diffusion.samplers.edm import EulerSampler, HeunSampler
 from ddpm_lightning.diffusion.samplers.langevin import LangevinSampler, PredictorCorrector
+from ddpm_lightning.diffusion.samplers.restart import RestartSampler
 from ddpm_lightning.diffusion.samplers.spacing import (
     KarrasSpacing,
     LeadingSpacing,
@@ -20,6 +21,7 @@ __all__ = [
     "AncestralSampler",
     "DDIMSampler",
     "DPMSolver",
+    "DPMSolverSDE",
     "EulerSampler",
     "HeunSampler",
     "KarrasSpacing",
@@ -28,6 +30,7 @@ __all__ = [
     "PredictorCorrector",
     "QuadraticSpacing",
     "RandnLike",
+    "RestartSampler",
     "Sampler",
     "Spacing",
     "Step",

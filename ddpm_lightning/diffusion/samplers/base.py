@@ -38,6 +38,7 @@ class Traits(NamedTuple):
         calls_per_step: the number of network calls per step and image.
         calls_saved: how many of them the last step does without.
         suffix: the end of the sampler's label, which names its own settings.
+        calls_added: the number of network calls per image beside those of the steps.
     """
 
     random: bool = True
@@ -45,10 +46,15 @@ class Traits(NamedTuple):
     calls_per_step: int = 1
     calls_saved: int = 0
     suffix: str = ""
+    calls_added: int = 0
+
+    def calls(self, num_steps: int) -> int:
+        """Returns the number of network calls per image of a chain of num_steps steps."""
+        return num_steps * self.calls_per_step - self.calls_saved + self.calls_added
 
     def steps_within(self, calls: int) -> int:
         """Returns the largest number of steps that need at most `calls` network calls per image."""
-        return (calls + self.calls_saved) // self.calls_per_step
+        return (calls + self.calls_saved - self.calls_added) // self.calls_per_step
 
 
 def end_of(steps: Iterable[Step]) -> Images:
@@ -125,7 +131,7 @@ class Sampler(ABC):
 
     def calls(self, model: DenoisingDiffusion) -> int:
         """Returns the number of network calls per image."""
-        return self.chain(model).process.T * self.traits.calls_per_step - self.traits.calls_saved
+        return self.traits.calls(self.chain(model).process.T)
 
     def at_most_all(self, model: DenoisingDiffusion) -> "Sampler":
         """Returns this sampler with num_steps lowered to the T of the model, if it is larger."""

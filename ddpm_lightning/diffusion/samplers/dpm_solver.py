@@ -1,4 +1,4 @@
-"""DPM-Solver++ (Lu et al., 2022): a second-order solver that needs 10 to 50 network calls."""
+"""DPM-Solver++ (Lu et al., 2022): second-order solvers of the probability flow and of the reverse SDE."""
 
 from dataclasses import dataclass
 
@@ -49,11 +49,44 @@ class DPMSolver(Sampler):
         alpha_bar = model.process.alpha_bar
         alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
         shrink = sigma.roll(1) / sigma
-        ahead = x_0_hat
-        if before is not None:
-            ahead = x_0_hat + at(_look_ahead(model.process), t, x_t) * (x_0_hat - before)
+        ahead = _extrapolated(model.process, t, x_0_hat, before)
         mean = at(shrink, t, x_t) * x_t + at(alpha.roll(1) - alpha * shrink, t, x_t) * ahead
         return Gaussian(mean, at((0 * alpha_bar).log(), t, x_t))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DPMSolverSDE(DPMSolver):
+    """SDE-DPM-Solver++(2M): the stochastic `DPMSolver`, which solves the reverse SDE in place of the probability flow.
+
+        x_s = σ_s/σ_t e^−h x_t + α_s (1 − e^−2h) D + σ_s √(1 − e^−2h) z,  z ~ N(0, I)
+
+    `DPMSolver` has the symbols. The same Gaussian is q(x_s | x_t, x_0) at x_0 = D. So this is ancestral sampling with
+    σ_t² = β̃_t, except that x̂_0 is extrapolated from two steps.
+
+    Args:
+        num_steps, spacing, clip_x_0: see `Sampler`.
+
+    References:
+        Lu et al. (2022), "DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models".
+    """
+
+    name = "dpm_solver_sde"
+
+    @property
+    def traits(self) -> Traits:
+        return Traits()
+
+    def predicted(
+        self, model: DenoisingDiffusion, x_t: Images, t: Timesteps, x_0_hat: Images, before: Images | None
+    ) -> Gaussian:
+        return model.process.posterior(_extrapolated(model.process, t, x_0_hat, before), x_t, t)
+
+
+def _extrapolated(process: GaussianDiffusion, t: Timesteps, x_0_hat: Images, before: Images | None) -> Images:
+    """Returns D, x̂_0 extrapolated half a step ahead: [b, *d]. It is x̂_0 itself if there is none before it."""
+    if before is None:
+        return x_0_hat
+    return x_0_hat + at(_look_ahead(process), t, x_0_hat) * (x_0_hat - before)
 
 
 def _look_ahead(process: GaussianDiffusion) -> Table:

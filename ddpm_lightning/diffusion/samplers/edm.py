@@ -74,15 +74,28 @@ class EulerSampler(Sampler):
             with torch.no_grad():
                 here, after = visited[t], visited[t - 1]
                 raised = self._raised(sigma, here, K)
-                y = exploding.enter(x, _all(here, x))
+                y = exploding.enter(x, all_at(here, x))
                 if raised > here:
                     added = math.sqrt(sigma[raised] ** 2 - sigma[here] ** 2)
                     y = y + self.churn_noise * added * randn_like(x)
-                x_0_hat = self._denoised(model, y, raised)
-                slope = (y - x_0_hat) / sigma[raised]
-                y = self._next(model, y, slope, sigma, raised, after)
-                x = exploding.leave(y, _all(after, y))
+                y, x_0_hat = self.move(model, y, sigma, raised, after)
+                x = exploding.leave(y, all_at(after, y))
             yield Step(t, x, x_0_hat)
+
+    def move(
+        self, model: DenoisingDiffusion, y: Images, sigma: list[float], t: int, after: int
+    ) -> tuple[Images, Images]:
+        """Follows the probability flow from step t to an earlier one. Returns y there, and x̂_0 at t: [b, *d] each.
+
+        Args:
+            model: the reverse process on all T steps.
+            y: y_t = x_t/√ᾱ_t, [b, *d].
+            sigma: σ_0 … σ_T.
+            t: the step to start from, in 1..T.
+            after: the step to reach, in 0..t−1.
+        """
+        x_0_hat = self._denoised(model, y, t)
+        return self._next(model, y, (y - x_0_hat) / sigma[t], sigma, t, after), x_0_hat
 
     def _raised(self, sigma: list[float], t: int, K: int) -> int:
         """Returns the step of the model whose noise is nearest to (1 + γ) σ_t."""
@@ -93,7 +106,7 @@ class EulerSampler(Sampler):
         return min(range(t, len(sigma)), key=lambda each: abs(sigma[each] - wanted))
 
     def _denoised(self, model: DenoisingDiffusion, y: Images, t: int) -> Images:
-        steps = _all(t, y)
+        steps = all_at(t, y)
         return model.predict_x_0(VarianceExploding(model.process).leave(y, steps), steps, self.clip_x_0)
 
     def _next(
@@ -136,5 +149,5 @@ class HeunSampler(EulerSampler):
         return super()._next(model, y, mean, sigma, t, after)
 
 
-def _all(t: int, x: Images) -> Timesteps:
+def all_at(t: int, x: Images) -> Timesteps:
     return torch.full((len(x),), t, device=x.device)

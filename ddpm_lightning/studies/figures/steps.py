@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
-from ddpm_lightning.diffusion.samplers import Sampler
+from ddpm_lightning.diffusion.samplers import Sampler, Traits
 from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.evaluation.subject import Subject
 from ddpm_lightning.runtime.plots import new_figure
@@ -55,10 +55,10 @@ class Steps(DistanceFigure):
         """Raises UserError if the sampler cannot make this number of network calls."""
         mend = f"{self.option('samplers')}.{name}=null leaves it out, {self.option('calls')}= asks for others"
         traits = sampler.traits
-        if (calls + traits.calls_saved) % traits.calls_per_step:
-            fewer = f" and {traits.calls_saved} fewer in all" if traits.calls_saved else ""
+        if traits.calls(traits.steps_within(calls)) != calls:
             raise UserError(
-                f"{name} makes {traits.calls_per_step} network calls at each step{fewer}, so never {calls}; {mend}"
+                f"{name} makes {traits.calls_per_step} network calls at each step{_beside(traits)}, so never {calls}; "
+                f"{mend}"
             )
         try:
             sampler.chain(model)
@@ -113,3 +113,9 @@ class Steps(DistanceFigure):
                 **asked,
             }
         return records
+
+
+def _beside(traits: Traits) -> str:
+    """Returns what is left to say of a sampler's network calls beside those of each step, such as " and 1 fewer"."""
+    added = traits.calls_added - traits.calls_saved
+    return f" and {abs(added)} {'more' if added > 0 else 'fewer'} in all" if added else ""

@@ -1,4 +1,4 @@
-"""DPM-Solver++(2M) is of second order, UniPC with its corrector of third, and both walk as diffusers' do."""
+"""DPM-Solver++(2M) is of second order, UniPC with its corrector of third, and they walk as diffusers' do."""
 
 from functools import cache
 from itertools import pairwise
@@ -10,8 +10,8 @@ from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 
 from ddpm_lightning.diffusion.parameterizations import Epsilon
 from ddpm_lightning.diffusion.process import GaussianDiffusion
-from ddpm_lightning.diffusion.samplers import DDIMSampler, Sampler
-from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver
+from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
+from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver, DPMSolverSDE
 from ddpm_lightning.diffusion.samplers.spacing import (
     LeadingSpacing,
     LinspaceSpacing,
@@ -21,8 +21,9 @@ from ddpm_lightning.diffusion.samplers.spacing import (
 )
 from ddpm_lightning.diffusion.samplers.unipc import UniPC
 from ddpm_lightning.diffusion.schedules import LinearSchedule
-from ddpm_lightning.diffusion.variances import BetaVariance
-from tests.diffusion.samplers.test_samplers import random_model
+from ddpm_lightning.diffusion.variances import BetaTildeVariance, BetaVariance
+from tests.diffusion.samplers.test_langevin import moments
+from tests.diffusion.samplers.test_samplers import noise_from, random_model
 from tests.exact import exact_model
 from tests.peers import in_float64
 
@@ -63,10 +64,30 @@ def errors_of(kind: type[Sampler]) -> list[float]:
     return [abs(deviation(kind(num_steps=k, spacing=QuadraticSpacing(), clip_x_0=False)) - whole) for k in STEPS]
 
 
-PEERS = [(DPMSolver, DPMSolverMultistepScheduler), (UniPC, UniPCMultistepScheduler)]
+@pytest.mark.parametrize(("kind", "order"), [(DPMSolverSDE, 2), (AncestralSampler, 1)])
+def test_the_stochastic_solver_is_of_second_order_in_the_deviation(kind: type[Sampler], order: int) -> None:
+    """Of x_0; ancestral sampling is of first order."""
+    model = exact_model(GaussianDiffusion(LinearSchedule()), Epsilon(), BetaVariance(), m=0.3, s=0.5)
+    samplers = [kind(num_steps=k, spacing=QuadraticSpacing(), clip_x_0=False) for k in (25, 50, 100)]
+    for coarse, fine in pairwise(moments(sampler, model)[1] - 0.5 for sampler in samplers):
+        assert coarse / fine == pytest.approx(2**order, rel=0.25)
 
 
-@pytest.mark.parametrize(("kind", "peer"), PEERS, ids=["dpm", "unipc"])
+def test_its_first_step_is_ancestral_sampling_with_beta_tilde() -> None:
+    model, x, t = random_model(BetaTildeVariance()), torch.randn(3, 2, 4, 4).double(), torch.tensor([1, 30, 1000])
+    ours, ancestral = (kind(clip_x_0=False).step(model, x, t).reverse for kind in (DPMSolverSDE, AncestralSampler))
+    torch.testing.assert_close(ours.mean, ancestral.mean)
+    torch.testing.assert_close(ours.log_variance, ancestral.log_variance)
+
+
+def sde_scheduler(*args: Any, **kwargs: Any) -> Any:
+    return DPMSolverMultistepScheduler(*args, algorithm_type="sde-dpmsolver++", **kwargs)
+
+
+PEERS = [(DPMSolver, DPMSolverMultistepScheduler), (DPMSolverSDE, sde_scheduler), (UniPC, UniPCMultistepScheduler)]
+
+
+@pytest.mark.parametrize(("kind", "peer"), PEERS, ids=["dpm", "sde", "unipc"])
 @pytest.mark.parametrize(
     ("spacing", "theirs"),
     [
@@ -89,9 +110,11 @@ def test_trajectory_is_diffusers(kind: type[Sampler], peer: Any, spacing: Spacin
     scheduler.sigmas = torch.cat([((1 - alpha_bar) / alpha_bar).sqrt(), torch.zeros(1, dtype=torch.float64)])
     x_T = torch.randn(2, 2, 4, 4, dtype=torch.float64)
     x = x_T
-    steps = sampler.trajectory(model, x_T, randn_like=torch.randn_like)
+    steps = sampler.trajectory(model, x_T, randn_like=noise_from(5))
+    draw = noise_from(5)
     with torch.no_grad():
         for step, t in zip(steps, scheduler.timesteps, strict=True):
-            theirs_x = scheduler.step(model.network(x, t.expand(2)), t, x).prev_sample  # which begins by rounding x
+            noise = {"variance_noise": draw(x)} if step.t > 1 and kind is DPMSolverSDE else {}
+            theirs_x = scheduler.step(model.network(x, t.expand(2)), t, x, **noise).prev_sample  # it first rounds x
             x = step.x
             assert float((x - theirs_x).abs().max() / x.abs().max()) < 2e-7, step.t

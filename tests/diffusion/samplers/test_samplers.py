@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import Epsilon, Parameterization
 from ddpm_lightning.diffusion.process import GaussianDiffusion
-from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
-from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver
+from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, RestartSampler, Sampler
+from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver, DPMSolverSDE
 from ddpm_lightning.diffusion.samplers.langevin import LangevinSampler, PredictorCorrector
 from ddpm_lightning.diffusion.samplers.spacing import (
     KarrasSpacing,
@@ -238,8 +238,8 @@ def test_spacings_choose_distinct_steps_from_1_to_T(spacing: Spacing, T: int, K:
 
 @pytest.mark.parametrize(
     "sampler",
-    [kind(num_steps=5) for kind in (AncestralSampler, DDIMSampler, DPMSolver, UniPC, LangevinSampler)]
-    + [DDIMSampler(num_steps=5, eta=0.5), PredictorCorrector(num_steps=5, eta=0.0)],
+    [kind(num_steps=5) for kind in (AncestralSampler, DDIMSampler, DPMSolver, UniPC, LangevinSampler, DPMSolverSDE)]
+    + [DDIMSampler(num_steps=5, eta=0.5), PredictorCorrector(num_steps=5, eta=0.0), RestartSampler(num_steps=5)],
 )
 def test_a_sampler_knows_whether_it_is_random(sampler: Sampler) -> None:
     model = random_model(BetaVariance())
@@ -253,6 +253,8 @@ def test_a_sampler_knows_whether_it_is_random(sampler: Sampler) -> None:
     [
         (AncestralSampler(num_steps=5), 4),
         (DDIMSampler(num_steps=5, eta=0.5), 4),
+        (DPMSolverSDE(num_steps=5), 4),
+        (RestartSampler(num_steps=5, restarts=3), 3),
         *((kind(num_steps=5), 0) for kind in (DDIMSampler, DPMSolver, UniPC)),
     ],
 )
@@ -309,7 +311,7 @@ ONE_STEP = [(UniformSpacing(), 1000), (QuadraticSpacing(), 1000), (TrailingSpaci
 
 
 @pytest.mark.parametrize(("spacing", "only"), ONE_STEP, ids=lambda value: name(value))
-@pytest.mark.parametrize("sampler", [AncestralSampler, DDIMSampler, DPMSolver, UniPC])
+@pytest.mark.parametrize("sampler", [AncestralSampler, DDIMSampler, DPMSolver, DPMSolverSDE, UniPC])
 def test_one_step_leads_to_the_guess_of_x_0(sampler: Callable[..., Sampler], spacing: Spacing, only: int) -> None:
     model, x_T = random_model(BetaVariance()), torch.randn(2, 2, 4, 4, dtype=torch.float64)
     walker = sampler(num_steps=1, spacing=spacing)
@@ -342,7 +344,7 @@ def test_impossible_samplers_are_refused() -> None:
     assert DDIMSampler(num_steps=50).chain(model).process.T == 50  # DDIM has its own variance
 
 
-@pytest.mark.parametrize("sampler", [AncestralSampler, DDIMSampler, DPMSolver, UniPC])
+@pytest.mark.parametrize("sampler", [AncestralSampler, DDIMSampler, DPMSolver, DPMSolverSDE, UniPC])
 def test_a_sampler_follows_the_variance_where_it_says_so(sampler: Callable[..., Sampler]) -> None:
     """Of two models that differ in σ_t² alone."""
     walker, network, x_T = sampler(num_steps=10), Random(), torch.randn(2, 2, 4, 4, dtype=torch.float64)
