@@ -40,7 +40,12 @@ _NOTES = {
 
 
 def options_named(name: str, known: Mapping[Any, Any]) -> list[str]:
-    """Returns the options of a command that other projects call `name`. known: the command's configuration."""
+    """Returns those options of a command that other projects call `name`.
+
+    Args:
+        name: a name that the user typed.
+        known: the configuration of the command.
+    """
     return [key for key, names in OTHER_NAMES.items() if name in names and has(known, key)]
 
 

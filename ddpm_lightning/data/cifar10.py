@@ -40,7 +40,7 @@ class CIFAR10DataModule(ImageDataModule):
         return InMemoryImages(torch.cat([read_batch(path) for path in self._files(split)]))
 
     def labels(self, split: str) -> Labels:
-        """Returns which of ten kinds of things each image of a split shows, 0..9: [n]."""
+        """Returns the class of each image of a split, in 0..9: [n]."""
         return torch.cat([read_labels(path) for path in self._files(split)])
 
     def _files(self, split: str) -> list[Path]:

@@ -67,7 +67,7 @@ class FashionMNISTDataModule(ImageDataModule):
         return images
 
     def labels(self, split: str) -> Labels:
-        """Returns which of ten kinds of clothes each image of a split shows, 0..9: [n]."""
+        """Returns the class of each image of a split, in 0..9: [n]."""
         return read_idx(self._find(LABEL_FILES[split]), dimensions=1).long()
 
     def _find(self, name: str) -> Path:

@@ -138,7 +138,7 @@ class ExactBound(Metric):
         return [f"{self.split}/{key}_{label}" for key in ("bpd", "prior", "rate", "distortion", "rmse")]
 
     def label(self, trained: Trained) -> str:
-        """Returns the ending of the results' names."""
+        """Returns the suffix of this metric's names in results.json."""
         return bound_label(trained, self.clip_x_0) + first_label(self.num_images)
 
     def by_step(self, subject: Subject) -> BoundByStep:

@@ -117,7 +117,7 @@ class FlowLikelihood(Metric):
         return torch.stack([bits_per_dimension(each, x) for each in nats])
 
     def _label(self, trained: Trained) -> str:
-        """Returns the ending of the result's name."""
+        """Returns the suffix of this metric's name in results.json."""
         model = trained.model
         label = self.dequantization.label(model) + model.conditioning.suffix
         return label + trained.suffix + first_label(self.num_images)

@@ -47,7 +47,7 @@ class ImageSet(ABC):
 
     Attributes:
         n: number of images.
-        suffix: ends the name of each result on these images.
+        suffix: the suffix of a result's name for these images.
         origin: the entries that each such result has in results.json about the images.
 
     Example:
@@ -94,7 +94,7 @@ class Generated(ImageSet):
         n: number of images.
         batch_size: images that a process generates at once.
         seed: seed of the images' noise.
-        suffix: ends the name of each result on these images.
+        suffix: the suffix of a result's name for these images.
         origin: the entries of such a result in results.json about the images.
         how_to_resume: advice that is logged when the command is interrupted.
         labels: the class of each image.
@@ -210,7 +210,7 @@ class Given(ImageSet):
     Args:
         path: a folder, or an .npz file whose array `images` is uint8, [n, h, w, c].
         option: the option that names the path, for error messages.
-        suffix: ends the name of each result on these images.
+        suffix: the suffix of a result's name for these images.
         background: colour under transparent pixels of image files.
 
     Raises:

@@ -209,17 +209,17 @@ def make_subject(config: dict[str, Any], fabric: Fabric) -> Subject:
 
 
 def images_within(config: dict[str, Any], trained: Trained, device: str, calls: int) -> Generated:
-    """Returns the images that the sampler of the options makes within a number of network calls an image."""
+    """Returns the images that the sampler of the options generates within this many network calls per image."""
     node = options_within(config["sampler"], trained.model, calls)
     beside_checkpoint = {**config, "sampler": node, "generated": None}
     return from_checkpoint(beside_checkpoint, trained, make_sampler(node, trained.model), device)
 
 
 def options_within(node: dict[str, Any], model: DenoisingDiffusion, calls: int) -> dict[str, Any]:
-    """Returns the options of a sampler with the most steps that need no more network calls an image.
+    """Returns a sampler's options with num_steps set to the most steps within this many network calls per image.
 
     Raises:
-        UserError: if a single step needs more.
+        UserError: if a single step needs more calls.
     """
     traits = make_sampler(node, model).traits
     num_steps = min(traits.steps_within(calls), model.process.T)
@@ -229,7 +229,7 @@ def options_within(node: dict[str, Any], model: DenoisingDiffusion, calls: int) 
 
 
 def images_suffix(label: str, trained: Trained) -> str:
-    """Returns the ending of a result's name for images. `label` is that of the sampler."""
+    """Returns the suffix of a result's name for generated images. `label` is that of the sampler."""
     return ("" if label == "ancestral" else f"_{label}") + trained.suffix
 
 

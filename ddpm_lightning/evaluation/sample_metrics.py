@@ -36,7 +36,7 @@ class SampleMetric(Metric):
         subject.images.check()
 
     def check_images(self, subject: Subject) -> None:
-        """Raises UserError if the real images are too few. Reads them, and creates the folder of the generated ones."""
+        """Raises UserError if there are too few real images. Also creates the folder for the generated images."""
         self.score.check_reference(self._real(subject), self.extractor.num_features)
         subject.images.open()
 
@@ -76,14 +76,14 @@ class SampleMetric(Metric):
 
 @dataclass
 class WithinCalls(Metric):
-    """Measures a metric of images that the sampler makes within each number of network calls.
+    """Measures a metric of images at several budgets of network calls per image.
 
-    The sampler takes the most steps that need no more calls an image: 10 steps within 10 calls for DDIM, 5 for Heun's
-    method, whose last step needs one call. The result is named `NAME_withinCALLS`.
+    The sampler takes the most steps within a budget. 10 calls allow 10 steps of DDIM, but 5 steps of Heun's method,
+    whose last step needs only one call. The result is named `NAME_withinCALLS`.
 
     Args:
         metric: the metric.
-        calls: numbers of network calls an image, each at least 1.
+        calls: the budgets: numbers of network calls per image, each at least 1.
     """
 
     metric: SampleMetric
@@ -93,7 +93,7 @@ class WithinCalls(Metric):
         if not self.calls or len(set(self.calls)) < len(self.calls):
             raise UserError(f"calls={self.calls} must name at least one number, and each once; use [10,50,1000]")
         for calls in self.calls:
-            check_whole("calls", calls, 1, "give a number of network calls an image; use 10")
+            check_whole("calls", calls, 1, "give a number of network calls per image; use 10")
         for _, each in self._subjects(subject):
             self.metric.check(each)
 
@@ -115,7 +115,7 @@ class WithinCalls(Metric):
         ]
 
     def _subjects(self, subject: Subject) -> Iterator[tuple[int, Subject]]:
-        """Yields each number of calls with the subject whose images need no more."""
+        """Yields each number of calls, with a subject whose images need at most so many."""
         for calls in self.calls:
             yield calls, replace(subject, images=subject.images_within(calls), extracted={})
 

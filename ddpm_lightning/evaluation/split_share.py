@@ -29,7 +29,7 @@ def check_first(option: str, num_images: int | None, trained: Trained, split: st
 
 
 def first_label(num_images: int | None) -> str:
-    """Returns the ending of a result's name on the first `num_images` images of a split; "" if None, on all."""
+    """Returns the suffix of a result's name for the first `num_images` images of a split; "" if None, for all."""
     return "" if num_images is None else f"_first{num_images}"
 
 
@@ -71,7 +71,7 @@ def measuring(
 
 
 def bound_label(trained: Trained, clip_x_0: bool) -> str:
-    """Returns the ending of a bound's name: the variance, and what differs from the paper's evaluation.
+    """Returns the suffix of a bound's name: the variance, and what differs from the paper's evaluation.
 
     Bounds of different variances do not compare, nor do those of p(x) and p(x | y).
     """

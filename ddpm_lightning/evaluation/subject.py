@@ -32,9 +32,9 @@ class Trained:
         model: the diffusion model.
         data: the data that it was trained on.
         parts: the configuration of the model.
-        origin: the entries of each result in results.json about the model: step, weights, data, checkpoint, …
-        suffix: ends a result's name if the weights are not averaged or the precision is not float32.
-        variance_suffix: ends the name of a result that depends on σ_t², if σ_t² is not that of training.
+        origin: what each result in results.json records about the model: step, weights, data, checkpoint, …
+        suffix: the suffix of a result's name; "" for averaged weights in float32.
+        variance_suffix: the suffix of a result that depends on σ_t²; "" if σ_t² is that of training.
     """
 
     model: DenoisingDiffusion
@@ -76,7 +76,13 @@ def load_trained(config: dict[str, Any], fabric: Fabric) -> Trained:
 
 
 def weights_suffix(use_ema: bool, precision: str, length: float | None = None) -> str:
-    """Returns the ending of a result's name for raw weights, a length of the average, a precision; "" without them."""
+    """Returns the suffix of a result's name for these weights and this precision; "" for averaged ones in float32.
+
+    Args:
+        use_ema: whether the weights are averaged; otherwise they are raw.
+        precision: the precision of the Fabric, such as "bf16-mixed".
+        length: the length of a post-hoc average; None for the average of training.
+    """
     weights = ("" if length is None else f"_ema_{length:g}") if use_ema else "_raw"
     return weights + ("" if precision == "32-true" else f"_{precision}")
 
@@ -101,7 +107,7 @@ class Subject:
         background: colour under transparent pixels of the reference.
         extracted: features of the images, by the extractor's fingerprint.
         real: features of the reference, by the extractor's fingerprint.
-        images_within: returns the images that the sampler makes within a number of network calls.
+        images_within: returns the images that the sampler generates within a number of network calls per image.
     """
 
     fabric: Fabric

@@ -17,7 +17,10 @@ BasicSweeper: Any = basic_sweeper()
 
 
 def list_failures_at_the_end() -> None:
-    """Puts ListingSweeper in BasicSweeper's place, because Hydra looks for sweepers only in its own packages."""
+    """Makes Hydra's sweeps use `ListingSweeper`.
+
+    It replaces BasicSweeper among Hydra's plugins, because Hydra looks for sweepers only in its own packages.
+    """
     Plugins.instance().class_name_to_class[f"{BasicSweeper.__module__}.{BasicSweeper.__name__}"] = ListingSweeper
 
 

@@ -90,7 +90,7 @@ class Score(ABC):
 
     @property
     def suffix(self) -> str:
-        """The end of a result's name: the settings that differ from the defaults."""
+        """The suffix of a result's name: the settings that differ from the defaults."""
         return "".join(f"_{name}{value}" for name, value in vars(self).items() if value != getattr(type(self), name))
 
 

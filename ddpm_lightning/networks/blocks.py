@@ -95,7 +95,7 @@ class TimeAndClassEmbedding(TimeEmbedding):
 
 
 def embedding_of(channels: int, num_classes: int, width: int | None = None) -> TimeEmbedding:
-    """Returns the embedding of t, and of a class if there are any."""
+    """Returns the module that embeds t, and also the class if `num_classes` is not 0."""
     return TimeAndClassEmbedding(channels, num_classes, width) if num_classes else TimeEmbedding(channels, width)
 
 

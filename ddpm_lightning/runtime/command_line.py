@@ -22,7 +22,10 @@ def started_in() -> Path:
 
 
 def relative(path: Path) -> Path:
-    """Returns the path from where the command was given, if it lies below. It is for messages, not for opening."""
+    """Returns the path relative to the folder where the command was given, or unchanged if it lies elsewhere.
+
+    It is for messages. A command that works in another folder (hydra.job.chdir=true) cannot open it.
+    """
     return Path(os.path.relpath(path, started_in())) if path.is_relative_to(started_in()) else path
 
 
@@ -52,9 +55,9 @@ def option(name: str, value: str | Path) -> str:
 
 
 def command_for(script: str) -> str:
-    """Returns the shell command that runs a script such as train.py from where this command was given.
+    """Returns the shell command that runs a script such as train.py in the folder where this command was given.
 
-    This is `python train.py` in a checkout, elsewhere `ddpm train` if that is installed, else the script's whole path.
+    This is `python train.py` in a checkout. Elsewhere it is `ddpm train`, or the script's whole path without `ddpm`.
     """
     program = relative(Path(sys.executable))
     ours = SOURCE / script

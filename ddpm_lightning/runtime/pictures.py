@@ -32,8 +32,8 @@ def picture(images: SomePixels, columns: int | None = None, rows: int | None = N
     Args:
         images: uint8 [n, c, h, w] with 1, 3 or 4 channels.
         columns: The number of columns; by default the grid is as square as possible.
-        rows: The number of rows, which the images fill in turn, column by column; None fills row by row. It has no
-            effect if there are fewer images.
+        rows: The number of rows of a grid that the images fill column by column. None fills the grid row by row, as
+            does a number larger than that of the images.
     """
     if rows is not None and rows <= len(images):
         images = _in_rows(images, rows)
@@ -45,7 +45,7 @@ def picture(images: SomePixels, columns: int | None = None, rows: int | None = N
 
 
 def _in_rows(images: Pixels, rows: int) -> SomePixels:
-    """Returns images that were in turn of each row, row by row; grey ones complete the last column."""
+    """Returns images, given column by column, in the order row by row. Grey images fill up the last column."""
     missing = images.new_full((-len(images) % rows, *images.shape[1:]), PADDING)
     whole = torch.cat([images, missing])
     return torch.cat([whole[row::rows] for row in range(rows)])

@@ -124,12 +124,12 @@ def source() -> dict[str, str | None]:
 
 @cache
 def commit() -> str | None:
-    """Returns the commit of this package when this was first called; None if it does not run from a checkout."""
+    """Returns the git commit of this package as of the first call; None if it does not run from a checkout."""
     return commit_of(SOURCE)
 
 
 def commit_of(root: Path) -> str | None:
-    """Returns the commit of the checkout at this root, with "-dirty" if it has changes, new modules or new configs.
+    """Returns the git commit of the checkout at `root`, with "-dirty" if it has changes, new modules or new configs.
 
     None if the root is not a checkout of this project, for another project's repository may lie around it.
     """

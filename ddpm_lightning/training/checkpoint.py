@@ -252,7 +252,7 @@ def load_model(
 
 
 def _renamed(weights: Mapping[str, torch.Tensor], model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Returns the weights by the model's own names, which have a prefix if part of the network is compiled."""
+    """Returns the weights under the names in the model's state_dict, with the prefixes that torch.compile adds."""
     own = dict(zip(without_prefixes(model.state_dict()), model.state_dict(), strict=True))
     return {own.get(name, name): weight for name, weight in weights.items()}
 

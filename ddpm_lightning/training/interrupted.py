@@ -50,7 +50,10 @@ def find_resumable(config: dict[str, Any]) -> Resumed:
 
 
 def divergence_in_sweep(config: dict[str, Any]) -> str | None:
-    """Returns why this run diverged, if it is one of a sweep, where divergence is a result; else None."""
+    """Returns why this run diverged; None if it did not, or if it is not part of a sweep.
+
+    A sweep counts divergence as a result, so it does not train a diverged run again.
+    """
     return reason_of_divergence(config) if in_sweep() else None
 
 

@@ -62,7 +62,7 @@ class MuonWithAdamW(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Takes one step. closure: computes the loss and the gradients before it; its result is returned."""
+        """Takes one step. Calls `closure` first, which computes the loss and the gradients, and returns its loss."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         for make, group in zip((self._muon, self._adamw), self.param_groups, strict=True):
             views = {weight: _matrix(weight.detach()) for weight in group["params"] if weight.grad is not None}

@@ -38,7 +38,7 @@ class Wanted:
 
     @property
     def suffix(self) -> str:
-        """The end of the names of results on these images."""
+        """The suffix of a result's name for these images."""
         return self.labels.suffix + self.guidance.suffix + self.clipping.suffix
 
 

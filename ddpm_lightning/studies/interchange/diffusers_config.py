@@ -158,7 +158,15 @@ def conditioning_of_rows(rows: object, names: Sequence[str], source: str) -> Nod
 
 
 def _check_same(config: Config, ours: Config, defaults: Config, source: str, who: str) -> None:
-    """Raises UserError if a setting differs from ours. defaults: of absent keys, if not ours."""
+    """Raises UserError if a setting of diffusers differs from ours.
+
+    Args:
+        config: Their settings.
+        ours: The settings that they must have.
+        defaults: The values of keys that `config` lacks. A key in neither has our value.
+        source: The file, for the message.
+        who: The words before our value in the message, such as "sampling here has".
+    """
     for key, here in ours.items():
         theirs = config.get(key, defaults.get(key, here))
         if theirs != here:

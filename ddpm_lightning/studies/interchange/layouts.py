@@ -75,15 +75,15 @@ class Layout(ABC):
         """Returns the name of the convolution that downsamples or upsamples at a place."""
 
     def name_of_parameter(self, layer: nn.Module, name: str) -> str:
-        """Returns their name of a layer's parameter. name: weight or bias."""
+        """Returns the other project's name of a layer's parameter, whose own name is "weight" or "bias"."""
         return name
 
     def shaped(self, weight: Tensor, attends: bool) -> Tensor:
-        """Converts a parameter of ours to their shape."""
+        """Returns a parameter of ours in the other project's shape."""
         return weight
 
     def unshaped(self, weight: Tensor, like: Tensor) -> Tensor:
-        """Converts a parameter of theirs to our shape, which is that of `like`."""
+        """Returns a parameter of the other project in our shape, which is that of `like`."""
         return weight.reshape(like.shape)
 
     def pairs(self, network: UNet) -> Iterator[Pair]:

@@ -14,7 +14,7 @@ from ddpm_lightning.studies.interchange.carry import Weights
 from ddpm_lightning.studies.interchange.pretrained import Node, node
 
 AVERAGE = "/ExponentialMovingAverage"
-"""The end of the name of an averaged weight in TensorFlow."""
+"""The suffix of an averaged weight's name in TensorFlow."""
 
 NOT_WEIGHTS = re.compile(r"(/Adam(_\d+)?|^beta[12]_power|^global_step)$")
 """Matches the variables of an official checkpoint that are not weights."""

@@ -80,7 +80,7 @@ class SingleSource(Source):
         return Pretrained(parts, None if averaged else weights, weights if averaged else None, step, facts)
 
     def _averaged(self, stated: bool | None) -> bool:
-        """Returns whether the weights are averaged. stated: what the file says."""
+        """Returns whether the weights are averaged. `stated` is what the file says; None if it says nothing."""
         if stated is None and self.averaged is None:
             raise UserError(
                 f"{self.path} does not say whether its weights are averaged, and samples of the two differ much; say "

@@ -25,7 +25,12 @@ Jobs = tuple[tuple[str, ...], ...]
 
 
 def add_to_plan(folder: Path, hydra: dict[str, Any]) -> None:
-    """Adds a command that is about to run jobs in this folder. hydra: the `hydra` node of its configuration."""
+    """Adds a command to the plan.json of a sweep's folder, before the command runs its jobs.
+
+    Args:
+        folder: The sweep's folder.
+        hydra: The `hydra` node of the command's configuration.
+    """
     path = folder / PLAN
     plan = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     entry = {"command": _typed(hydra), "jobs": _jobs(hydra)}
@@ -49,7 +54,7 @@ def read_plan(folder: Path) -> tuple[tuple[str, ...], Jobs | None]:
 
 
 def command_of(overrides: tuple[str, ...]) -> str:
-    """Returns the command that trains with these overrides, from where this command was given."""
+    """Returns the command that trains with these overrides, to be typed in the folder of the current command."""
     return f"{command_for('train.py')} {shlex.join(overrides)}"
 
 
@@ -70,7 +75,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _typed(hydra: dict[str, Any]) -> str:
-    """Returns the command that has this configuration."""
+    """Returns the command that the user typed, by the overrides in Hydra's configuration."""
     overrides = hydra.get("overrides") or {}
     typed = [*(overrides.get("task") or ()), *map(partial(_as_typed_here, hydra), overrides.get("hydra") or ())]
     sweeps = "hydra.mode=MULTIRUN" in typed
@@ -78,7 +83,7 @@ def _typed(hydra: dict[str, Any]) -> str:
 
 
 def _as_typed_here(hydra: dict[str, Any], typed: str) -> str:
-    """Returns an override of Hydra's own options, with the sweep's folder relative to the working directory."""
+    """Returns a hydra.* override as typed, except that hydra.sweep.dir becomes relative to the command's folder."""
     if not typed.startswith("hydra.sweep.dir="):
         return typed
     folder, here = Path(hydra["sweep"]["dir"]), (hydra.get("runtime") or {}).get("cwd", "")

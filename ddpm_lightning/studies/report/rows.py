@@ -36,7 +36,7 @@ class Column:
 
 
 WITHIN = re.compile(r"^(?:fid|fd)_.*_within(\d+)$")
-"""The names of distances of images that a sampler made within a number of network calls."""
+"""Matches the names of distances of images that were generated within a number of network calls per image."""
 
 DISTANCE = Column("Fréchet distance", re.compile(r"^(fid|fd)_(?!.*_within\d+$)"), min, lambda row: row.fid)
 BITS = Column("bits/dim", re.compile(r"^test/bpd_"), min)
@@ -50,13 +50,18 @@ COLUMNS = (
 
 
 def within(calls: int) -> Column:
-    """Returns the column of distances within a number of network calls."""
+    """Returns the column of Fréchet distances of images that took at most this many network calls each."""
     return Column(f"distance in {calls} calls", re.compile(rf"^(fid|fd)_.*_within{calls}$"), min)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The values of one column over the seeds of a row. names: of their metrics."""
+    """A cell of the table: the values of one column in the runs of one row, which differ in the seed.
+
+    Args:
+        values: The value of each run.
+        names: The names of the metrics that the values come from.
+    """
 
     values: tuple[float, ...]
     names: frozenset[str]

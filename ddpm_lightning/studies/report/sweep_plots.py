@@ -70,7 +70,7 @@ def by_calls(rows: list[Row]) -> Any | None:
         errors = [cell.error or 0.0 for _, cell in cells]
         line = {"color": style["color"], "linestyle": style["linestyle"], "marker": style["marker"], "capsize": 3}
         axes.errorbar([n for n, _ in cells], [cell.mean for _, cell in cells], errors, **line, label=row.label)
-    axes.set(xlabel="network calls an image, at most", ylabel="Fréchet distance", xscale="log", yscale="log")
+    axes.set(xlabel="network calls per image, at most", ylabel="Fréchet distance", xscale="log", yscale="log")
     axes.set_xticks(calls, [str(n) for n in calls], minor=False)
     write_plainly(axes.yaxis)
     return _with_legend(figure, axes)

@@ -110,7 +110,7 @@ class PeriodicMeasurement(Periodic):
         """Measures the model with its current weights, on every process.
 
         Args:
-            suffix: ends the name of each result: "" for averaged weights, "_raw" for raw ones.
+            suffix: the suffix of each result's name: "" for averaged weights, "_raw" for raw ones.
         """
 
     @abstractmethod

@@ -81,7 +81,7 @@ class Preview(Periodic):
             trainer: the trainer, with its data.
             module: the module that is trained.
             sampler: generates the images.
-            ending: ends the names of logged numbers: "" during training, "_final" at the end.
+            ending: the suffix of the names of logged numbers: "" during training, "_final" at the end.
         """
 
     def walk(self, trainer: L.Trainer, module: DDPM, sampler: Sampler) -> Iterator[Step]:
@@ -192,7 +192,7 @@ def compare_pixels(trainer: L.Trainer, ours: PixelStatistics, theirs: PixelStati
         trainer: logs at its current optimizer step.
         ours: statistics of generated images.
         theirs: statistics of training images.
-        ending: ends the names of the generated images' numbers.
+        ending: the suffix of the names of the logged numbers.
     """
     for name, our, their in zip(("brightness", "contrast"), ours, theirs, strict=True):
         shift = float(our.mean() - their.mean())

@@ -135,11 +135,11 @@ def check_shapes(saved: dict[str, Any], optimizer: Optimizer) -> None:
 
 @contextmanager
 def restoring(trainer: L.Trainer, checkpoint: Path | None) -> Iterator[None]:
-    """Turns errors before the first step that come from the checkpoint's state into a UserError.
+    """Raises UserError in place of an error that the checkpoint's state causes before the first training step.
 
     Args:
         trainer: the trainer that fits inside the context.
-        checkpoint: the checkpoint that is resumed; None for a new run, which changes no error.
+        checkpoint: the checkpoint that is resumed; None for a new run, whose errors stay as they are.
     """
     first_step = FirstStep()
     trainer.callbacks.append(first_step)  # type: ignore[attr-defined]  # last: callbacks before it may fail
