@@ -10,7 +10,8 @@ from ddpm_lightning.errors import UserError
 from ddpm_lightning.runtime.command_line import started_in
 
 IMAGE_PATHS = ("images", "generated", "reference", "data.root")
-ABSOLUTE = (*IMAGE_PATHS, "checkpoint", "init_from", "cache", "evaluation.cache", "inception_weights", "variance.gamma")
+WEIGHTS = ("inception_weights", "extractor.weights")
+ABSOLUTE = (*IMAGE_PATHS, *WEIGHTS, "checkpoint", "init_from", "cache", "evaluation.cache", "variance.gamma")
 """Options that are paths. They become absolute, because a checkpoint keeps data.root, for instance."""
 
 EXPANDED = ("into", "sweep", "source.path", "target.path")

@@ -4,18 +4,21 @@ import os
 import pickle
 from functools import lru_cache
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
 from ddpm_lightning.errors import UserError, counted, shown
 from ddpm_lightning.metrics.extractor import Extracted, Extractor, sha256_of
+from ddpm_lightning.metrics.weight_files import published
 from ddpm_lightning.typing import Pixels
 
 FILE = URL_INCEPTION_V3.rpartition("/")[2]
 PUBLIC_SHA256 = Path(FILE).stem.rpartition("-")[2]
 """The start of the SHA-256 of the public weights; torch.hub's file names hold it."""
+
+WITHOUT = " (training alone does without: quality=none)"
+"""What the user can do if there are no weights."""
 
 
 class Inception(Extractor):
@@ -34,7 +37,7 @@ class Inception(Extractor):
 
     def __init__(self, weights: str | None = None) -> None:
         super().__init__()
-        path = downloaded() if weights is None else Path(weights)
+        path = Path(weights or published(URL_INCEPTION_V3, "Inception", "inception_weights", WITHOUT))
         self.network = load_inception(path)
         self.fingerprint = sha256_of(path)
         self.suffix = "" if self.fingerprint.startswith(PUBLIC_SHA256) else f"_{self.fingerprint[:8]}"
@@ -46,21 +49,6 @@ class Inception(Extractor):
                 "or 1 as grey"
             )
         return Extracted(*self.network(images.expand(-1, 3, -1, -1)))
-
-
-def downloaded() -> Path:
-    """Returns the file in torch.hub's cache, downloaded if necessary. Raises UserError if that fails."""
-    path: Path = Path(str(torch.hub.get_dir())) / "checkpoints" / FILE
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path))
-        except (URLError, OSError, RuntimeError) as error:
-            raise UserError(
-                f"Inception's weights could not be downloaded ({error}); fetch {URL_INCEPTION_V3} elsewhere, and put "
-                f"it at {path} or name it with inception_weights=PATH (training alone does without: quality=none)"
-            ) from error
-    return path
 
 
 @lru_cache(maxsize=1)
