@@ -99,13 +99,16 @@ def _is_ours(target: Any) -> bool:
 
 
 def _is_class_in(target: Any, importable: tuple[str, ...], homes: tuple[str, ...]) -> bool:
-    """Returns whether a target is a class defined in these modules: `…data.digits.torch.load` is only reachable."""
+    """Returns whether a `_target_` names a class that one of the modules `homes` defines itself.
+
+    What they only import does not count: `ddpm_lightning.data.digits.torch.load` is a function of PyTorch.
+    """
     found = _find(target, importable)
     return inspect.isclass(found) and any(_inside(found.__module__, home) for home in homes)
 
 
 def _find(target: Any, importable: tuple[str, ...]) -> Any:
-    """Returns the object that a target names; None if it is not in these modules."""
+    """Returns the object that a `_target_` names; None if it does not exist, or lies outside the importable modules."""
     if not isinstance(target, str) or not any(_inside(target, module) for module in importable):
         return None
     module, _, name = target.rpartition(".")

@@ -124,7 +124,7 @@ class CheckedLoader(ConfigLoaderImpl):
         return cfg
 
     def _composed_for_mode(self, config_name: str | None, overrides: list[str]) -> DictConfig:
-        """Returns the configuration, and keeps it: without it, Hydra would compose it again to run the command."""
+        """Returns the configuration from which Hydra reads hydra.mode, and caches it for `_composed_before`."""
         cfg = super().load_configuration(config_name, overrides, RunMode.MULTIRUN, validate_sweep_overrides=False)
         sweeps = any(each.is_sweep_override() for each in OverridesParser.create().parse_overrides(overrides))
         if not sweeps and not OmegaConf.missing_keys(cfg.hydra.runtime.choices):  # a run must have them all
@@ -132,7 +132,10 @@ class CheckedLoader(ConfigLoaderImpl):
         return cfg
 
     def _composed_before(self, overrides: list[str]) -> DictConfig | None:
-        """Returns the configuration that was kept, if it is that of these options: Hydra adds hydra.mode to them."""
+        """Returns the cached configuration if it is that of these options, apart from hydra.mode=RUN; else None.
+
+        Hydra asks for it to run the command, and would otherwise compose it a second time.
+        """
         before, cfg = self._composed
         self._composed = [], None  # once, because the caller may change it
         if cfg is None or overrides not in (before, [*before, "hydra.mode=RUN"]):

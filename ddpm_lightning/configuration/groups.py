@@ -73,20 +73,20 @@ def _groups_in(name: str) -> Iterator[str]:
 
 
 def no_such_group(command: str, group: str) -> str:
-    """Returns a sentence about a group that belongs to other commands."""
+    """Returns the error message for a group that belongs to other commands."""
     return f"this command takes no {group}=; its groups are {', '.join(sorted(groups_of(command)))}"
 
 
 def misplaced_group(
     command: str, override: Override, options_of: Callable[[str], list[str]], options_with: Callable[[str], list[str]]
 ) -> str | None:
-    """Returns a sentence about an option that chooses from a group where that cannot be done; None if it can.
+    """Returns the error message for an option that cannot choose from its group here; None if it can.
 
     Args:
         command: The name of the command.
-        override: The option.
+        override: The option, such as "network=unet".
         options_of: Returns the options of a group.
-        options_with: Returns the options of a group's parent that have the group inside.
+        options_with: Returns those options of a group's parent that contain the group.
     """
     group = override.key_or_group
     parent = group.rpartition("/")[0]
@@ -104,14 +104,14 @@ def misplaced_group(
 
 
 def added_twice(override: Override) -> str:
-    """Returns a sentence about an option with + whose key has a value already."""
+    """Returns the error message for an option with + whose key has a value already."""
     return (
         f"{override.key_or_group}= has a value already, which {override.input_line} cannot be added to; leave out the +"
     )
 
 
 def no_such_option(error: MissingConfigException, options_of: Callable[[str], list[str]]) -> str:
-    """Returns a sentence about an option that its group lacks, with the nearest options of the group."""
+    """Returns the error message for an option that its group lacks, with the nearest options of the group."""
     group, _, name = str(error.missing_cfg_file).rpartition("/")
     options = sorted(options_of(group)) if group else []
     if not options:

@@ -212,7 +212,7 @@ class EncodedImagesDataModule(ImageDataModule):
         log.info("%s", self.summary())
 
     def check(self) -> None:
-        """Raises UserError if some image is known to be unreadable before training. By default, it checks nothing."""
+        """Raises UserError, before training, if an image cannot be read. By default, does nothing."""
 
     def summary(self) -> str:
         """Returns one line that describes the images of both splits."""

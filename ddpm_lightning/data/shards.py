@@ -54,7 +54,7 @@ def index_path(tar: Path) -> Path:
 
 
 def read_index(tar: Path) -> ShardIndex:
-    """Reads the index of a tar file. Raises UserError if either file is incomplete."""
+    """Reads the index of a tar file. Raises UserError if the index or the tar file is incomplete."""
     index = ShardIndex(**_read(index_path(tar), _check_index))
     there = tar.stat().st_size if tar.is_file() else 0
     if there < index.end:

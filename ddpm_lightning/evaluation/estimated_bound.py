@@ -75,7 +75,7 @@ class EstimatedBound(Metric):
         return [f"{self.split}/bpd_{bound_label(trained, self.clip_x_0)}_estimate"]
 
     def proposal(self, subject: Subject, trained: Trained) -> Table:
-        """Returns p(t), [T + 1], measured on images spread over the split. It is the same on every process."""
+        """Returns the p(t) from which t is drawn, [T + 1], measured on some images. It is the same on all processes."""
         images = trained.data.images(self.split)
         every = max(1, len(images) // self.pilot_images)
         batches = trained.data.in_order(self.split, subject.fabric.device, world_size=every)

@@ -276,7 +276,7 @@ def beside_checkpoints(config: dict[str, Any], trained: Trained, label: str) -> 
 def recipe_of_images(
     config: dict[str, Any], trained: Trained, sampler: Any, device: str, wanted: Wanted
 ) -> dict[str, Any]:
-    """Returns everything that images follow from. Images of another recipe are not the same."""
+    """Returns the recipe of images: all that determines them, so other values give other images."""
     variance = {"variance": config["variance"]} if trained.variance_suffix_of(sampler) else {}
     return {
         "weights_sha256": digest(wanted.guidance.guide(trained.model).state_dict()),

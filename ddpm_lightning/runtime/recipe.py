@@ -66,7 +66,7 @@ def _differing(key: str, theirs: Any, ours: Any) -> Iterator[Differing]:
 def check_recipe(
     folder: Path, recipe: Mapping[str, Any], option: str, what: str = "images", holds_files: bool = False
 ) -> None:
-    """Raises UserError if the folder has another recipe, or has files of unknown recipe; see `check_same`.
+    """Raises UserError if the folder's recipe.json differs from `recipe`, or is missing beside files.
 
     Args:
         folder: The folder.
@@ -84,7 +84,7 @@ def check_recipe(
 
 
 def open_folder(folder: Path, recipe: Mapping[str, Any], option: str, holds_images: bool) -> None:
-    """Makes the folder and writes its recipe, unless it has one. Several jobs may do so at once.
+    """Creates the folder with its recipe.json, unless it has one. Several jobs may call this at once.
 
     Args:
         folder: The folder.
@@ -108,12 +108,12 @@ def open_folder(folder: Path, recipe: Mapping[str, Any], option: str, holds_imag
 
 
 def write_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
-    """Writes the recipe of a folder whose files are finished."""
+    """Writes recipe.json, which says what the files are made of, into a folder of finished files."""
     write_text(folder / RECIPE, as_json(dict(recipe)))
 
 
 def read_recipe(folder: Path, option: str) -> dict[str, Any]:
-    """Returns the recipe of a folder, or {} if it has none. Raises UserError if the file is damaged."""
+    """Returns the contents of a folder's recipe.json, or {} if it has none. Raises UserError if it is damaged."""
     path = folder / RECIPE
     try:
         return dict(current_names(json.loads(path.read_text(encoding="utf-8")))) if path.exists() else {}

@@ -141,7 +141,7 @@ class OwnDirectoryCheck(RunDirectoryCheck):
 def folders_of_hydra(folder: Path) -> Iterator[Path]:
     """Yields the .hydra folders of the jobs below a sweep's folder.
 
-    The jobs' own folders are not searched, because they can hold very many files.
+    It does not search inside a job's folder beyond .hydra, because that folder can hold very many files.
     """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:  # a folder that is missing has no jobs
         for entry in entries:

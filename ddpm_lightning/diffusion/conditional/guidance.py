@@ -33,7 +33,7 @@ class Guidance(ABC):
         ...         return model.given(None if not model.condition else torch.full_like(model.condition[0], NO_CLASS))
 
     Attributes:
-        suffix: the end of the names of results on guided images.
+        suffix: the suffix of a result's name for guided images.
     """
 
     suffix: str

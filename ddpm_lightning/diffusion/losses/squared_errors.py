@@ -157,7 +157,7 @@ class MinSNR(SquaredError):
 class TruncatedSNR(SquaredError):
     """max(SNR(t), 1) · mean (x_0 − x̂_0)². Unit: that of x_0, squared.
 
-    It equals L_simple of a network that predicts ε while SNR(t) ≥ 1, and the error of x̂_0 beyond.
+    Where SNR(t) ≥ 1, it equals mean (ε − ε̂)², the term of L_simple. Where SNR(t) < 1, it is mean (x_0 − x̂_0)².
 
     References:
         Salimans & Ho (2022), "Progressive Distillation for Fast Sampling of Diffusion Models".

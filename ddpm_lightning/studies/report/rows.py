@@ -140,7 +140,7 @@ def _seeds(numbers: list[int]) -> str:
 
 
 def calls_of(rows: Iterable[Row]) -> list[int]:
-    """Returns the numbers of network calls that a row has distances for, in order."""
+    """Returns the budgets of network calls per image at which a row has Fréchet distances, ascending."""
     names = {name for row in rows for run in row.runs for name in run.metrics}
     return sorted({int(match[1]) for name in names if (match := WITHIN.match(name))})
 

@@ -46,7 +46,7 @@ def tradeoff(rows: list[Row]) -> Any | None:
 
 
 def _distance(rows: list[Row]) -> Column:
-    """Returns the column of distances: that within the most network calls, if they were measured by calls."""
+    """Returns the column of Fréchet distances, at the largest budget of network calls if there are several budgets."""
     calls = calls_of(rows)
     return within(calls[-1]) if calls else DISTANCE
 
@@ -60,7 +60,7 @@ def _fits_log_axis(cell: Cell) -> bool:
 
 
 def by_calls(rows: list[Row]) -> Any | None:
-    """Draws the distance of samples against the network calls for each, with standard errors over seeds."""
+    """Draws the Fréchet distance against the budget of network calls per image, with standard errors over seeds."""
     calls = calls_of(rows)
     if not calls:
         return None
