@@ -134,6 +134,7 @@ def test_entry_scripts_have_no_logic() -> None:
         "sample.py",
         "evaluate.py",
         "report.py",
+        "runs.py",
         "convert.py",
         "prepare.py",
         "figure.py",

@@ -14,7 +14,8 @@ from benchmarks.device import autocast, device
 from benchmarks.measure import Side
 from benchmarks.places import ROOT
 from benchmarks.sides.shape import Shape
-from ddpm_lightning.configuration.build import build_model, compile_network, make, plain
+from ddpm_lightning.configuration.build import build_model, compile_network, make
+from ddpm_lightning.configuration.paths import plain
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.samplers import AncestralSampler
 from ddpm_lightning.networks.unet import UNet

@@ -10,6 +10,7 @@ COMMANDS = {
     "sample": "sample images from a checkpoint",
     "evaluate": "measure a checkpoint: bits/dim, FID and others",
     "figure": "draw the paper's figures for a checkpoint",
+    "runs": "list the runs in a folder: choices, step, metrics, state, cost",
     "report": "write the table and the page of a sweep",
     "convert": "import weights from other projects, or export them",
     "prepare": "write a folder of images as shards, for large data sets",

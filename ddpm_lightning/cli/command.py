@@ -9,6 +9,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
+from ddpm_lightning.cli.positional import as_options
 from ddpm_lightning.configuration.checked_loader import guarded
 from ddpm_lightning.configuration.groups import CONF
 from ddpm_lightning.launching.failures import recording_failures
@@ -36,6 +37,7 @@ class Command:
 
 def run_command(name: str) -> None:
     """Runs a command with the options of the command line, which override conf/NAME.yaml."""
+    sys.argv[1:] = as_options(name, sys.argv[1:])
     escape_unprintable_characters()
     list_failures_at_the_end()
     guarded(hydra.main(config_path=str(CONF), config_name=name, version_base="1.3")(Command(name)))()

@@ -4,7 +4,8 @@ import logging
 
 from omegaconf import DictConfig
 
-from ddpm_lightning.configuration.build import make_node, plain
+from ddpm_lightning.configuration.build import make_node
+from ddpm_lightning.configuration.paths import plain
 from ddpm_lightning.runtime.command_line import relative
 from ddpm_lightning.runtime.user_errors import reporting_user_errors
 from ddpm_lightning.studies.interchange.destinations import Target

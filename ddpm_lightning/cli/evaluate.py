@@ -7,7 +7,8 @@ from typing import Any
 from lightning.fabric import Fabric
 from omegaconf import DictConfig
 
-from ddpm_lightning.configuration.build import compile_network, make_node, plain
+from ddpm_lightning.configuration.build import compile_network, make_node
+from ddpm_lightning.configuration.paths import plain
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.evaluation.generated_shards import check_parts, part_of
 from ddpm_lightning.evaluation.image_sets import Generated

@@ -3,7 +3,7 @@
 from omegaconf import DictConfig
 
 from ddpm_lightning.cli.evaluate import evaluate
-from ddpm_lightning.configuration.build import plain
+from ddpm_lightning.configuration.paths import plain
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.runtime.processes import in_processes
 from ddpm_lightning.runtime.user_errors import reporting_user_errors

@@ -7,7 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from ddpm_lightning.configuration.build import make_node, plain
+from ddpm_lightning.configuration.build import make_node
+from ddpm_lightning.configuration.paths import plain
 from ddpm_lightning.data.encoded import EncodedImagesDataModule, side_option
 from ddpm_lightning.data.shards import ShardsDataModule
 from ddpm_lightning.errors import UserError, check_at_most, check_boolean, check_whole, counted

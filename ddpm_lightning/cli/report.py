@@ -5,7 +5,8 @@ from pathlib import Path
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
-from ddpm_lightning.configuration.build import make_all, plain
+from ddpm_lightning.configuration.build import make_all
+from ddpm_lightning.configuration.paths import plain
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.runtime.quiet_libraries import quiet_libraries
 from ddpm_lightning.runtime.user_errors import reporting_user_errors

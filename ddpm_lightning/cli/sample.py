@@ -8,7 +8,8 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig
 
-from ddpm_lightning.configuration.build import compile_network, make_node, make_sampler, plain
+from ddpm_lightning.configuration.build import compile_network, make_node, make_sampler
+from ddpm_lightning.configuration.paths import plain
 from ddpm_lightning.errors import UserError, check_whole, counted
 from ddpm_lightning.evaluation.generated_shards import GeneratedShards
 from ddpm_lightning.evaluation.image_sets import Generated

@@ -11,7 +11,8 @@ import lightning as L
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
-from ddpm_lightning.configuration.build import compile_network, make_all, make_node, plain
+from ddpm_lightning.configuration.build import compile_network, make_all, make_node
+from ddpm_lightning.configuration.paths import plain
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.evaluation.after_training import check_evaluation, evaluate_run, is_finished, measured_before
 from ddpm_lightning.runtime.command_line import relative
@@ -19,6 +20,7 @@ from ddpm_lightning.runtime.processes import in_processes, is_first
 from ddpm_lightning.runtime.quiet_libraries import quiet_libraries
 from ddpm_lightning.runtime.results import commit
 from ddpm_lightning.runtime.run_directory import alone_in, files_of_hydra
+from ddpm_lightning.runtime.run_files.progress import metrics_after_training
 from ddpm_lightning.runtime.user_errors import reporting_user_errors
 from ddpm_lightning.training.building import build_module, build_trainer, check_choices
 from ddpm_lightning.training.callbacks.checkpoints import SelfDescription
@@ -39,7 +41,6 @@ from ddpm_lightning.training.objective import check_objective, objective_of
 from ddpm_lightning.training.run_results import (
     forget_end,
     log_values,
-    metrics_after_training,
     recording_divergence,
     report,
     results_of,

@@ -7,7 +7,8 @@ from typing import Any
 from omegaconf import DictConfig
 from safetensors.torch import save_file
 
-from ddpm_lightning.configuration.build import make_node, plain
+from ddpm_lightning.configuration.build import make_node
+from ddpm_lightning.configuration.paths import plain
 from ddpm_lightning.errors import UserError, check_positive, check_whole
 from ddpm_lightning.metrics.classifier import describe
 from ddpm_lightning.runtime.command_line import relative

@@ -9,14 +9,13 @@ import lightning as L
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from torch.nn.parameter import is_lazy
 
 from ddpm_lightning.configuration.allowed_targets import check_buildable
 from ddpm_lightning.configuration.arguments import check_arguments, default_arguments
 from ddpm_lightning.configuration.full_keys import full_key, naming_options
 from ddpm_lightning.configuration.option_names import is_typed
-from ddpm_lightning.configuration.paths import with_paths
 from ddpm_lightning.diffusion.conditional.conditioning import Conditioning
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import Parameterization
@@ -25,7 +24,6 @@ from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.diffusion.schedules import Schedule
 from ddpm_lightning.diffusion.variances import Variance
 from ddpm_lightning.errors import UserError, check_boolean, shown
-from ddpm_lightning.runtime.moved_names import current_names
 from ddpm_lightning.typing import AnyExamples, Images, Pixels
 
 MODEL_PARTS = ("schedule", "parameterization", "variance", "network")
@@ -176,14 +174,6 @@ def make_all(config: Mapping[str, Any], group: str, kind: Any = object) -> list[
                 f"{key}={shown(node)} has no _target_, so nothing can be built from it; {key}=null leaves it out"
             )
     return [make(node, kind, key) for key, node in nodes.items()]
-
-
-def plain(cfg: DictConfig) -> dict[str, Any]:
-    """Returns the configuration as a plain dict, resolved and with its paths expanded."""
-    config = OmegaConf.to_container(with_paths(cfg), resolve=True, throw_on_missing=True)
-    assert isinstance(config, dict)
-    config = current_names(config)
-    return {str(key): value for key, value in config.items()}
 
 
 def build_model(config: Mapping[str, Any], data: ImageData) -> DenoisingDiffusion:

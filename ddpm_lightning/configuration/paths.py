@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.runtime.command_line import started_in
+from ddpm_lightning.runtime.moved_names import current_names
 
 IMAGE_PATHS = ("images", "generated", "reference", "data.root")
 WEIGHTS = ("inception_weights", "extractor.weights")
@@ -16,6 +17,14 @@ ABSOLUTE = (*IMAGE_PATHS, *WEIGHTS, "checkpoint", "init_from", "cache", "evaluat
 
 EXPANDED = ("into", "sweep", "source.path", "target.path")
 """Options that are paths or, like source.path, names on a hub. Only ~ is expanded in them."""
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """Returns the configuration as a plain dict, resolved and with its paths expanded."""
+    config = OmegaConf.to_container(with_paths(cfg), resolve=True, throw_on_missing=True)
+    assert isinstance(config, dict)
+    config = current_names(config)
+    return {str(key): value for key, value in config.items()}
 
 
 def with_paths(cfg: DictConfig) -> DictConfig:

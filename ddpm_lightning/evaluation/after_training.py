@@ -25,9 +25,10 @@ from ddpm_lightning.evaluation.measure import (
 )
 from ddpm_lightning.evaluation.sample_metrics import check_extractor
 from ddpm_lightning.evaluation.subject import Subject, Trained, weights_suffix
+from ddpm_lightning.runtime.run_files.progress import has_all_steps, metrics_after_training
 from ddpm_lightning.training.callbacks.checkpoints import last_checkpoint
 from ddpm_lightning.training.callbacks.stop import stop_if_asked
-from ddpm_lightning.training.run_results import has_all_steps, metrics_after_training, read_results
+from ddpm_lightning.training.run_results import read_results
 from ddpm_lightning.typing import Pixels
 
 DATA_OPTIONS = ("root", "num_workers", "eval_batch_size")

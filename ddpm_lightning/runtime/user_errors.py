@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from hydra.errors import CompactHydraException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -21,7 +20,9 @@ def reporting_user_errors() -> Iterator[None]:
     raise_on_ctrl_c()
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # PyTorch's, which takes seconds to import
+            raise
         raise CompactHydraException(
             f"Error: the GPU has not enough memory ({sentence(error).partition('. ')[0]}); make batch_size= smaller "
             "(data.batch_size= in training, data.eval_batch_size= for bits/dim)"

@@ -10,9 +10,10 @@ import lightning as L
 
 from ddpm_lightning.runtime.command_line import option, relative
 from ddpm_lightning.runtime.run_directory import in_sweep, resume_option
+from ddpm_lightning.runtime.run_files.progress import ENDED_EARLY
 from ddpm_lightning.runtime.signals import STOP, Interrupted
 from ddpm_lightning.training.callbacks.checkpoints import last_checkpoint
-from ddpm_lightning.training.callbacks.stop import ENDED_EARLY, ended_early
+from ddpm_lightning.training.callbacks.stop import ended_early
 from ddpm_lightning.training.checkpoint import existing_checkpoints, newest_undamaged
 from ddpm_lightning.training.run_results import reason_of_divergence
 from ddpm_lightning.training.same_run import Difference, allows_more_training, check_same_run

@@ -15,22 +15,20 @@ from ddpm_lightning.runtime.command_line import command_for, option, relative
 from ddpm_lightning.runtime.moved_names import current_names
 from ddpm_lightning.runtime.processes import is_first
 from ddpm_lightning.runtime.results import Records, log_results, provenance, with_warnings, write_results
+from ddpm_lightning.runtime.run_files.metrics_rows import METRICS_FILE
+from ddpm_lightning.runtime.run_files.progress import ENDED_EARLY, TRAINING
 from ddpm_lightning.training.callbacks.checkpoints import best_record, keeps_checkpoints, last_checkpoint
 from ddpm_lightning.training.callbacks.ema import keeps_average
 from ddpm_lightning.training.callbacks.periodic import PeriodicMeasurement
 from ddpm_lightning.training.callbacks.resuming import history_of
-from ddpm_lightning.training.callbacks.stop import ENDED_EARLY, ended_early
+from ddpm_lightning.training.callbacks.stop import ended_early
 from ddpm_lightning.training.callbacks.trainer_state import callbacks_of
 from ddpm_lightning.training.loggers.all_loggers import log_picture
 from ddpm_lightning.training.loggers.media import media_of
-from ddpm_lightning.training.loggers.metrics_csv import METRICS_FILE
 from ddpm_lightning.training.module import DDPM
 from ddpm_lightning.training.same_run import earlier_fingerprint, fingerprint
 
 log = logging.getLogger(__name__)
-
-TRAINING = "training"
-"""The key in results.json that says whether the training is finished, at which step and of how many."""
 
 
 def results_of(config: dict[str, Any]) -> Path:
@@ -47,14 +45,6 @@ def read_results(config: dict[str, Any]) -> dict[str, Any]:
     return results if isinstance(results, dict) else {}
 
 
-def has_all_steps(results: dict[str, Any], max_steps: int) -> bool:
-    """Returns whether there are metrics, and all were measured after at least `max_steps` optimizer steps."""
-    try:
-        return bool(min(record["step"] for record in results["metrics"].values()) >= max_steps)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return False
-
-
 def end_record(trainer: L.Trainer) -> dict[str, Any]:
     """Returns the entries of results.json on whether the training is finished, and whether a callback ended it."""
     record = {"step": trainer.global_step, "max_steps": trainer.max_steps}
@@ -69,11 +59,6 @@ def forget_end(config: dict[str, Any]) -> None:
     further = {key: value for key, value in results.items() if key not in (TRAINING, ENDED_EARLY)}
     if is_first() and further != results:
         write_results(results_of(config), further)
-
-
-def metrics_after_training(config: dict[str, Any]) -> set[str]:
-    """Returns the names of the metrics that are measured after training (metrics=)."""
-    return {name for name, node in (config.get("metrics") or {}).items() if node is not None}
 
 
 def reason_of_divergence(config: dict[str, Any]) -> str | None:

@@ -16,6 +16,7 @@ FOREIGN = {
     "evaluate": {"loss", "optimizer", "figure", "output", "schedule"},
     "figure": {"loss", "optimizer", "output", "schedule", "source"},
     "report": {"schedule", "data", "sampler"},
+    "runs": {"schedule", "data", "sampler"},
     "convert": {"schedule", "loss", "sampler"},
     "prepare": {"schedule", "loss", "sampler"},
     "train_classifier": {"schedule", "loss", "sampler"},

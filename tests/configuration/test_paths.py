@@ -9,8 +9,7 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from ddpm_lightning.configuration.build import plain
-from ddpm_lightning.configuration.paths import ABSOLUTE, EXPANDED
+from ddpm_lightning.configuration.paths import ABSOLUTE, EXPANDED, plain
 from ddpm_lightning.runtime.command_line import command_for
 from tests.commands import ROOT, SMALL, command, error_of
 

@@ -8,12 +8,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ddpm_lightning.studies.report.plan import command_of
 from ddpm_lightning.studies.report.rows import Row, columns_of
 from ddpm_lightning.studies.report.runs import Sweep
 from ddpm_lightning.studies.report.sample_strips import grids_of
 from ddpm_lightning.studies.report.sweep_plots import as_svg
 from ddpm_lightning.studies.report.table import is_best, published, title
+from ddpm_lightning.studies.runs.trained_run import command_of
 
 
 def page(sweep: Sweep, rows: list[Row], figures: Mapping[str, Any]) -> str:

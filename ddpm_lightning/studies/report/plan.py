@@ -1,7 +1,6 @@
 """Records the commands of a sweep, and the jobs that they ask for."""
 
 import json
-import shlex
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,12 +9,13 @@ from typing import Any
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
 
 from ddpm_lightning.atomic_files import write_text
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.runtime.command_line import command_for, override
+from ddpm_lightning.runtime.command_line import override
 from ddpm_lightning.runtime.private_parts import basic_sweeper
+from ddpm_lightning.runtime.run_files.hydra_yaml import read_yaml
+from ddpm_lightning.studies.runs.trained_run import command_of
 
 PLAN = "plan.json"
 """The file of all commands of a sweep, [{"command", "jobs"}]. Hydra's multirun.yaml holds the last one only."""
@@ -53,25 +53,12 @@ def read_plan(folder: Path) -> tuple[tuple[str, ...], Jobs | None]:
     return (), None
 
 
-def command_of(overrides: tuple[str, ...]) -> str:
-    """Returns the command that trains with these overrides, to be typed in the folder of the current command."""
-    return f"{command_for('train.py')} {shlex.join(overrides)}"
-
-
 def overrides_in(folder: Path) -> list[tuple[str, ...]]:
     """Returns the overrides of the job whose .hydra folder this is, as a list of one; [] if they cannot be read."""
     try:
-        return [tuple(map(str, OmegaConf.load(folder / "overrides.yaml")))]
-    except Exception:  # a damaged file can raise nearly anything
+        return [tuple(map(str, read_yaml(folder / "overrides.yaml")))]
+    except (UserError, TypeError):
         return []
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Returns the contents of a YAML file of Hydra, not resolved. Raises UserError if it cannot be read."""
-    try:
-        return dict(OmegaConf.to_container(OmegaConf.load(path), resolve=False))  # type: ignore[arg-type]
-    except Exception as error:  # a damaged file can raise nearly anything
-        raise UserError(f"{path} cannot be read ({error}); run that job again, or remove its folder") from error
 
 
 def _typed(hydra: dict[str, Any]) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ddpm_lightning.studies.report.paper import PREDICTIONS, TABLE_2, Published
-from ddpm_lightning.studies.report.runs import Run, Sweep
+from ddpm_lightning.studies.report.runs import Sweep
+from ddpm_lightning.studies.runs.trained_run import Run
 
 SEED = "seed="
 GROUPS = ("parameterization", "variance", "loss")

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from ddpm_lightning.studies.report.rows import Row
-from ddpm_lightning.studies.report.runs import Run
+from ddpm_lightning.studies.runs.trained_run import Run
 
 COLUMNS = 5
 """The most pictures in a row."""

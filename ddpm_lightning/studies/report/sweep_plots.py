@@ -9,10 +9,10 @@ import numpy as np
 
 from ddpm_lightning.npz import read_npz
 from ddpm_lightning.runtime.plots import panels, write_plainly
+from ddpm_lightning.runtime.run_files.metrics_rows import METRICS_FILE, read_rows
 from ddpm_lightning.studies.report.rows import BITS, DISTANCE, Cell, Column, Row, calls_of, within
-from ddpm_lightning.studies.report.runs import Run
 from ddpm_lightning.studies.report.table import title
-from ddpm_lightning.training.loggers.metrics_csv import METRICS_FILE, read_rows
+from ddpm_lightning.studies.runs.trained_run import Run
 
 WIDTH = 10.0
 """Width in inches. The page scales it to its own width."""

@@ -1,11 +1,10 @@
 """The table of a sweep in the layout of the paper's Table 2: as Markdown, and unrounded as CSV."""
 
-import csv
-import io
 import math
 from typing import Any
 
 from ddpm_lightning.studies.report.rows import COLUMNS, GROUPS, Column, Row, columns_of
+from ddpm_lightning.studies.runs.table_files import csv_text
 
 MOST_NAMES = 3
 """The most names of metrics that the head of a column lists."""
@@ -90,6 +89,4 @@ def _record(row: Row, shown: list[Column]) -> list[Any]:
 def as_csv(rows: list[Row]) -> str:
     """Returns the unrounded table as the text of a CSV file."""
     columns, data = records(rows)
-    table = io.StringIO(newline="")
-    csv.writer(table).writerows([columns, *data])
-    return table.getvalue()
+    return csv_text(columns, data)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import lightning as L
 
-from ddpm_lightning.training.loggers.metrics_csv import METRICS_FILE, read_rows
+from ddpm_lightning.runtime.run_files.metrics_rows import METRICS_FILE, read_rows
 
 
 class LossCurve(L.Callback):

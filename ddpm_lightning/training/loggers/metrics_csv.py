@@ -13,8 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from ddpm_lightning.atomic_files import write_text
 from ddpm_lightning.errors import UserError
-
-METRICS_FILE = "metrics.csv"
+from ddpm_lightning.runtime.run_files.metrics_rows import METRICS_FILE, read_rows
 
 
 class MetricsCSV(Logger):
@@ -75,9 +74,3 @@ class MetricsCSV(Logger):
         except (KeyError, TypeError, ValueError):
             raise UserError(f"{self.path} has a row without a step, so it is damaged; repair or remove it") from None
         return step < row["step"] or (step == row["step"] and not any(old.get(key) for key in row if key != "step"))
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Returns the rows of metrics.csv, with "" for a metric that was not logged at a step."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from ddpm_lightning.studies.report.rows import DISTANCE, Row, calls_of, columns_of, within
-from ddpm_lightning.studies.report.runs import Run
 from ddpm_lightning.studies.report.sweep_plots import by_calls, tradeoff
 from ddpm_lightning.studies.report.table import records, title
+from ddpm_lightning.studies.runs.trained_run import Run
 
 PLAIN = {"fd_digits_70_train": 9.0}
 

@@ -22,10 +22,11 @@ from ddpm_lightning.runtime.results import with_warnings
 from ddpm_lightning.studies.report.dashboard import TABLE
 from ddpm_lightning.studies.report.plan import add_to_plan, read_plan
 from ddpm_lightning.studies.report.rows import BITS, COLUMNS, DISTANCE, Cell, Row, rows_of, with_error
-from ddpm_lightning.studies.report.runs import read_run, read_sweep
+from ddpm_lightning.studies.report.runs import read_sweep
 from ddpm_lightning.studies.report.sample_strips import samples
 from ddpm_lightning.studies.report.sweep_plots import drawn
 from ddpm_lightning.studies.report.write import write_report
+from ddpm_lightning.studies.runs.trained_run import read_run
 from tests.commands import command, error_of, results
 from tests.studies.report.small_sweep import ROWS, killed_in, mu_with_simple_diverging, options
 from tests.training.loggers.wandb_records import read_run as read_logged

@@ -10,7 +10,7 @@ import lightning as L
 import pytest
 from lightning.pytorch.callbacks import Checkpoint
 
-from ddpm_lightning.studies.report.runs import read_run
+from ddpm_lightning.studies.runs.trained_run import read_run
 from ddpm_lightning.training.checkpoint import read_checkpoint
 from ddpm_lightning.training.loggers.metrics_csv import read_rows
 from ddpm_lightning.training.monitors import check_monitors, names_in_training

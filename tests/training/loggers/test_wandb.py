@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from ddpm_lightning.studies.report.dashboard import PANELS_OF_SWEEP, SECTIONS, Lines, Media, Panel
+from ddpm_lightning.studies.runs.run_table import read_table
 from ddpm_lightning.training.callbacks.previews import SampleGrid
 from ddpm_lightning.training.loggers.background import Background
 from ddpm_lightning.training.loggers.metrics_csv import read_rows
@@ -63,6 +64,14 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def written(run_dir: Path) -> Written:
     (written,) = read_run(run_dir)
     return written
+
+
+def test_the_table_of_runs_has_the_names_and_the_last_values_of_wandb(run_dir: Path, written: Written) -> None:
+    (row,) = read_table([run_dir]).rows
+    last = {key: value for entry in written.history for key, value in entry.items() if not key.startswith("_")}
+    numbers = {key: value for key, value in last.items() if isinstance(value, int | float)}
+    assert numbers.keys() > NUMBERS
+    assert {key: row.values[key] for key in numbers} == pytest.approx(numbers)
 
 
 def test_every_promised_number_is_there_by_optimizer_step(written: Written) -> None:

@@ -1,0 +1,1 @@
+"""Lists and compares runs, from their files."""
