@@ -20,7 +20,7 @@ from ddpm_lightning.runtime.processes import in_processes, is_first
 from ddpm_lightning.runtime.quiet_libraries import quiet_libraries
 from ddpm_lightning.runtime.results import commit
 from ddpm_lightning.runtime.run_directory import alone_in, files_of_hydra
-from ddpm_lightning.runtime.run_files.progress import metrics_after_training
+from ddpm_lightning.runtime.run_files.run_state import metrics_after_training
 from ddpm_lightning.runtime.user_errors import reporting_user_errors
 from ddpm_lightning.training.building import build_module, build_trainer, check_choices
 from ddpm_lightning.training.callbacks.checkpoints import SelfDescription

@@ -25,7 +25,7 @@ from ddpm_lightning.evaluation.measure import (
 )
 from ddpm_lightning.evaluation.sample_metrics import check_extractor
 from ddpm_lightning.evaluation.subject import Subject, Trained, weights_suffix
-from ddpm_lightning.runtime.run_files.progress import has_all_steps, metrics_after_training
+from ddpm_lightning.runtime.run_files.run_state import has_all_steps, metrics_after_training
 from ddpm_lightning.training.callbacks.checkpoints import last_checkpoint
 from ddpm_lightning.training.callbacks.stop import stop_if_asked
 from ddpm_lightning.training.run_results import read_results

@@ -10,7 +10,7 @@ import lightning as L
 
 from ddpm_lightning.runtime.command_line import option, relative
 from ddpm_lightning.runtime.run_directory import in_sweep, resume_option
-from ddpm_lightning.runtime.run_files.progress import ENDED_EARLY
+from ddpm_lightning.runtime.run_files.run_state import ENDED_EARLY
 from ddpm_lightning.runtime.signals import STOP, Interrupted
 from ddpm_lightning.training.callbacks.checkpoints import last_checkpoint
 from ddpm_lightning.training.callbacks.stop import ended_early

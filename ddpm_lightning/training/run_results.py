@@ -16,7 +16,7 @@ from ddpm_lightning.runtime.moved_names import current_names
 from ddpm_lightning.runtime.processes import is_first
 from ddpm_lightning.runtime.results import Records, log_results, provenance, with_warnings, write_results
 from ddpm_lightning.runtime.run_files.metrics_rows import METRICS_FILE
-from ddpm_lightning.runtime.run_files.progress import ENDED_EARLY, TRAINING
+from ddpm_lightning.runtime.run_files.run_state import ENDED_EARLY, TRAINING
 from ddpm_lightning.training.callbacks.checkpoints import best_record, keeps_checkpoints, last_checkpoint
 from ddpm_lightning.training.callbacks.ema import keeps_average
 from ddpm_lightning.training.callbacks.periodic import PeriodicMeasurement

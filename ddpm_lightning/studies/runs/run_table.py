@@ -10,7 +10,7 @@ from typing import Any
 from ddpm_lightning.errors import UserError
 from ddpm_lightning.runtime.command_line import relative
 from ddpm_lightning.runtime.run_files.metrics_rows import METRICS_FILE, read_summary
-from ddpm_lightning.runtime.run_files.progress import ENDED_EARLY, TRAINING
+from ddpm_lightning.runtime.run_files.run_state import ENDED_EARLY, TRAINING
 from ddpm_lightning.studies.runs.trained_run import Run, find_hydra, read_run
 
 STEP = "trainer/global_step"

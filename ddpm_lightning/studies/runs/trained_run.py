@@ -11,7 +11,7 @@ from ddpm_lightning.errors import UserError
 from ddpm_lightning.runtime.command_line import command_for, override
 from ddpm_lightning.runtime.run_directory import folders_of_hydra
 from ddpm_lightning.runtime.run_files.hydra_yaml import read_choices, read_yaml
-from ddpm_lightning.runtime.run_files.progress import ENDED_EARLY, TRAINING, has_all_steps, metrics_after_training
+from ddpm_lightning.runtime.run_files.run_state import ENDED_EARLY, TRAINING, has_all_steps, metrics_after_training
 
 STATES = ("finished", "diverged", "unfinished")
 

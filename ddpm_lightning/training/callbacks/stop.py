@@ -6,7 +6,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint, Timer
 
-from ddpm_lightning.runtime.run_files.progress import ENDED_EARLY
+from ddpm_lightning.runtime.run_files.run_state import ENDED_EARLY
 from ddpm_lightning.runtime.signals import STOP, Interrupted
 from ddpm_lightning.training.callbacks.checkpoints import keeps_checkpoints, last_checkpoint
 from ddpm_lightning.training.callbacks.trainer_state import callbacks_of, completes_step, ends_after_step
