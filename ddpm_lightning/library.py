@@ -27,6 +27,10 @@ from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import EDM, X0, Epsilon, Mu, Parameterization, V, Velocity
 from ddpm_lightning.diffusion.probability_flow import ProbabilityFlow, every_direction, random_signs
 from ddpm_lightning.diffusion.process import GaussianDiffusion
+from ddpm_lightning.diffusion.restoration.measurements import AveragePooling, LinearMeasurement, Mask
+from ddpm_lightning.diffusion.restoration.pseudoinverse import PseudoinverseGuidance
+from ddpm_lightning.diffusion.restoration.repaint import RePaint
+from ddpm_lightning.diffusion.restoration.sdedit import SDEdit
 from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler, Traits
 from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver, DPMSolverSDE
 from ddpm_lightning.diffusion.samplers.edm import EulerSampler, HeunSampler
@@ -88,6 +92,7 @@ __all__ = [
     "AnalyticVariance",
     "AncestralSampler",
     "AutoGuidance",
+    "AveragePooling",
     "BestNetwork",
     "BetaTildeVariance",
     "BetaVariance",
@@ -118,6 +123,7 @@ __all__ = [
     "LeadingSpacing",
     "LearnedRangeVariance",
     "LearnedVariance",
+    "LinearMeasurement",
     "LinearSchedule",
     "LinspaceSpacing",
     "LogNormalTimesteps",
@@ -126,16 +132,20 @@ __all__ = [
     "LogitNormalTimesteps",
     "Loss",
     "LowDiscrepancyTimesteps",
+    "Mask",
     "MinSNR",
     "Mixture",
     "Mu",
     "Parameterization",
     "PredictorCorrector",
     "ProbabilityFlow",
+    "PseudoinverseGuidance",
     "QuadraticSchedule",
     "QuadraticSpacing",
+    "RePaint",
     "RectifiedSchedule",
     "RestartSampler",
+    "SDEdit",
     "Sampler",
     "Schedule",
     "Sigmoid",

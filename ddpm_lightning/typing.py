@@ -11,6 +11,15 @@ from torch import Tensor
 Images = Float[Tensor, "b *d"]
 """A batch of examples on the scale of the model; clean data lie in [−1, 1]."""
 
+SomeImages = Float[Tensor, "_ *d"]
+"""Given images on the scale of the model, not as many as a batch has examples."""
+
+Measured = Float[Tensor, "b *m"]
+"""Measurements of a batch of examples, each of the shape *m."""
+
+SomeMeasured = Float[Tensor, "_ *m"]
+"""Given measurements, not as many as a batch has examples."""
+
 Features = Float[Tensor, "b _ _ _"]
 """Activations inside a network; channels, height and width may differ from layer to layer."""
 

@@ -105,5 +105,6 @@ def generated_in(folder: Path, config: dict[str, Any], fabric: Fabric) -> Genera
     config = {**config, "labels": config["labels"] or list(range(len(names))) or None}
     sampler = make_sampler(config["sampler"], trained.model)
     images = from_checkpoint(config, trained, sampler, fabric.device.type, shards)
+    images.task.check_sampler(sampler)
     images.how_to_resume = f"give the same options with {option('hydra.run.dir', relative(folder))}"
     return images

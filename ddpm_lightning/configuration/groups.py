@@ -44,6 +44,7 @@ GROUPS = {
     "source": "the format of the weights to read",
     "study": "the runs of a sweep, and the folder that they share",
     "target": "the format of the weights to write",
+    "task": "what the model is used for: images of its own, or a change or completion of given ones",
     "timesteps": "how t is drawn in training",
     "trainer": "devices, precision, number of steps",
     "variance": "σ_t², the variance of a reverse step (Section 3.2)",

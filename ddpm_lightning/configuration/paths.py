@@ -10,7 +10,7 @@ from ddpm_lightning.errors import UserError
 from ddpm_lightning.runtime.command_line import started_in
 from ddpm_lightning.runtime.moved_names import current_names
 
-IMAGE_PATHS = ("images", "generated", "reference", "data.root")
+IMAGE_PATHS = ("images", "generated", "reference", "data.root", "task.image", "task.mask")
 WEIGHTS = ("inception_weights", "extractor.weights")
 ABSOLUTE = (*IMAGE_PATHS, *WEIGHTS, "checkpoint", "init_from", "cache", "evaluation.cache", "variance.gamma")
 """Options that are paths. They become absolute, because a checkpoint keeps data.root, for instance."""

@@ -27,6 +27,10 @@ class PixelRange:
         """Converts integers in 0..levels−1, [b, c, h, w], to [−1, 1], float32."""
         return pixels.to(torch.float32, copy=True).mul_(2 / (self.levels - 1)).sub_(1)
 
+    def from_bytes(self, pixels: Pixels) -> Images:
+        """Rounds 0..255, as in picture files, to the data's levels, and encodes these; the inverse of `to_bytes`."""
+        return self.encode((pixels.float() * ((self.levels - 1) / 255)).round().to(torch.uint8))
+
     def decode(self, x: Images) -> Pixels:
         """Converts [−1, 1], [b, c, h, w], to the nearest integers in 0..levels−1; values outside are clipped."""
         return ((x.float() + 1) * ((self.levels - 1) / 2)).round().clamp(0, self.levels - 1).to(torch.uint8)

@@ -17,6 +17,7 @@ from ddpm_lightning.configuration.build import ImageData
 from ddpm_lightning.diffusion.conditional.guidance import Guidance, NoGuidance
 from ddpm_lightning.diffusion.conditional.thresholding import Clipping, StaticClipping
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.diffusion.restoration.task import NoTask, Task
 from ddpm_lightning.diffusion.samplers import Sampler
 from ddpm_lightning.errors import UserError, counted
 from ddpm_lightning.evaluation.fabric import raise_together
@@ -100,6 +101,7 @@ class Generated(ImageSet):
         labels: the class of each image.
         guidance: guides the model.
         clipping: how x̂_0 is clipped.
+        task: what the images are drawn for.
     """
 
     model: DenoisingDiffusion
@@ -116,6 +118,7 @@ class Generated(ImageSet):
     labels: Labelling = field(default_factory=NoLabels)
     guidance: Guidance = field(default_factory=NoGuidance)
     clipping: Clipping = field(default_factory=StaticClipping)
+    task: Task = field(default_factory=NoTask)
 
     @property
     def wanted(self) -> dict[str, str]:
@@ -179,7 +182,7 @@ class Generated(ImageSet):
             raise_together(fabric, failure)
 
     def _bar(self, fabric: Fabric, count: int) -> "tqdm[Any]":
-        total = count * self.sampler.chain(self.model).process.T
+        total = count * self.task.num_steps(self.model, self.sampler)
         hidden = count == 0 or not fabric.is_global_zero
         return progress_bar(total=total, desc="Generating", unit="image step", unit_scale=True, disable=hidden)
 
@@ -199,8 +202,9 @@ class Generated(ImageSet):
         return self.shards.read(self.n)
 
     def _make(self, fabric: Fabric, numbers: range, bar: "tqdm[Any]") -> Pixels:
+        model, task = self.model_of(numbers), self.task.of(numbers)
         with fabric.autocast():
-            return make_images(self.model_of(numbers), self.sampler, self.data, numbers, seed=self.seed, bar=bar)
+            return make_images(model, self.sampler, self.data, numbers, seed=self.seed, bar=bar, task=task)
 
 
 @dataclass

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from ddpm_lightning.configuration.build import ImageData
 from ddpm_lightning.diffusion.likelihood import Estimate, estimate_bound
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
+from ddpm_lightning.diffusion.restoration.task import Task
 from ddpm_lightning.diffusion.samplers import Sampler, Step, end_of
 from ddpm_lightning.errors import Diverged
 from ddpm_lightning.runtime.signals import STOP
@@ -44,7 +45,14 @@ def frozen(model: DenoisingDiffusion) -> Iterator[None]:
 
 
 def walk(
-    model: DenoisingDiffusion, sampler: Sampler, shape: tuple[int, ...], count: int, *, seed: int, first: int = 0
+    model: DenoisingDiffusion,
+    sampler: Sampler,
+    shape: tuple[int, ...],
+    count: int,
+    *,
+    seed: int,
+    first: int = 0,
+    task: Task | None = None,
 ) -> Iterator[Step]:
     """Yields the sampler's steps from x_T to x_0 for the images numbered first..first+count−1.
 
@@ -55,9 +63,13 @@ def walk(
         count: number of images.
         seed: seed of the images' noise.
         first: number of the first image.
+        task: what the images are drawn for, on the given images of these numbers; None draws freely.
     """
     noise = NoisePerImage(seed, range(first, first + count), model.process.alpha_bar.device)
-    return walk_from(model, sampler, noise.randn(*shape), noise)
+    x_T = noise.randn(*shape)
+    if task is None:
+        return walk_from(model, sampler, x_T, noise)
+    return _evaluated(model, task.trajectory(model, sampler, x_T, randn_like=noise.randn_like))
 
 
 def walk_from(
@@ -72,8 +84,13 @@ def walk_from(
         noise: the noise of each image.
         start: the step of the sampler's chain at which x_t is; None for its end, T.
     """
+    return _evaluated(model, sampler.trajectory(model, x_t, randn_like=noise.randn_like, start=start))
+
+
+def _evaluated(model: DenoisingDiffusion, steps: Iterator[Step]) -> Iterator[Step]:
+    """Yields the steps with the model in evaluation mode. Raises Interrupted if the run was asked to stop."""
     with evaluating(model):
-        for step in sampler.trajectory(model, x_t, randn_like=noise.randn_like, start=start):
+        for step in steps:
             STOP.check()
             yield step
 
@@ -123,6 +140,7 @@ def make_images(
     *,
     seed: int,
     bar: "tqdm[Any] | None" = None,
+    task: Task | None = None,
 ) -> Pixels:
     """Generates the images of these numbers as pixels in 0..255, [n, c, h, w], on the model's device.
 
@@ -133,11 +151,13 @@ def make_images(
         numbers: the numbers of the images. An image depends only on its number and the seed.
         seed: seed of the images' noise.
         bar: a progress bar that advances by one per image and step.
+        task: what the images are drawn for, on the given images of these numbers; None draws freely.
 
     Raises:
         Diverged: if an image has pixels that are NaN or infinite.
     """
-    steps = walk(model, sampler, (data.channels, *data.size), len(numbers), seed=seed, first=numbers.start)
+    shape = (data.channels, *data.size)
+    steps = walk(model, sampler, shape, len(numbers), seed=seed, first=numbers.start, task=task)
     x_0 = end_of(steps if bar is None else with_progress(steps, bar, len(numbers)))
     check_finite(x_0, numbers, seed)
     return data.pixels.to_bytes(x_0)

@@ -75,16 +75,47 @@ class TwoOutputs(NamedTuple):
     bad: NetworkOutput
 
 
-class Extrapolation(Guidance):
+class OutputGuidance(Guidance):
+    """Guidance that changes the network's output.
+
+    Attributes:
+        other_models: the models beside the one that is guided.
+
+    Example:
+        >>> class Halved(OutputGuidance):
+        ...     '''Halves what the network predicts.'''
+        ...
+        ...     suffix = "_halved"
+        ...
+        ...     def output(self, model, x_t, t):
+        ...         f, v = model(x_t, t)
+        ...         return NetworkOutput(f / 2, v)
+    """
+
+    other_models: Sequence[DenoisingDiffusion] = ()
+
+    @abstractmethod
+    def output(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps) -> NetworkOutput:
+        """Returns the guided output.
+
+        Args:
+            model: the model, given the classes of its batch if it is conditioned on them.
+            x_t: [b, *d].
+            t: [b] in 1..T.
+        """
+
+    def guide(self, model: DenoisingDiffusion) -> DenoisingDiffusion:
+        self.check(model)
+        return _Guided(model, self)
+
+
+class Extrapolation(OutputGuidance):
     """Guidance that moves a prediction away from a weaker one.
 
         f = f_bad + w (f_good − f_bad)
 
     x̂_0 is affine in f, and so are ε̂ and the score. So the same equation holds for them, whatever the network predicts.
     A learned variance is that of the good model.
-
-    Attributes:
-        other_models: the models beside the one that is guided.
 
     Example:
         >>> class AwayFromBlur(Extrapolation):
@@ -102,8 +133,6 @@ class Extrapolation(Guidance):
         ...     def is_idle(self, t):
         ...         return False
     """
-
-    other_models: Sequence[DenoisingDiffusion] = ()
 
     @abstractmethod
     def outputs(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps) -> TwoOutputs:
@@ -123,15 +152,18 @@ class Extrapolation(Guidance):
     def is_idle(self, t: Timesteps) -> bool:
         """Returns whether w is 1 at all of these steps, which need no second prediction."""
 
-    def guide(self, model: DenoisingDiffusion) -> DenoisingDiffusion:
-        self.check(model)
-        return _Guided(model, self)
+    def output(self, model: DenoisingDiffusion, x_t: Images, t: Timesteps) -> NetworkOutput:
+        if self.is_idle(t):
+            return model(x_t, t)
+        good, bad = self.outputs(model, x_t, t)
+        w = self.scale_at(t).to(x_t.dtype).reshape(-1, *[1] * (x_t.ndim - 1))
+        return good._replace(f=good.f + (w - 1) * (good.f - bad.f))
 
 
 class _Guided(DenoisingDiffusion):
     """A model whose network output is guided."""
 
-    def __init__(self, model: DenoisingDiffusion, guidance: Extrapolation) -> None:
+    def __init__(self, model: DenoisingDiffusion, guidance: OutputGuidance) -> None:
         parts = (model.network, model.process, model.parameterization, model.variance, model.levels, model.conditioning)
         super().__init__(*parts)
         self.model = model
@@ -141,11 +173,7 @@ class _Guided(DenoisingDiffusion):
         self.clipping = model.clipping
 
     def forward(self, x_t: Images, t: Timesteps) -> NetworkOutput:
-        if self.guidance.is_idle(t):
-            return self.model(x_t, t)
-        good, bad = self.guidance.outputs(self.model, x_t, t)
-        w = self.guidance.scale_at(t).to(x_t.dtype).reshape(-1, *[1] * (x_t.ndim - 1))
-        return good._replace(f=good.f + (w - 1) * (good.f - bad.f))
+        return self.guidance.output(self.model, x_t, t)
 
     def given(self, y: Classes | None) -> DenoisingDiffusion:
         return self.guidance.guide(self.model.given(y))

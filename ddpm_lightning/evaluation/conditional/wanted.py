@@ -1,4 +1,4 @@
-"""The options of generated images besides the sampler: their classes, their guidance, and the clipping of x̂_0."""
+"""The options of generated images besides the sampler: their classes, guidance, clipping of x̂_0, and task."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,38 +8,46 @@ from ddpm_lightning.configuration.build import STATIC, UNGUIDED, make_node
 from ddpm_lightning.configuration.full_keys import naming_options
 from ddpm_lightning.diffusion.conditional.guidance import Guidance
 from ddpm_lightning.diffusion.conditional.thresholding import Clipping
+from ddpm_lightning.diffusion.restoration.task import Task
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.evaluation.generated_shards import digest
 from ddpm_lightning.evaluation.image_sets import Generated, ImageSet
 from ddpm_lightning.evaluation.metric import Metric
+from ddpm_lightning.evaluation.restoration.task_files import TaskFiles
 from ddpm_lightning.evaluation.subject import Trained
 from ddpm_lightning.training.labelling import Labelling, default_labelling, in_turn
+
+NO_TASK = {"_target_": "ddpm_lightning.evaluation.restoration.task_files.NoFiles"}
+"""The task of a configuration that names none."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """The classes, the guidance and the clipping of generated images.
+    """The classes, the guidance, the clipping and the task of generated images.
 
     Args:
         labels: the class of each image.
         guidance: guides the model.
         clipping: how x̂_0 is clipped.
+        task: what the images are drawn for.
         facts: their options, for the recipe of a folder of images and for results.json; {} by default.
     """
 
     labels: Labelling
     guidance: Guidance
     clipping: Clipping
+    task: Task
     facts: dict[str, Any]
 
     @property
     def choices(self) -> dict[str, Any]:
         """The arguments of `Generated` that they are."""
-        return {"labels": self.labels, "guidance": self.guidance, "clipping": self.clipping}
+        return {"labels": self.labels, "guidance": self.guidance, "clipping": self.clipping, "task": self.task}
 
     @property
     def suffix(self) -> str:
         """The suffix of a result's name for these images."""
-        return self.labels.suffix + self.guidance.suffix + self.clipping.suffix
+        return self.labels.suffix + self.guidance.suffix + self.clipping.suffix + self.task.suffix
 
 
 def check_wanted(config: dict[str, Any]) -> None:
@@ -58,12 +66,16 @@ def check_effect(metrics: Mapping[str, Metric], images: ImageSet) -> None:
 
 
 def wanted_of(config: dict[str, Any], trained: Trained) -> Wanted:
-    """Returns what labels=, guidance= and clipping= ask for. Without labels=, classes are as frequent as in the data.
+    """Returns what labels=, guidance=, clipping= and task= ask for.
+
+    Without labels=, classes are as frequent as in the data.
 
     Raises:
-        UserError: the model has no such classes, cannot be guided so, or nothing is clipped.
+        UserError: the model has no such classes, cannot be guided so, nothing is clipped, or the files of the task do
+            not fit the model.
     """
-    conditioning, config = trained.model.conditioning, {"guidance": UNGUIDED, "clipping": STATIC, **config}
+    usual = {"guidance": UNGUIDED, "clipping": STATIC, "task": NO_TASK}
+    conditioning, config = trained.model.conditioning, {**usual, **config}
     clipping = make_node(config, "clipping", Clipping)
     with naming_options("guidance", config["guidance"] or ()):
         guidance = make_node(config, "guidance", Guidance).for_chain(trained.model.process.T)
@@ -74,6 +86,10 @@ def wanted_of(config: dict[str, Any], trained: Trained) -> Wanted:
         labels = default_labelling(trained.data, conditioning, config["seed"])
     else:
         labels = in_turn(config["labels"], conditioning)
-    changed = {"guidance": guidance.suffix, "clipping": clipping.suffix}
+    with naming_options("task", config["task"] or ()):
+        task = make_node(config, "task", TaskFiles).read(trained.data)
+    changed = {"guidance": guidance.suffix, "clipping": clipping.suffix, "task": task.suffix}
     facts = {**labels.facts, **{name: config[name] for name, suffix in changed.items() if suffix}}
-    return Wanted(labels, guidance, clipping, facts)
+    if task.given:
+        facts["given_sha256"] = digest(task.given)
+    return Wanted(labels, guidance, clipping, task, facts)

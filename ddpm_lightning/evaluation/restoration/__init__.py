@@ -1,0 +1,1 @@
+"""The tasks of sample.py: reading the images that they are given."""
