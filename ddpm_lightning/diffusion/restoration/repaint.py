@@ -22,7 +22,7 @@ class RePaint(Task):
         x_{t−1+j} ~ q(x_{t−1+j} | x_{t−1}), and back again, r − 1 times             (Algorithm 1 of the reference)
 
     The repetitions bring the hidden part into harmony with the known one. The result has the known values exactly.
-    The hidden part is approximately a draw from the model's p(hidden | known). The samplers euler, heun and unipc
+    The hidden part is approximately a draw from the model's p(hidden | known). euler, heun, restart and unipc
     cannot be used, because they have no step from x_t to x_{t−1} alone; dpm_solver takes steps of its first order.
 
     Args:
