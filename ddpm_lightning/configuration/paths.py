@@ -15,7 +15,7 @@ WEIGHTS = ("inception_weights", "extractor.weights")
 ABSOLUTE = (*IMAGE_PATHS, *WEIGHTS, "checkpoint", "init_from", "cache", "evaluation.cache", "variance.gamma")
 """Options that are paths. They become absolute, because a checkpoint keeps data.root, for instance."""
 
-EXPANDED = ("into", "sweep", "source.path", "target.path")
+EXPANDED = ("into", "sweep", "run", "source.path", "target.path")
 """Options that are paths or, like source.path, names on a hub. Only ~ is expanded in them."""
 
 

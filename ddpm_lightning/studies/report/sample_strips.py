@@ -28,13 +28,18 @@ class Grid:
     @property
     def moment(self) -> str:
         """When the samples were drawn: at the end, or at a step."""
-        step = self.path.stem.removeprefix("grid_")
-        return FINAL if step == "final" else f"at step {step.lstrip('0') or '0'}"
+        return moment_of(self.path)
+
+
+def moment_of(picture: Path) -> str:
+    """Returns when a picture in samples/ was drawn: FINAL, or `at step 1600`."""
+    step = picture.stem.rpartition("_")[2]
+    return FINAL if step == "final" else f"at step {step.lstrip('0') or '0'}"
 
 
 def grids_of(rows: list[Row]) -> list[Grid]:
     """Returns a grid for each row, all of the seed that most rows have one of, so that all start from one noise."""
-    drawn = {(row.key, run.seed): _last_grid(run) for row in rows for run in row.runs}
+    drawn = {(row.key, run.seed): last_grid(run) for row in rows for run in row.runs}
     seeds = Counter(seed for (_, seed), path in drawn.items() if path)
     if not seeds:
         return []
@@ -43,7 +48,8 @@ def grids_of(rows: list[Row]) -> list[Grid]:
     return [Grid(row, run, path) for row, run, path in found if path]
 
 
-def _last_grid(run: Run) -> Path | None:
+def last_grid(run: Run) -> Path | None:
+    """Returns the last picture of samples that a run drew; None if it drew none."""
     return max((run.folder / "samples").glob("grid_*.png"), default=None)  # grid_final sorts after grid_0001600
 
 

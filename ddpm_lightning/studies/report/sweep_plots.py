@@ -1,6 +1,5 @@
 """The figures of a sweep: distance against bits/dim, training curves, and the terms of the bound."""
 
-import io
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -108,8 +107,13 @@ def _lines(run: Run, prefix: tuple[str, ...]) -> Iterator[list[tuple[int, float]
     columns = dict.fromkeys(key for each in logged for key in each if key and key.startswith(prefix))
     averaged = [key for key in columns if key not in run.evaluated and not key.endswith("_raw")]
     for column in averaged or [key for key in columns if key not in run.evaluated]:
-        points = [(int(each["step"]), float(each[column])) for each in logged if each.get(column)]
-        yield [(step, value) for step, value in points if np.isfinite(value) and value > 0]
+        yield points_of(logged, column)
+
+
+def points_of(logged: list[dict[str, str]], column: str) -> list[tuple[int, float]]:
+    """Returns (step, value) of each row of metrics.csv in which the column has a finite number above 0."""
+    points = [(int(each["step"]), float(each[column])) for each in logged if each.get(column)]
+    return [(step, value) for step, value in points if np.isfinite(value) and value > 0]
 
 
 def bounds(rows: list[Row]) -> Any | None:
@@ -117,12 +121,16 @@ def bounds(rows: list[Row]) -> Any | None:
     figure, (terms, trade) = panels(2, WIDTH, 4.2)
     found = [(row, style, arrays) for row, style in _styled(rows) if (arrays := _arrays(row))]
     for row, style, arrays in found:
-        line = {"color": style["color"], "linestyle": style["linestyle"]}
-        terms.loglog(arrays["t"][1:], np.abs(arrays["term"][1:]), **line, label=row.label)
-        trade.plot(arrays["rate"], arrays["rmse"], **line)
+        draw_terms(terms, trade, arrays, label=row.label, color=style["color"], linestyle=style["linestyle"])
+    return _with_legend(figure, terms) if found else None
+
+
+def draw_terms(terms: Any, trade: Any, arrays: dict[str, np.ndarray], label: str, **line: Any) -> None:
+    """Draws the terms of a bound by t on one pair of axes, and rate against distortion on the other."""
+    terms.loglog(arrays["t"][1:], np.abs(arrays["term"][1:]), **line, label=label)
+    trade.plot(arrays["rate"], arrays["rmse"], **line)
     terms.set(xlabel="t", ylabel="L_{t−1} (bits/dim)")
     trade.set(xlabel="rate (bits/dim)", ylabel="distortion (RMSE of 0–255)", xscale="symlog")
-    return _with_legend(figure, terms) if found else None
 
 
 def _arrays(row: Row) -> dict[str, np.ndarray] | None:
@@ -148,11 +156,3 @@ def _with_legend(figure: Any, axes: Any) -> Any:
     handles, labels = list(by_label.values()), list(by_label)
     figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(labels) < 10 else 3, fontsize="small")
     return figure
-
-
-def as_svg(figure: Any) -> str:
-    """Returns a figure as an SVG element for an HTML page."""
-    text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
-    svg = text.getvalue()
-    return svg[svg.index("<svg") :]
