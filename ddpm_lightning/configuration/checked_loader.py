@@ -23,6 +23,7 @@ from hydra.errors import (
 )
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
+from yaml import YAMLError
 
 from ddpm_lightning.configuration.allowed_targets import check_buildable
 from ddpm_lightning.configuration.flags import check_flags
@@ -33,9 +34,13 @@ from ddpm_lightning.configuration.quoting import check_named, how_to_quote
 from ddpm_lightning.configuration.secrets import check_no_secrets, check_typed
 from ddpm_lightning.errors import UserError, shown
 from ddpm_lightning.runtime.private_parts import ConfigLoaderImpl, composing_with, without_hint_at_tracebacks
+from ddpm_lightning.runtime.run_directory import RunDirectoryCheck
 from ddpm_lightning.runtime.signals import exiting_on_ctrl_c, raise_on_ctrl_c
 
 PLUGINS = ("launcher", "sweeper")
+ADDED = ("hydra.mode=RUN", "hydra.mode=MULTIRUN")
+"""What Hydra itself adds to the options."""
+
 BUILT = (*PLUGINS, "callbacks", "job_logging", "hydra_logging")
 """The keys of Hydra's own part of the configuration from which it builds objects."""
 
@@ -121,6 +126,15 @@ class CheckedLoader(ConfigLoaderImpl):
             raise CompactHydraException(f"Error: {error}") from error
         except (ConfigCompositionException, ValueError) as error:  # ValueError: as on `experiment=null`
             raise CompactHydraException(self._explained(error, config_name, overrides)) from error
+        except YAMLError as error:
+            raise CompactHydraException(f"Error: a file of the configuration is no YAML: {error}") from error
+        except (AssertionError, AttributeError, KeyError) as error:
+            typed = [each for each in overrides if each.lstrip("+~").startswith("hydra.") and each not in ADDED]
+            if not typed:
+                raise
+            raise CompactHydraException(
+                f"Error: Hydra cannot apply {' '.join(typed)}: {type(error).__name__}: {str(error).splitlines()[0]}"
+            ) from error
         return cfg
 
     def _composed_for_mode(self, config_name: str | None, overrides: list[str]) -> DictConfig:
@@ -138,7 +152,7 @@ class CheckedLoader(ConfigLoaderImpl):
         """
         before, cfg = self._composed
         self._composed = [], None  # once, because the caller may change it
-        if cfg is None or overrides not in (before, [*before, "hydra.mode=RUN"]):
+        if cfg is None or overrides not in (before, [*before, ADDED[0]]):
             return None
         for each in overrides[len(before) :]:
             cfg.hydra.mode = RunMode.RUN
@@ -202,6 +216,13 @@ class CheckedLoader(ConfigLoaderImpl):
         ]
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        try:
+            return self._checked_job(master_config, sweep_overrides)
+        except CompactHydraException:
+            RunDirectoryCheck.forget_unstarted()
+            raise
+
+    def _checked_job(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         cfg = super().load_sweep_config(master_config, sweep_overrides)
         if not OmegaConf.is_interpolation(master_config.hydra.sweep, "dir"):
             cfg.hydra.sweep.dir = master_config.hydra.sweep.dir  # the folder that the command made

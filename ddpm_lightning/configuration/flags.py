@@ -11,6 +11,9 @@ FLAGS = (
 )
 """The flags that every command takes."""
 
+MODES = ("run", "multirun", "cfg", "info", "shell_completion")
+"""The flags, as argparse names them, of which Hydra takes one."""
+
 USAGE = "%(prog)s [--help] [--multirun] [--cfg job] [GROUP=NAME …] [KEY=VALUE …]"
 
 
@@ -27,6 +30,9 @@ def check_flags() -> None:
             f"Error: --experimental-rerun {flags.experimental_rerun} would read a pickle, which can run any program; "
             "give the options of that run instead, which its .hydra/overrides.yaml lists"
         )
+    modes = [f"--{mode.replace('_', '-')}" for mode in MODES if getattr(flags, mode)]
+    if len(modes) > 1:
+        parser.error(f"{' and '.join(modes)} exclude each other; give one of them")
     unread = next((word for word in unknown if word.startswith("-")), None)
     if unread is not None:
         parser.error(f"{unread} is no flag; {nearest(unread, FLAGS)}")

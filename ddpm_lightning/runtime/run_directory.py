@@ -31,36 +31,64 @@ RECORDS = ("multirun.yaml", "plan.json")
 class RunDirectoryCheck(Callback):
     """Makes the run directory before Hydra writes to it. Ends the command with one sentence if it cannot.
 
-    If the command is refused before its work begins, the folder that was made for it is removed. If all jobs of a sweep
-    are refused, its records stay those of the command before.
+    If the command is refused before its work begins, the folders that were made for it are removed. If all jobs of a
+    sweep are refused, its records stay those of the command before.
     """
 
+    unstarted: "RunDirectoryCheck | None" = None
+    """The check of a sweep that has started no job yet."""
+
     def __init__(self) -> None:
-        self.made: Path | None = None
+        self.folder = Path()
+        self.made: list[Path] = []  # the folders made for this command, the innermost first
         self.records: dict[Path, bytes] = {}  # of the sweep's command before this one
         self.restored = False  # then `records` are those of this command
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         check_not_typed(config, "hydra.sweep.dir", "this is a single run; use hydra.run.dir=PATH, or add -m")
-        is_new = is_named_after_time(config.hydra.run) or not Path(config.hydra.run.dir).expanduser().exists()
-        make_folder(config.hydra.run, "hydra.run.dir")
-        self.made = Path(config.hydra.run.dir).absolute() if is_new else None
+        self._make_folder(config.hydra.run, "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         check_not_typed(config, "hydra.run.dir", "this is a sweep; use hydra.sweep.dir=PATH for all runs")
-        make_folder(config.hydra.sweep, "hydra.sweep.dir")
-        paths = [Path(config.hydra.sweep.dir).absolute() / name for name in RECORDS]
+        self._make_folder(config.hydra.sweep, "hydra.sweep.dir")
+        paths = [self.folder / name for name in RECORDS]
         self.records = {path: path.read_bytes() for path in paths if path.is_file()}
+        RunDirectoryCheck.unstarted = self
+
+    def _make_folder(self, part: DictConfig, option: str) -> None:
+        self.made = make_folder(part, option)
+        self.folder = Path(part.dir).absolute()
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        RunDirectoryCheck.unstarted = None
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         is_refused = isinstance(error_of(job_return), CompactHydraException)
-        if is_refused and self.made is not None:
-            remove_unused(self.made, config)
+        if is_refused and self.made and config.hydra.mode == RunMode.RUN:
+            remove_unused(self.folder, config)
+            remove_empty(self.made)
         if self.records and is_refused != self.restored:
             self.records = exchange(self.records)
             self.restored = is_refused
         if not is_refused:
             self.records = {}
+
+    @classmethod
+    def forget_unstarted(cls) -> None:
+        """Undoes what a sweep wrote that is refused before its first job."""
+        sweep, cls.unstarted = cls.unstarted, None
+        if sweep is not None:
+            for name in RECORDS:
+                (sweep.folder / name).unlink(missing_ok=True)
+            exchange(sweep.records)
+            remove_empty(sweep.made)
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Removes those of these folders that are empty."""
+    for folder in folders:
+        with contextlib.suppress(OSError):  # another command has written there meanwhile
+            folder.rmdir()
 
 
 def exchange(files: dict[Path, bytes]) -> dict[Path, bytes]:
@@ -98,9 +126,7 @@ def remove_unused(folder: Path, config: DictConfig) -> None:
         for path in found:
             if not path.is_dir():
                 path.unlink(missing_ok=True)
-        for inner in [*sorted(filter(Path.is_dir, found), reverse=True), folder]:
-            with contextlib.suppress(OSError):  # another command has written there meanwhile
-                inner.rmdir()
+        remove_empty([*sorted(filter(Path.is_dir, found), reverse=True), folder])
 
 
 class OwnDirectoryCheck(RunDirectoryCheck):
@@ -169,13 +195,15 @@ def resume_option(run_dir: Path) -> tuple[str, Path]:
     return ("hydra.sweep.dir", started_in() / HydraConfig.get().sweep.dir) if in_sweep() else ("hydra.run.dir", run_dir)
 
 
-def make_folder(part: DictConfig, option: str) -> None:
-    """Makes the folder `part.dir` and tests whether files can be written there. Ends the command if they cannot.
+def make_folder(part: DictConfig, option: str) -> list[Path]:
+    """Makes the folder `part.dir`, and returns those that did not exist before, the innermost first.
 
-    A folder that is named after the time is always a new one, because two commands may start in the same second.
+    It tests whether files can be written there, and ends the command if they cannot. A folder that is named after the
+    time is always a new one, because two commands may start in the same second.
     """
     is_new = is_named_after_time(part)
     folder = Path(part.dir).expanduser()
+    missing = [each for each in (folder.absolute(), *folder.absolute().parents) if not each.exists()]
     if is_new and is_one_of_several():
         sys.exit(
             f"Error: each of several processes would make a folder of its own; name one for all with {option}=PATH"
@@ -190,6 +218,7 @@ def make_folder(part: DictConfig, option: str) -> None:
         )
     if part.dir != str(folder):
         part.dir = str(folder)
+    return list(dict.fromkeys([folder.absolute(), *missing])) if is_new else missing
 
 
 def is_named_after_time(part: DictConfig) -> bool:

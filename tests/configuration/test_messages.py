@@ -231,6 +231,24 @@ def test_a_flag_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
         assert flag in get_args_parser().format_usage()
 
 
+@pytest.mark.parametrize("flags", [["--run", "-m"], ["-m", "--cfg", "job"]])
+def test_flags_that_exclude_each_other(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "exclude each other; give one of them" in error_of(capsys, "train", *flags)
+
+
+@pytest.mark.parametrize("typed", ["hydra.job.env_copy=[NOSUCH]", "+hydra.sweeper.params.seed=[1,2]"])
+def test_what_hydra_itself_fails_at(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"Error: Hydra cannot apply {typed}: " in error_of(capsys, "train", typed)
+
+
+def test_a_file_that_is_no_yaml(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "broken.yaml").write_text("a: [")
+    said = error_of(capsys, "train", f"--config-dir={tmp_path}", "experiment=broken")
+    assert "a file of the configuration is no YAML" in said
+    assert "broken.yaml" in said
+
+
 def test_a_mistake_is_shown_alone_and_the_traceback_if_it_is_asked_for() -> None:
     run = [sys.executable, "train.py", "sed=1"]
     shown = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False)

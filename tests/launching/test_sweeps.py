@@ -39,6 +39,20 @@ def test_a_refused_command_leaves_the_record_of_the_sweep(tmp_path: Path, capsys
     assert "loss=min_snr" in record.read_text()
 
 
+@pytest.mark.parametrize("refused", ["foo=1,2", "schedule=linear,nosuch"])
+def test_a_sweep_that_is_refused_before_its_first_job_writes_nothing(
+    refused: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record, plan = tmp_path / "multirun.yaml", tmp_path / "plan.json"
+    record.write_text("hydra: {}")
+    error_of(capsys, "train", "-m", f"hydra.sweep.dir={tmp_path}", refused)
+    assert [*tmp_path.iterdir()] == [record]
+    assert record.read_text() == "hydra: {}"
+    error_of(capsys, "train", "experiment=table2_digits", f"hydra.sweep.dir={tmp_path}/new/deep", refused)
+    assert not plan.exists()
+    assert not (tmp_path / "new").exists()
+
+
 def test_options_that_no_folder_can_be_named_by(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Before the first job."""
     named = ["-m", "hydra.sweep.subdir=${hydra:job.override_dirname}", f"hydra.sweep.dir={tmp_path}", *SMALL]
