@@ -1,12 +1,15 @@
-"""Memorisation: whether generated images are nearer to the training images than held-out images are."""
+"""Memorisation: whether generated images are nearer to training images than others are."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from ddpm_lightning.metrics.scores import Value
+from ddpm_lightning.errors import UserError
+from ddpm_lightning.metrics.extractor import Extracted
+from ddpm_lightning.metrics.reference import Reference
+from ddpm_lightning.metrics.scores import Score, Value
 from ddpm_lightning.typing import Distances, FeatureVectors, NeighbourDistances, Neighbours, SomeVectors
 
 
@@ -58,7 +61,7 @@ def share_nearer(generated: Distances, held_out: Distances) -> Value:
     of_generated = 1 - _places(d, other)
     of_held_out = _places(other, d)
     variance = of_generated.var(ddof=1) / len(d) + of_held_out.var(ddof=1) / len(other)
-    return Value(float(of_generated.mean()), float(np.sqrt(variance)))
+    return Value(float(of_generated.mean()), standard_error=float(np.sqrt(variance)))
 
 
 def _places(values: np.ndarray, among: np.ndarray) -> np.ndarray:
@@ -66,3 +69,29 @@ def _places(values: np.ndarray, among: np.ndarray) -> np.ndarray:
     ordered = np.sort(among)
     less, not_more = np.searchsorted(ordered, values, "left"), np.searchsorted(ordered, values, "right")
     return (less + not_more) / (2 * len(among))
+
+
+class Authenticity(Score):
+    """AuthPct: the percentage of authentic images. Copies are not authentic, so smaller is worse.
+
+    A generated image is authentic if it is farther from its nearest training image than that one is from its own
+    nearest. The real images must be the training images. Further images of the data do not reach 100.
+
+    References:
+        Alaa et al. (2022), "How Faithful is your Synthetic Data? Sample-level Metrics for Evaluating and Auditing
+        Generative Models".
+    """
+
+    needs_features = True
+    names = ("authpct",)
+
+    def __call__(self, generated: Extracted, real: Reference) -> Sequence[Value]:
+        assert real.features is not None
+        apart = nearest(real.features, [real.features], 2)[0][:, 1]  # the nearest one is the image itself
+        distances, places = nearest(generated.features, [real.features], 1)
+        authentic = 100 * (distances[:, 0] > apart[places[:, 0]]).double()
+        return [Value(float(authentic.mean()), standard_error=float(authentic.std() / len(authentic) ** 0.5))]
+
+    def check(self, n: int, num_features: int, which: str) -> None:
+        if n < 2:
+            raise UserError(f"the percentage of {n} {which} image means nothing; ask for more")

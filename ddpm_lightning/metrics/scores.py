@@ -26,13 +26,15 @@ class Value(NamedTuple):
 
     Args:
         value: the number.
-        standard_deviation: over splits or subsets, if there are any; or a standard error.
+        standard_deviation: over splits or subsets, if there are any.
         warning: a reason to doubt the number, if there is one.
+        standard_error: over images, if it is known.
     """
 
     value: float
     standard_deviation: float | None = None
     warning: str | None = None
+    standard_error: float | None = None
 
     def stated(self) -> dict[str, float | str]:
         """Returns the fields that are not None, as results.json keeps them."""

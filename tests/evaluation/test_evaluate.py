@@ -9,10 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
+from ddpm_lightning.configuration.build import make, real_images
 from ddpm_lightning.evaluation.generated_shards import GeneratedShards
 from ddpm_lightning.evaluation.image_sets import Generated
 from ddpm_lightning.metrics.extractor import sha256_of
 from ddpm_lightning.metrics.inception import FILE
+from ddpm_lightning.training.checkpoint import read_checkpoint
 from tests.commands import command, error_of, results, train
 from tests.metrics.inception_weights import write_random_weights
 
@@ -411,3 +413,17 @@ def test_distances_within_numbers_of_calls_are_those_of_the_samplers_steps(check
 def test_numbers_of_calls_that_cannot_be(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = options(checkpoint, tmp_path, "metrics=[fd_digits_by_calls]", "metrics.fd_digits_by_calls.calls=[0]")
     assert "calls=0" in error_of(capsys, "evaluate", *asked)
+
+
+def test_copies_of_training_images_are_told(checkpoint: Path, tmp_path: Path) -> None:
+    """Half of them mirrored, as training mirrors them: the share counts these, the published percentage does not."""
+    data = make(read_checkpoint(checkpoint)["config"]["data"])
+    train = torch.cat(list(real_images(data, "train")))
+    copies = torch.cat([train[:20], train[20:40].flip(-1)])
+    np.savez(tmp_path / "copies.npz", images=copies.permute(0, 2, 3, 1).numpy())
+    asked = [f"images={tmp_path / 'copies.npz'}", "metrics=[memorisation,authpct]", "extractor=digits"]
+    found = evaluate(checkpoint, tmp_path, *asked)
+    assert found["memorisation_digits_40_images"]["value"] == 1
+    assert found["memorisation_digits_40_images"]["mirrored_too"] is True
+    assert 0 < found["authpct_digits_40_train_images"]["value"] <= 50
+    assert found["authpct_digits_40_train_images"]["standard_error"] > 0

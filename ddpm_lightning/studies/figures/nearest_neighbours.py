@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ddpm_lightning.configuration.build import real_images
 from ddpm_lightning.errors import UserError, counted
+from ddpm_lightning.evaluation.copies.memorisation_share import training_images
 from ddpm_lightning.evaluation.image_sets import READ_AT_ONCE, Given
 from ddpm_lightning.evaluation.subject import Subject, Trained
 from ddpm_lightning.metrics.extractor import Extractor, extract_all
@@ -18,7 +19,7 @@ from ddpm_lightning.metrics.scores import Value
 from ddpm_lightning.runtime.plots import panels
 from ddpm_lightning.runtime.results import Records
 from ddpm_lightning.studies.figures.abstract_figure import Figure
-from ddpm_lightning.typing import Distances, FeatureVectors, Neighbours, Pixels, SomePixels
+from ddpm_lightning.typing import Distances, FeatureVectors, Neighbours, SomePixels
 
 Vectors = Callable[[SomePixels], FeatureVectors]
 """Maps images in 0..255, [n, c, h, w], to points of a space, [n, d], on the CPU."""
@@ -134,15 +135,8 @@ class NearestNeighbours(Figure):
             features = subject.features_of(space.extractor, split).features
             assert features is not None
             return iter([features])
-        images = self._training_images(subject) if split == "train" else real_images(data, split)
+        images = training_images(data) if split == "train" else real_images(data, split)
         return (space.vectors(batch) for batch in images)
-
-    def _training_images(self, subject: Subject) -> Iterator[Pixels]:
-        """Yields batches of training images, then all of them mirrored if training mirrors."""
-        data = self.trained(subject).data
-        yield from real_images(data, "train")
-        if data.flip:
-            yield from (batch.flip(-1) for batch in real_images(data, "train"))
 
     def _search(self, subject: Subject, space: Space, generated: SomePixels) -> Nearest:
         held_out = torch.cat(list(self._real_vectors(subject, space, "test")))
@@ -161,7 +155,7 @@ class NearestNeighbours(Figure):
             axes.hist(each.generated.numpy(), **common, label=counted(len(each.generated), "generated image"))
             axes.hist(each.held_out.numpy(), **common, label=counted(len(each.held_out), "test image"))
             axes.set(xlabel=f"distance to the nearest training image\n({space.unit})", ylabel="density")
-            share, error = each.share.value, each.share.standard_deviation
+            share, error = each.share.value, each.share.standard_error
             axes.set_title(f"in {space.name}: share nearer {share:.3f} ± {error:.3f}", fontsize="medium")
             axes.legend(fontsize="small")
         sentence = (
@@ -184,7 +178,7 @@ class NearestNeighbours(Figure):
 
     def _pick(self, subject: Subject, places: set[int]) -> dict[int, Tensor]:
         """Returns the training images of these indices, by index."""
-        images = enumerate(chain.from_iterable(self._training_images(subject)))
+        images = enumerate(chain.from_iterable(training_images(self.trained(subject).data)))
         return {place: image.cpu() for place, image in images if place in places}
 
     def _name_of(self, subject: Subject, space: Space) -> str:
@@ -194,7 +188,7 @@ class NearestNeighbours(Figure):
     def _record(self, subject: Subject, space: Space, found: Nearest) -> dict[str, Any]:
         return {
             "value": found.share.value,
-            "standard_error": found.share.standard_deviation,
+            "standard_error": found.share.standard_error,
             "what": "share of images nearer to a training image than test images are; ½: as new as these",
             "median_distance": float(found.generated.median()),
             "median_distance_of_test_images": float(found.held_out.median()),

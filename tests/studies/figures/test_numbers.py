@@ -62,7 +62,7 @@ def test_the_error_of_share_nearer_is_that_of_repeated_draws() -> None:
     for _ in range(400):
         found = share_nearer(torch.randn(60, generator=draw), torch.randn(40, generator=draw) + 0.5)
         shares.append(found.value)
-        errors.append(found.standard_deviation)
+        errors.append(found.standard_error)
     expected = stats.norm.cdf(0.5 / 2**0.5)  # P(d < d') of two normal distances
     assert sum(shares) / 400 == pytest.approx(expected, abs=0.01)
     assert torch.tensor(shares).std().item() == pytest.approx(sum(errors) / 400, rel=0.12)

@@ -1,0 +1,1 @@
+"""Measurements of whether a model copies its training images."""
