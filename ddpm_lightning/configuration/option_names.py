@@ -57,14 +57,14 @@ def chosen_option(path: str, composed: Node) -> str:
 def unknown_name(
     path: str, siblings: Iterable[Any], known: Node, place: str = "this command", typed: str = ""
 ) -> UserError:
-    """Returns the error for a name that the command does not read.
+    """Returns the error for an option that the command does not have.
 
     Args:
-        path: The whole name.
-        siblings: The names that the command reads in its place.
+        path: The full key of the option, such as the misspelt network.depht.
+        siblings: The names that exist beside it, such as depth.
         known: The configuration of the command.
         place: What lacks the name, such as "network=dit".
-        typed: The key that was typed, if it leads to a name inside `path`, as evaluation.num_images does.
+        typed: The key that the user typed, if it is longer than `path`: evaluation.num_images for evaluation.
     """
     above, _, name = path.rpartition(".")
     inside = typed.removeprefix(f"{path}.")
@@ -76,13 +76,13 @@ def unknown_name(
 
 
 def unknown_option(path: str, known: Node, is_null: bool, typed: str = "") -> UserError:
-    """Returns the error for a value of a name that the command does not read.
+    """Returns the error for a value of an option that the command does not have.
 
     Args:
-        path: The whole name.
+        path: The full key of the option.
         known: The configuration of the command.
         is_null: Whether the value is null, which leaves out a callback or another part.
-        typed: The key that was typed, if it leads to a name inside `path`.
+        typed: The key that the user typed, if it is longer than `path`.
     """
     above, _, name = path.rpartition(".")
     siblings: Any = known

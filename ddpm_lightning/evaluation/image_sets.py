@@ -96,7 +96,7 @@ class Generated(ImageSet):
         batch_size: images that a process generates at once.
         seed: seed of the images' noise.
         suffix: the suffix of a result's name for these images.
-        origin: the entries of such a result in results.json about the images.
+        origin: what such a result in results.json records about the images.
         how_to_resume: advice that is logged when the command is interrupted.
         labels: the class of each image.
         guidance: guides the model.

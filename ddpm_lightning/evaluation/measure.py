@@ -289,7 +289,7 @@ def recipe_of_images(
 
 
 def origin_of_images(config: dict[str, Any], trained: Trained, sampler: Any) -> dict[str, Any]:
-    """Returns the entries of results.json about images: those about the model, and the sampler's."""
+    """Returns what each result in results.json records about images: the facts of the model, and the sampler's."""
     return {
         "sampler": config["sampler"],
         "sampler_steps": sampler.chain(trained.model).process.T,

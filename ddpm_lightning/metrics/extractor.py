@@ -34,7 +34,7 @@ class Extractor(nn.Module, ABC):
         name: its name in results.
         num_features: the number d of features.
         fingerprint: the SHA-256 of its weights; results of equal fingerprints can be compared.
-        suffix: the end of a result's name, if the weights are not the usual ones.
+        suffix: the suffix of a result's name, if the weights are not the usual ones.
 
     Example:
         >>> class MeanColour(Extractor):
@@ -67,7 +67,7 @@ class Extractor(nn.Module, ABC):
 
     @property
     def label(self) -> str:
-        """The end of the names of scores of its features, as in fd_digits."""
+        """The part of a score's name that tells the extractor, such as "digits" in fd_digits."""
         return self.name
 
     @property

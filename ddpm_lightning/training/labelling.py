@@ -17,7 +17,7 @@ class Labelling(ABC):
     """Chooses the class of each generated image.
 
     Attributes:
-        suffix: the end of the names of results on these images.
+        suffix: the suffix of a result's name for these images.
         facts: what the recipe of a folder of images and results.json say of the choice.
         period: the number of images after which the classes begin again, as rows of a picture; None if never.
 

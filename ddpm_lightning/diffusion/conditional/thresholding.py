@@ -11,7 +11,7 @@ class Clipping(ABC):
     """Brings x̂_0 into [−1, 1].
 
     Attributes:
-        suffix: the end of the names of results on images that were sampled so.
+        suffix: the suffix of a result's name for images that were clipped so.
 
     Example:
         >>> class SoftClipping(Clipping):

@@ -124,7 +124,7 @@ class InputPerturbation(Simple):
         check_interval("loss.gamma", self.gamma, 0, math.inf, "0 is L_simple, the paper uses 0.1", ends="[)")
 
     def draw(self, b: int, shape: Sequence[int], generator: torch.Generator) -> Noise:
-        """Draws ε and then ξ for b examples of a shape: [b, 2, *shape]."""
+        """Draws ε and the perturbation ξ, both ~ N(0, I), for b examples of a shape: [b, 2, *shape]."""
         return torch.stack([super(InputPerturbation, self).draw(b, shape, generator) for _ in range(2)], dim=1)
 
     def __call__(self, model: DenoisingDiffusion, x_0: Images, t: Timesteps, eps: NoisePairs) -> PerExample:

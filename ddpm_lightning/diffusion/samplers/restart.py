@@ -22,12 +22,12 @@ class RestartSampler(Sampler):
 
         at σ_min, restarts times:  y ← y + √(σ_max² − σ_min²) z,  z ~ N(0, I);  Heun's method from σ_max to σ_min
 
-    Here y_t = x_t/√ᾱ_t and σ_t² = (1 − ᾱ_t)/ᾱ_t (`VarianceExploding`). The new noise makes the sampler forget errors
-    of the steps before, and the flow between keeps its own errors small.
+    Here y_t = x_t/√ᾱ_t and σ_t² = (1 − ᾱ_t)/ᾱ_t (`VarianceExploding`). The new noise contracts the errors of earlier
+    steps. The flow adds only small errors of its own.
 
-    σ_min is rounded to that of a visited step below x_T, and σ_max to that of a step of the model that leaves room for
-    restart_steps. The steps between them lie evenly in σ^(1/7), rounded to the model's. K steps of the chain take
-    2K − 1 network calls per image, and the restarts 2 · restarts · restart_steps.
+    The sampler restarts at the visited step whose σ_t is nearest to σ_min. It returns to the step of the model whose
+    σ_t is nearest to σ_max, at least restart_steps higher. The steps between them lie evenly in σ^(1/7), rounded to the
+    model's. K steps of the chain take 2K − 1 network calls per image, and the restarts 2 · restarts · restart_steps.
 
     Args:
         num_steps, spacing, clip_x_0: see `Sampler`.
@@ -37,7 +37,7 @@ class RestartSampler(Sampler):
         sigma_max: σ_max, the noise to which it returns, above sigma_min.
 
     Raises:
-        UserError: an argument is out of its range, or (by `chain`) there are too few steps to return by.
+        UserError: an argument is out of its range. `chain` raises it if no visited step leaves room for a restart.
 
     References:
         Xu et al. (2023), "Restart Sampling for Improving Generative Processes". The defaults are the example of its

@@ -80,8 +80,8 @@ def _corrected(model: DenoisingDiffusion, s: int, x_0_hat: Images, past: list[_P
 def _weights(h: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
     """Returns ρ and ρ′ for a step of length h in λ after one of length r·h.
 
-    They solve ρ + r ρ′ = b_1 and ρ − r² ρ′ = b_2, the first two moments of the place in the step under the weight that
-    the exact solution gives x̂_0.
+    They solve ρ + r ρ′ = b_1 and ρ − r² ρ′ = b_2. Here b_1 and b_2 are the means of u and u² for u in [0, 1] with a
+    density ∝ exp(h u): the exact solution weighs x̂_0 at λ_t + h u by it.
     """
     phi_1 = -torch.expm1(-h)
     b_1 = 1 / phi_1 - 1 / h

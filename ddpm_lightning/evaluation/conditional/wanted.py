@@ -41,7 +41,7 @@ class Wanted:
 
     @property
     def choices(self) -> dict[str, Any]:
-        """The arguments of `Generated` that they are."""
+        """The classes, the guidance, the clipping and the task as keyword arguments of `Generated`."""
         return {"labels": self.labels, "guidance": self.guidance, "clipping": self.clipping, "task": self.task}
 
     @property

@@ -74,7 +74,7 @@ class Chain:
         return NoisePerImage(self.subject.seed, numbers, self.device, purpose)
 
     def start(self, noise: NoisePerImage) -> Images:
-        """Draws x_T ~ N(0, I) for the n images of the noise: [n, c, h, w]."""
+        """Draws x_T ~ N(0, I) from a source of noise for n images: [n, c, h, w]."""
         return noise.randn(self.images.data.channels, *self.images.data.size)
 
     def walk(

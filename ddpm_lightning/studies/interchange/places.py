@@ -35,7 +35,7 @@ class Place:
 
 
 def stages(network: UNet) -> Iterator[tuple[Place, Stage]]:
-    """Yields the place of every stage (a ResBlock and its attention, if any), and the stage."""
+    """Yields (place, stage) for every stage of the U-Net, which is a ResBlock with its attention, if any."""
     for place, layer in _layers(network):
         if isinstance(layer, Stage):
             yield place, layer

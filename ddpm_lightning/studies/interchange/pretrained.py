@@ -51,7 +51,7 @@ class Pretrained:
         return make_node(self.parts, part, kind)
 
     def weights(self, use_ema: bool) -> Weights:
-        """Returns the averaged weights or the raw ones. Raises UserError if they are unknown."""
+        """Returns the averaged weights if `use_ema`, else the raw ones. Raises UserError if there are none of them."""
         found = self.averaged if use_ema else self.raw
         if found is None:
             raise UserError(

@@ -38,7 +38,10 @@ def moment_of(picture: Path) -> str:
 
 
 def grids_of(rows: list[Row]) -> list[Grid]:
-    """Returns a grid for each row, all of the seed that most rows have one of, so that all start from one noise."""
+    """Returns the last grid of each row's run with the most common seed, so that all grids start from the same noise.
+
+    A row without a grid for that seed is left out.
+    """
     drawn = {(row.key, run.seed): last_grid(run) for row in rows for run in row.runs}
     seeds = Counter(seed for (_, seed), path in drawn.items() if path)
     if not seeds:
