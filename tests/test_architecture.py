@@ -135,6 +135,7 @@ def test_entry_scripts_have_no_logic() -> None:
         "evaluate.py",
         "report.py",
         "runs.py",
+        "compare.py",
         "convert.py",
         "prepare.py",
         "figure.py",

@@ -20,7 +20,7 @@ EXAMPLE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.ipynb"))
 OWN_OPTIONS = {"least_variance", "two_layers", "sigmoid", "joblib"}
 """Options that come from elsewhere, or that a page tells how to add."""
-COMMANDS = "train|sample|evaluate|figure|report|runs|convert|prepare"
+COMMANDS = "train|sample|evaluate|figure|report|runs|compare|convert|prepare"
 COMMAND = re.compile(rf"^(?:python|ddpm) (?P<command>{COMMANDS})(?:\.py)?(?P<options> (?:.*\\\n)*.*)$", re.MULTILINE)
 CHOICE = re.compile(r"\b(?P<group>[a-z][a-z_/]*)=(?P<options>[a-z][\w,]*|\[[\w,]+\])(?= |$)")
 FOREIGN = re.compile(

@@ -11,6 +11,7 @@ COMMANDS = {
     "evaluate": "measure a checkpoint: bits/dim, FID and others",
     "figure": "draw the paper's figures for a checkpoint",
     "runs": "list the runs in a folder: choices, step, metrics, state, cost",
+    "compare": "compare runs: every number with its error, samples, options",
     "report": "write the table and the page of a sweep, or the page of one run",
     "convert": "import weights from other projects, or export them",
     "prepare": "write a folder of images as shards, for large data sets",

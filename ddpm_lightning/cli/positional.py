@@ -9,7 +9,7 @@ from hydra.errors import HydraException
 
 from ddpm_lightning.runtime.command_line import override
 
-FOLDERS = {"runs": "dir"}
+FOLDERS = {"runs": "dir", "compare": "runs"}
 """The option that the first words of a command stand for, by command. Its value is a list of folders."""
 
 TEXTS = ("where",)

@@ -17,6 +17,7 @@ FOREIGN = {
     "figure": {"loss", "optimizer", "output", "schedule", "source"},
     "report": {"schedule", "data", "sampler"},
     "runs": {"schedule", "data", "sampler"},
+    "compare": {"schedule", "data", "sampler"},
     "convert": {"schedule", "loss", "sampler"},
     "prepare": {"schedule", "loss", "sampler"},
     "train_classifier": {"schedule", "loss", "sampler"},

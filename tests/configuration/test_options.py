@@ -40,7 +40,18 @@ def test_a_told_option_reaches_the_file(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 MONITOR = "lightning.pytorch.callbacks.LearningRateMonitor"
-EVERY_COMMAND = ("train", "sample", "evaluate", "figure", "report", "runs", "convert", "prepare", "train_classifier")
+EVERY_COMMAND = (
+    "train",
+    "sample",
+    "evaluate",
+    "figure",
+    "report",
+    "runs",
+    "compare",
+    "convert",
+    "prepare",
+    "train_classifier",
+)
 
 
 @pytest.mark.parametrize("script", EVERY_COMMAND)

@@ -18,7 +18,8 @@ class Evil:
 
 
 @pytest.mark.parametrize(
-    "script", ["train", "sample", "evaluate", "figure", "report", "runs", "convert", "prepare", "train_classifier"]
+    "script",
+    ["train", "sample", "evaluate", "figure", "report", "runs", "compare", "convert", "prepare", "train_classifier"],
 )
 @pytest.mark.parametrize("flag", ["--experimental-rerun {}", "--exp={}"])
 def test_no_command_runs_a_pickled_configuration(

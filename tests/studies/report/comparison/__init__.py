@@ -1,0 +1,1 @@
+"""Tests of ddpm_lightning.studies.report.comparison."""
