@@ -13,6 +13,7 @@ from ddpm_lightning.diffusion.losses import (
     ELBO,
     P2,
     VDM,
+    ConsistencyLoss,
     EDMLoss,
     Hybrid,
     InputPerturbation,
@@ -32,6 +33,7 @@ from ddpm_lightning.diffusion.restoration.pseudoinverse import PseudoinverseGuid
 from ddpm_lightning.diffusion.restoration.repaint import RePaint
 from ddpm_lightning.diffusion.restoration.sdedit import SDEdit
 from ddpm_lightning.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler, Traits
+from ddpm_lightning.diffusion.samplers.consistency import ConsistencySampler
 from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver, DPMSolverSDE
 from ddpm_lightning.diffusion.samplers.edm import EulerSampler, HeunSampler
 from ddpm_lightning.diffusion.samplers.langevin import LangevinSampler, PredictorCorrector
@@ -98,6 +100,8 @@ __all__ = [
     "BetaVariance",
     "ClassConditioning",
     "ClassifierFreeGuidance",
+    "ConsistencyLoss",
+    "ConsistencySampler",
     "ConstantSchedule",
     "CosineSchedule",
     "DDIMSampler",

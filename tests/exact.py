@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from ddpm_lightning.diffusion.model import DenoisingDiffusion
 from ddpm_lightning.diffusion.parameterizations import Parameterization
 from ddpm_lightning.diffusion.process import GaussianDiffusion, at
-from ddpm_lightning.diffusion.variances import Variance
+from ddpm_lightning.diffusion.variances import BetaVariance, Variance
 
 
 class ExactNetwork(nn.Module):
@@ -30,11 +30,31 @@ class ExactNetwork(nn.Module):
         t = t + 1
         x_t = x_t / self.parameterization.network_input(self.process, torch.ones_like(x_t), t)
         alpha_bar = at(self.process.alpha_bar, t, x_t)
-        noise = at(1 - self.process.alpha_bar, t, x_t)
-        gain = alpha_bar.sqrt() * self.s**2 / (alpha_bar * self.s**2 + noise)
-        x_0 = self.m + gain * (x_t - alpha_bar.sqrt() * self.m)
+        x_0 = self.m + self.gain(alpha_bar) * (x_t - alpha_bar.sqrt() * self.m)
         f = self.parameterization.target(self.process, x_0, x_t, t)
         return f if self.v is None else torch.cat([f, at(self.v, t, x_t).expand_as(f)], dim=1)
+
+    def gain(self, alpha_bar: Tensor) -> Tensor:
+        """By how much x_t moves x̂_0."""
+        return alpha_bar.sqrt() * self.s**2 / (alpha_bar * self.s**2 + 1 - alpha_bar)
+
+
+class ConsistencyNetwork(ExactNetwork):
+    """Says the consistency function of data N(m, s²): the end of the path of the probability flow through x_t.
+
+    The flow keeps the quantile of y_t = x_t/√ᾱ_t in N(m, s² + σ_t²).
+    """
+
+    def gain(self, alpha_bar: Tensor) -> Tensor:
+        return self.s / (alpha_bar * self.s**2 + 1 - alpha_bar).sqrt()
+
+
+def consistency_model(
+    process: GaussianDiffusion, parameterization: Parameterization, m: float = 0.0, s: float = 1.0
+) -> DenoisingDiffusion:
+    """A model whose x̂_0 is the consistency function of data N(m, s²)."""
+    network = ConsistencyNetwork(process, parameterization, m, s)
+    return DenoisingDiffusion(network, process, parameterization, BetaVariance())
 
 
 def exact_model(

@@ -138,7 +138,8 @@ class DDPM(L.LightningModule):
         x_0 = batch.x_0  # x_0 ~ q(x_0)
         t, weight, eps = self._draw(x_0, batch_idx)  # t ~ Uniform({1, …, T}), ε ~ N(0, I)
         model = self.model.given(self._shown_classes(batch, batch_idx))
-        loss = self.loss(model, x_0, t, eps)  # ‖ε − ε_θ(√ᾱ_t x_0 + √(1 − ᾱ_t) ε, t)‖²
+        objective = self.loss.at_step(self._place(batch_idx).step)
+        loss = objective(model, x_0, t, eps)  # ‖ε − ε_θ(√ᾱ_t x_0 + √(1 − ᾱ_t) ε, t)‖²
         mean = infinite_to_nan((weight * loss).mean())
         self.batches = [*self.batches, SeenBatch(batch.indices, t)][-self.trainer.accumulate_grad_batches :]
         return {"loss": mean, "loss_of_batch": mean.detach(), "loss_per_example": loss.detach(), "t": t}

@@ -118,3 +118,8 @@ def test_without_averaged_weights_the_option_is_named(tmp_path: Path, capsys: py
     path = tmp_path / "raw" / "checkpoints" / "last.ckpt"
     said = error_of(capsys, "train", f"hydra.run.dir={tmp_path}/run", *SMALL, f"init_from={path}")
     assert "has no averaged weights; use the raw ones with init_use_ema=false" in said
+
+
+def test_a_recipe_that_tunes_a_model_asks_for_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = error_of(capsys, "train", "experiment=consistency_digits", f"hydra.run.dir={tmp_path / 'run'}")
+    assert "init_from is missing; add init_from=" in said

@@ -1,6 +1,7 @@
 """Training objectives, each one number per example (Ho et al., 2020, Section 3.4, and later work)."""
 
 from ddpm_lightning.diffusion.losses.bound_losses import ELBO, VDM, Hybrid
+from ddpm_lightning.diffusion.losses.consistency import ConsistencyLoss
 from ddpm_lightning.diffusion.losses.squared_errors import (
     P2,
     EDMLoss,
@@ -19,6 +20,7 @@ __all__ = [
     "ELBO",
     "P2",
     "VDM",
+    "ConsistencyLoss",
     "EDMLoss",
     "Hybrid",
     "InputPerturbation",

@@ -53,6 +53,14 @@ class Loss(ABC):
         """The loss that measures the network alone: this one, unless it has parameters of its own."""
         return self
 
+    def at_step(self, step: int) -> "Loss":
+        """Returns the loss of one optimizer step: this one, unless the objective changes during training.
+
+        Args:
+            step: how many optimizer steps were made before.
+        """
+        return self
+
     def check(self, variance: Variance) -> None:
         """Raises UserError if the loss cannot train a model of this variance."""
 

@@ -66,6 +66,14 @@ class UncertaintyLoss(nn.Module, Loss):
     def draw(self, b: int, shape: Sequence[int], generator: torch.Generator) -> Noise:
         return self.of.draw(b, shape, generator)
 
+    def at_step(self, step: int) -> "UncertaintyLoss":
+        of = self.of.at_step(step)
+        if of is self.of:
+            return self
+        same_u = UncertaintyLoss(of, len(self.a))
+        same_u.a = self.a
+        return same_u
+
     @property
     def of_network(self) -> Loss:
         return self.of.of_network

@@ -2,6 +2,7 @@
 
 from ddpm_lightning.diffusion.samplers.ancestral import AncestralSampler
 from ddpm_lightning.diffusion.samplers.base import RandnLike, Sampler, Step, Traits, end_of
+from ddpm_lightning.diffusion.samplers.consistency import ConsistencySampler
 from ddpm_lightning.diffusion.samplers.ddim import DDIMSampler
 from ddpm_lightning.diffusion.samplers.dpm_solver import DPMSolver, DPMSolverSDE
 from ddpm_lightning.diffusion.samplers.edm import EulerSampler, HeunSampler
@@ -19,6 +20,7 @@ from ddpm_lightning.diffusion.samplers.unipc import UniPC
 
 __all__ = [
     "AncestralSampler",
+    "ConsistencySampler",
     "DDIMSampler",
     "DPMSolver",
     "DPMSolverSDE",

@@ -19,7 +19,7 @@ from ddpm_lightning.diffusion.variances import BetaVariance, Variance
 from tests.choices import FIXED_VARIANCES, PARAMETERIZATIONS, SCHEDULES
 from tests.commands import ROOT, slow
 from tests.diffusion.samplers.test_langevin import moments
-from tests.exact import ExactNetwork, exact_model
+from tests.exact import ExactNetwork, consistency_model, exact_model
 
 OPTIONS = {path.stem: path for path in sorted((ROOT / "conf" / "sampler").glob("*.yaml"))}
 
@@ -45,7 +45,10 @@ def test_it_recovers_a_gaussian(
     """To 8 % with 200 steps: Langevin dynamics leaves 5 % too much, and the constant schedule's β_1 is large."""
     sampler = sampler_of(option)
     steps = max(200, sampler.num_steps or 1000) if sampler.traits.calls_per_step < 10 else sampler.num_steps
-    model = exact_model(GaussianDiffusion(schedule), parameterization, variance, m=0.3, s=0.5)
+    process = GaussianDiffusion(schedule)
+    model = exact_model(process, parameterization, variance, m=0.3, s=0.5)
+    if option == "consistency":  # which needs another exact network
+        model = consistency_model(process, parameterization, m=0.3, s=0.5)
     mean, deviation = moments(replace(sampler, num_steps=steps, clip_x_0=False), model)
     assert mean == pytest.approx(0.3, abs=5e-3)
     assert deviation == pytest.approx(0.5, rel=0.08)
