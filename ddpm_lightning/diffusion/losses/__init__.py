@@ -1,7 +1,7 @@
 """Training objectives, each one number per example (Ho et al., 2020, Section 3.4, and later work)."""
 
 from ddpm_lightning.diffusion.losses.bound_losses import ELBO, VDM, Hybrid
-from ddpm_lightning.diffusion.losses.consistency import ConsistencyLoss
+from ddpm_lightning.diffusion.losses.consistency_tuning import ConsistencyLoss
 from ddpm_lightning.diffusion.losses.squared_errors import (
     P2,
     EDMLoss,
