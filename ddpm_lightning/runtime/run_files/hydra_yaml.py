@@ -62,7 +62,7 @@ def parsed(text: str) -> Any:
     blocks = [_load(block) for block in (NEXT_ITEM if is_list else NEXT_KEY).split(text) if block]
     kind = list if is_list else dict
     if not blocks or not all(isinstance(block, kind) for block in blocks):
-        return _load(text)
+        return _load(text) or {}  # as OmegaConf reads an empty file
     return list(chain.from_iterable(blocks)) if is_list else {key: block[key] for block in blocks for key in block}
 
 

@@ -187,7 +187,7 @@ d: ???
 
 
 def test_files_of_hydra_are_read_as_omegaconf_reads_them(trained: Path) -> None:
-    for text in [SCALARS, *(path.read_text() for path in (trained / ".hydra").glob("*.yaml"))]:
+    for text in ["", "# nothing", SCALARS, *(path.read_text() for path in (trained / ".hydra").glob("*.yaml"))]:
         assert repr(parsed(text)) == repr(OmegaConf.to_container(OmegaConf.create(text), resolve=False))
     hydra: Any = OmegaConf.load(trained / ".hydra" / "hydra.yaml")
     assert read_choices(trained / ".hydra" / "hydra.yaml") == OmegaConf.to_container(hydra.hydra.runtime.choices)
