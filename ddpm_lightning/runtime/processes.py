@@ -134,7 +134,7 @@ class Team:
 
     def __init__(self, work: Work, config: Config, count: int) -> None:
         context = get_context("spawn")
-        port, nodes, log = find_free_network_port(), config["trainer"].get("num_nodes", 1), job_logging()
+        port, nodes, hydra = find_free_network_port(), config["trainer"].get("num_nodes", 1), job_configuration()
         first = int(os.environ.get("NODE_RANK", 0)) * count
         self.signum: int | None = None
         self.pipes: list[tuple[Connection, Connection]] = []
@@ -142,7 +142,7 @@ class Team:
         for rank in range(count):
             pipe = context.Pipe(duplex=False)
             place = {"LOCAL_RANK": rank, "WORLD_SIZE": count * nodes, "MASTER_PORT": port}
-            arguments = (work, config, first + rank, place, log, HydraConfig.instance().cfg, pipe[1])
+            arguments = (work, config, first + rank, place, hydra, pipe[1])
             self.pipes.append(pipe)
             self.processes.append(context.Process(target=_member, args=arguments))
 
@@ -237,11 +237,18 @@ def killed(codes: list[int]) -> str:
     )
 
 
-def job_logging() -> Config | None:
-    """Returns Hydra's configuration of this job's logging, if there is a job."""
-    if not HydraConfig.initialized():
+def job_configuration() -> DictConfig | None:
+    """Returns Hydra's own configuration of this job, if there is a job, without the classes of its plugins.
+
+    Hydra's search for plugins defines the classes of launchers a second time, and the first ones cannot be pickled.
+    """
+    cfg = HydraConfig.instance().cfg
+    if cfg is None:
         return None
-    return cast(Config, OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True))
+    plain = OmegaConf.create(OmegaConf.to_container(cfg, resolve=False))
+    assert isinstance(plain, DictConfig)
+    OmegaConf.copy_cache(cast(DictConfig, cfg), plain)  # ${now:…} must not change
+    return plain
 
 
 def _member(
@@ -249,11 +256,10 @@ def _member(
     config: Config,
     rank: int,
     place: dict[str, int],
-    log: Config | None,
     hydra: DictConfig | None,
     to_parent: Connection,
 ) -> None:
-    _set_up_member(rank, place, log, hydra)
+    _set_up_member(rank, place, hydra)
     try:
         with reporting_user_errors():
             work(config)
@@ -270,7 +276,7 @@ def _member(
         raise SystemExit(1) from None
 
 
-def _set_up_member(rank: int, place: dict[str, int], log: Config | None, hydra: DictConfig | None) -> None:
+def _set_up_member(rank: int, place: dict[str, int], hydra: DictConfig | None) -> None:
     """Sets signals, environment, configuration and logging of a process that is one of several."""
     os.setpgrp()  # the terminal's Ctrl-C comes to the parent alone, which passes it on
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the run handles it, there is nothing to save
@@ -280,8 +286,8 @@ def _set_up_member(rank: int, place: dict[str, int], log: Config | None, hydra: 
     os.environ.pop("SLURM_NTASKS", None)  # or Lightning would look for Slurm's tasks
     rank_zero_only.rank = rank  # type: ignore[attr-defined]
     HydraConfig.instance().cfg = hydra  # type: ignore[assignment]  # as Hydra itself does
-    if log is not None and rank == 0:
-        logging.config.dictConfig(log)
+    if hydra is not None and rank == 0:
+        logging.config.dictConfig(cast(Config, OmegaConf.to_container(hydra.hydra.job_logging, resolve=True)))
 
 
 def _end_with_parent() -> None:

@@ -34,7 +34,9 @@ MAY_BE_LONG = {"trainer.max_steps", "trainer.devices"}
 PLACES = {"run_dir", "logger.csv.run_dir", "logger.wandb.save_dir", "trainer.run_dir"}
 """Where is written to."""
 
-SIZES = [override for override in WITH_PLOTS if not override.startswith(("data", "trainer.max_steps"))]
+SIZES = [override for override in WITH_PLOTS if not override.startswith(("data", "trainer.max_steps", "network"))]
+UNET = [override for override in WITH_PLOTS if override.startswith("network")]
+DIT = ["network.width=8", "network.depth=1", "network.heads=2"]
 DATA = {
     "fake": [override for override in WITH_PLOTS if override.startswith("data")],
     "digits": ["data.batch_size=64"],
@@ -73,9 +75,8 @@ def choices(draw: DrawFn) -> list[str]:
     data = draw(st.sampled_from(sorted(DATA)))
     groups = ("schedule", "parameterization", "timesteps", "optimizer")
     chosen = [f"{group}={draw(st.sampled_from(options(group)))}" for group in groups]
-    chosen.append(
-        f"network={draw(st.sampled_from(sorted({*options('network')} - {'mlp', 'untied'})))}"
-    )  # of other sizes
+    network = draw(st.sampled_from(sorted({*options("network")} - {"mlp", "untied"})))  # those are of points
+    chosen += [f"network={network}", *(DIT if network.startswith("dit") else UNET)]
     variance = draw(st.sampled_from(options("variance")))
     loss = draw(st.sampled_from(["elbo", "hybrid"] if "learned" in variance else options("loss")))
     sampler = draw(st.sampled_from(["ancestral", "ddim sampler.num_steps=4", "ddim sampler.num_steps=null"])).split()
