@@ -1,0 +1,1 @@
+"""Figures of the tasks on given images."""
