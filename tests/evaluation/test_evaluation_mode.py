@@ -92,6 +92,7 @@ FIGURES = {
     "interpolation": ["t=[4]", "shown_t=4", "num_pairs=8"],
     "nearest_neighbours": ["num_rows=2"],
     "probability_flow": ["steps=[2]", "num_images=6"],
+    "restoration": ["num_images=5", "num_rows=2", "repeats=1"],
     "schedules": ["num_images=8"],
     "timesteps": ["num_pairs=2", "batch_size=4"],
 }
