@@ -1,13 +1,14 @@
 """Metrics of images, such as FID: a score of the features that an extractor computes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.evaluation.metric import Metric
 from ddpm_lightning.evaluation.subject import Subject
-from ddpm_lightning.metrics.extractor import INCEPTION, Extractor
+from ddpm_lightning.metrics.extractor import INCEPTION, Extracted, Extractor
+from ddpm_lightning.metrics.infinite_images import jackknife
 from ddpm_lightning.metrics.reference import Reference
 from ddpm_lightning.metrics.scores import Score, Value
 from ddpm_lightning.runtime.results import Records, metric_name
@@ -45,7 +46,7 @@ class SampleMetric(Metric):
         subject.images.prepare(subject.fabric)
         if not subject.fabric.is_global_zero:
             return {}
-        values = self.score(subject.generated_features(self.extractor), self._real(subject))
+        values = self.values(subject.generated_features(self.extractor), self._real(subject))
         records = [self._record(value, subject) for value in values]
         return dict(zip(self.result_names(subject), records, strict=True))
 
@@ -53,6 +54,10 @@ class SampleMetric(Metric):
         """Returns the names of the results in results.json."""
         names = self.names or [f"{name}_{self.extractor.label}" for name in self.score.names]
         return [self._full_name(name, subject) for name in names]
+
+    def values(self, generated: Extracted, real: Reference) -> Sequence[Value]:
+        """Returns the values of the score, in the order of their names."""
+        return self.score(generated, real)
 
     def _real(self, subject: Subject) -> Reference:
         return subject.reference_features(self.extractor) if self.score.compares else Reference()
@@ -72,6 +77,31 @@ class SampleMetric(Metric):
             **self.extractor.origin,
             **subject.images.origin,
         }
+
+
+@dataclass
+class JackknifedMetric(SampleMetric):
+    """A metric of images with the standard error over the generated images, by the jackknife.
+
+    Args:
+        groups: how many groups of images are left out in turn; the score is computed 1 + groups times.
+
+    Raises:
+        UserError: groups is less than 2.
+    """
+
+    groups: int = 20
+
+    def __post_init__(self) -> None:
+        check_whole("groups", self.groups, 2, "20 give an error to 16 %")
+
+    def check(self, subject: Subject) -> None:
+        super().check(subject)
+        fewest = subject.images.n - -(-subject.images.n // self.groups)
+        self.score.check(fewest, self.extractor.num_features, "generated")
+
+    def values(self, generated: Extracted, real: Reference) -> Sequence[Value]:
+        return jackknife(self.score, generated, real, self.groups)
 
 
 @dataclass
