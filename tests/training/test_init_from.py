@@ -122,4 +122,4 @@ def test_without_averaged_weights_the_option_is_named(tmp_path: Path, capsys: py
 
 def test_a_recipe_that_tunes_a_model_asks_for_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = error_of(capsys, "train", "experiment=consistency_digits", f"hydra.run.dir={tmp_path / 'run'}")
-    assert "init_from is missing; add init_from=" in said
+    assert "CHECKPOINT_TO_TUNE" in said
