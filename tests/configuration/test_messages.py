@@ -54,7 +54,8 @@ def nodes() -> list[tuple[str, dict[str, Any]]]:
     for group in ("schedule", "variance", "loss", "sampler", "sampler/spacing", "timesteps", "metrics", "figure"):
         for path in sorted((ROOT / "conf" / group).glob("*.yaml")):
             node = OmegaConf.to_container(OmegaConf.create({"seed": 0, "node": OmegaConf.load(path)}))["node"]  # type: ignore[index, call-overload]
-            node.pop("defaults", None)
+            if node.pop("defaults", None):  # a part of which the defaults name the class is not built alone
+                node = {name: value for name, value in node.items() if not isinstance(value, dict)}
             if "_target_" in node:
                 found.append((group.replace("/", "."), node))
     return found
@@ -144,8 +145,12 @@ def test_every_group_of_other_commands_is_refused_with_the_groups_of_this_one(
 @pytest.mark.parametrize(
     ("script", "typed", "words"),
     [
-        ("evaluate", "logger=none", "this command takes no logger=; its groups are clipping, guidance, "),
-        ("evaluate", "evaluation=default", "this command takes no evaluation=; its groups are clipping, guidance, "),
+        ("evaluate", "logger=none", "this command takes no logger=; its groups are clipping, extractor, guidance, "),
+        (
+            "evaluate",
+            "evaluation=default",
+            "this command takes no evaluation=; its groups are clipping, extractor, guidance, ",
+        ),
         ("figure", "+evaluation=default", "this command takes no evaluation=; its groups are clipping, extractor, "),
         ("sample", "+data=fake", "this command takes no data=; its groups are clipping, guidance, output, sampler"),
         ("train", "schedule=3", "schedule=3 is no option; schedule= takes constant, cosine"),

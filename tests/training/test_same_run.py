@@ -34,7 +34,7 @@ from tests.configuration.test_choices import composed
 from tests.conftest import ROOT
 
 CONF = ROOT / "conf"
-OF_OTHER_COMMANDS = {"clipping", "guidance", "figure", "output", "source", "target", "hydra"}
+OF_OTHER_COMMANDS = {"clipping", "guidance", "figure", "output", "source", "target", "task", "hydra"}
 FILES = [
     path
     for path in [CONF / "train.yaml", *sorted(CONF.glob("*/**/*.yaml"))]
