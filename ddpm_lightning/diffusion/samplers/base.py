@@ -134,8 +134,9 @@ class Sampler(ABC):
         return self.traits.calls(self.chain(model).process.T)
 
     def at_most_all(self, model: DenoisingDiffusion) -> "Sampler":
-        """Returns this sampler with num_steps lowered to the T of the model, if it is larger."""
-        return replace(self, num_steps=None) if (self.num_steps or 0) > model.process.T else self
+        """Returns this sampler with all T steps of the model, if num_steps is more than it can visit."""
+        most = model.process.T - self.spacing.skip_first
+        return replace(self, num_steps=None) if (self.num_steps or 0) > most else self
 
     def chain(self, model: DenoisingDiffusion) -> DenoisingDiffusion:
         """Returns the model on the steps that this sampler visits. Raises UserError if it cannot have them."""

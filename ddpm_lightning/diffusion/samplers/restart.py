@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -67,6 +67,10 @@ class RestartSampler(Sampler):
         suffix = f"_{self.restarts}x{self.restart_steps}_sigma{self.sigma_min:g}to{self.sigma_max:g}"
         calls_added = 2 * self.restarts * self.restart_steps
         return HeunSampler().traits._replace(random=True, calls_added=calls_added, suffix=suffix)
+
+    def at_most_all(self, model: DenoisingDiffusion) -> Sampler:
+        """See `Sampler`. restart_steps is lowered to T − 1, too, if it is larger."""
+        return Sampler.at_most_all(replace(self, restart_steps=min(self.restart_steps, model.process.T - 1)), model)
 
     def chain(self, model: DenoisingDiffusion) -> DenoisingDiffusion:
         self.way_back(model)  # raises UserError if the chain is too short for a restart
