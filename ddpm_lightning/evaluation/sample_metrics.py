@@ -8,7 +8,7 @@ from ddpm_lightning.errors import UserError, check_whole
 from ddpm_lightning.evaluation.metric import Metric
 from ddpm_lightning.evaluation.subject import Subject
 from ddpm_lightning.metrics.extractor import INCEPTION, Extracted, Extractor
-from ddpm_lightning.metrics.infinite_images import jackknife
+from ddpm_lightning.metrics.jackknife import jackknife
 from ddpm_lightning.metrics.reference import Reference
 from ddpm_lightning.metrics.scores import Score, Value
 from ddpm_lightning.runtime.results import Records, metric_name

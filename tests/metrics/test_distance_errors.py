@@ -5,7 +5,8 @@ import pytest
 from torch_fidelity.metric_kid import kid_features_to_metric
 
 from ddpm_lightning.errors import UserError
-from ddpm_lightning.metrics.infinite_images import ExtrapolatedFrechetDistance, jackknife
+from ddpm_lightning.metrics.infinite_images import ExtrapolatedFrechetDistance
+from ddpm_lightning.metrics.jackknife import jackknife
 from ddpm_lightning.metrics.kernel import MaximumMeanDiscrepancy
 from ddpm_lightning.metrics.reference import Reference
 from ddpm_lightning.metrics.scores import FrechetDistance, Score

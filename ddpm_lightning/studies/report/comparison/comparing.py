@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ddpm_lightning.errors import UserError
+from ddpm_lightning.metrics.jackknife import standard_error
 from ddpm_lightning.runtime.command_line import relative
 from ddpm_lightning.studies.report.comparison.config_difference import differing_options
 from ddpm_lightning.studies.report.comparison.number_differences import (
@@ -14,7 +15,7 @@ from ddpm_lightning.studies.report.comparison.number_differences import (
     compared,
     share_noise,
 )
-from ddpm_lightning.studies.report.comparison.paired_images import LeftOut, scores_without_groups, standard_error
+from ddpm_lightning.studies.report.comparison.paired_images import LeftOut, scores_without_groups
 from ddpm_lightning.studies.report.sample_strips import last_grid
 from ddpm_lightning.studies.report.single.numbers import MeasuredNumber, numbers_of
 from ddpm_lightning.studies.report.templates import rendered

@@ -3,9 +3,6 @@
 A score of a set of images, such as FID, has no error of its own. Its jackknife leaves out a group of images at a time.
 Images of two runs with the same number and seed start from the same noise. Leaving out the same ones of both gives the
 error of the difference, in which what is common to both cancels.
-
-References:
-    Efron & Stein (1981), "The Jackknife Estimate of Variance".
 """
 
 import logging
@@ -20,7 +17,7 @@ from ddpm_lightning.evaluation.after_training import options_of
 from ddpm_lightning.evaluation.measure import make_metrics, make_subject
 from ddpm_lightning.evaluation.sample_metrics import SampleMetric
 from ddpm_lightning.evaluation.subject import Subject
-from ddpm_lightning.metrics.extractor import Extracted
+from ddpm_lightning.metrics.jackknife import without_groups
 from ddpm_lightning.metrics.reference import Reference
 from ddpm_lightning.runtime.run_files.run_state import metrics_after_training
 from ddpm_lightning.studies.runs.trained_run import Run
@@ -53,22 +50,8 @@ def scores_without_groups(run: Run) -> dict[str, LeftOut]:
 
 def _without_groups(metric: SampleMetric, subject: Subject) -> Mapping[str, LeftOut]:
     generated = subject.generated_features(metric.extractor)
-    groups = torch.arange(len(generated.features)) % GROUPS
-    metric.score.check(int((groups != 0).sum()), metric.extractor.num_features, "generated")
+    n = len(generated.features)
+    metric.score.check(n - -(-n // GROUPS), metric.extractor.num_features, "generated")
     real = subject.reference_features(metric.extractor) if metric.score.compares else Reference()
-    rows = [[each.value for each in metric.score(_kept(generated, groups != group), real)] for group in range(GROUPS)]
-    return dict(zip(metric.result_names(subject), torch.tensor(rows, dtype=torch.float64).T, strict=True))
-
-
-def _kept(generated: Extracted, keep: torch.Tensor) -> Extracted:
-    return Extracted(*(None if part is None else part[keep] for part in generated))
-
-
-def standard_error(values: LeftOut) -> float:
-    """Returns the jackknife's standard error, √((g − 1)/g · Σ (v_i − v̄)²).
-
-    Args:
-        values: A number without each of g groups, or a difference of two such numbers, [g].
-    """
-    g = len(values)
-    return float(((g - 1) / g * (values - values.mean()).square().sum()).sqrt())
+    values = without_groups(metric.score, generated, real, GROUPS)
+    return dict(zip(metric.result_names(subject), values.T, strict=True))

@@ -13,9 +13,10 @@ import torch
 
 from ddpm_lightning.metrics.classifier import DataSetClassifier
 from ddpm_lightning.metrics.extractor import extract_all
+from ddpm_lightning.metrics.jackknife import standard_error
 from ddpm_lightning.metrics.reference import frechet_distance, load_reference, statistics_of
 from ddpm_lightning.studies.report.comparison.number_differences import NumberDifference, compared
-from ddpm_lightning.studies.report.comparison.paired_images import GROUPS, standard_error
+from ddpm_lightning.studies.report.comparison.paired_images import GROUPS
 from ddpm_lightning.studies.report.single.numbers import MeasuredNumber
 from tests.commands import SMALL, command, error_of, results, train
 from tests.studies.runs.folders import copied
