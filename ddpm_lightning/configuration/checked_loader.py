@@ -39,7 +39,7 @@ from ddpm_lightning.runtime.signals import exiting_on_ctrl_c, raise_on_ctrl_c
 
 PLUGINS = ("launcher", "sweeper")
 ADDED = ("hydra.mode=RUN", "hydra.mode=MULTIRUN")
-"""What Hydra itself adds to the options."""
+"""The options that Hydra adds to those that were typed."""
 
 BUILT = (*PLUGINS, "callbacks", "job_logging", "hydra_logging")
 """The keys of Hydra's own part of the configuration from which it builds objects."""

@@ -145,7 +145,7 @@ class WithinCalls(Metric):
         ]
 
     def _subjects(self, subject: Subject) -> Iterator[tuple[int, Subject]]:
-        """Yields each number of calls, with a subject whose images need at most so many."""
+        """Yields each number of calls, with a subject whose images take no more calls each."""
         for calls in self.calls:
             yield calls, replace(subject, images=subject.images_within(calls), extracted={})
 

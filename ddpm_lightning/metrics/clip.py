@@ -16,7 +16,7 @@ NAME = "clip-vit-b-32"
 """torch-fidelity's name of ViT-B/32."""
 
 URL, PUBLIC_SHA256 = MODEL_URLS[NAME], MODEL_METADATA[NAME]["hash"]
-"""Of the public weights of ViT-B/32, which results are named after."""
+"""The address and the checksum of the public weights of ViT-B/32. Results with other weights have a suffix."""
 
 
 class CLIP(Extractor):

@@ -17,7 +17,7 @@ from ddpm_lightning.typing import Features, FeatureVectors, Pixels, Tokens
 
 URL = "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth"
 PUBLIC_SHA256 = "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428"
-"""Of the public weights of ViT-L/14, which results are named after."""
+"""The checksum of the public weights of ViT-L/14. Results with other weights have a suffix."""
 
 SIDE = 224
 """Images are resized to SIDE × SIDE pixels."""
@@ -26,7 +26,7 @@ HEAD = 64
 """Features of an attention head."""
 
 MEAN, STANDARD_DEVIATION = [255 * 0.485, 255 * 0.456, 255 * 0.406], [255 * 0.229, 255 * 0.224, 255 * 0.225]
-"""Of ImageNet's red, green and blue, in 0..255."""
+"""The statistics of ImageNet's red, green and blue channels, in 0..255."""
 
 
 class Layer(nn.Module):

@@ -18,7 +18,7 @@ PUBLIC_SHA256 = Path(FILE).stem.rpartition("-")[2]
 """The start of the SHA-256 of the public weights; torch.hub's file names hold it."""
 
 WITHOUT = " (training alone does without: quality=none)"
-"""What the user can do if there are no weights."""
+"""Advice for users who cannot get the weights."""
 
 
 class Inception(Extractor):

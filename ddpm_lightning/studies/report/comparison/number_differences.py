@@ -1,4 +1,4 @@
-"""Whether the numbers of two runs differ by more than their errors."""
+"""Differences between the numbers of runs, judged by their errors."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ class NumberDifference:
 
     @property
     def verdict(self) -> str:
-        """Whether the difference is beyond noise, in words."""
+        """The judgement in words, such as "beyond noise"."""
         if not math.isfinite(self.value):
             return "not a number"
         if self.value == 0:

@@ -40,7 +40,7 @@ class MeasuredNumber:
 
     @property
     def error_of(self) -> str:
-        """What the error is over, such as "over images"; "" without an error."""
+        """The kind of the error, such as "over images"; "" without an error."""
         return SPREADS[self.spread] if self.spread else ""
 
     @property
