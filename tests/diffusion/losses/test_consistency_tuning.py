@@ -49,7 +49,7 @@ def test_r_is_the_largest_step_with_no_more_than_the_share_of_the_noise(schedule
 def test_the_loss_of_the_exact_consistency_function_has_a_closed_form(
     schedule: Schedule, parameterization: Parameterization
 ) -> None:
-    """The consistency function of N(m, s²) at two points with the same x_0 and ε: f(y, σ) = m + s (y − m)/√(s² + σ²)."""
+    """The consistency function of N(m, s²) at two points of equal x_0 and ε: f(y, σ) = m + s (y − m)/√(s² + σ²)."""
     m, s, c = 0.3, 0.5, 0.1
     process, loss = GaussianDiffusion(schedule), ConsistencyLoss(c=c, stage=2)
     x_0, eps = torch.randn(2, 50, 1, 2, 2, dtype=torch.float64)
